@@ -1,0 +1,74 @@
+"""An event before and after it is in the log, and its one JSON form."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+from service.events.event_types import Event, UnknownEvent, decode
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NewEvent:
+    """An event on its way to the log.
+
+    ``source_offset``: the byte offset in the attempt's log on the instance behind the record that the event came
+    from; None for events that the service makes itself.
+    """
+
+    event: Event
+    resource: str | None = None
+    attempt: int | None = None
+    source_offset: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RecordedEvent:
+    """An event as the log holds it.
+
+    ``sequence`` counts 1..n within the job, ``position`` over the whole log. ``at_ms``: milliseconds since the epoch,
+    when it was appended. ``data_json``: the fields of its type as one JSON object.
+    """
+
+    position: int | None
+    job_id: str
+    sequence: int
+    type: str
+    version: int
+    at_ms: int
+    resource: str | None
+    attempt: int | None
+    source_offset: int | None
+    data_json: str
+
+    def event(self) -> Event | UnknownEvent:
+        return decode(self.type, self.version, json.loads(self.data_json))
+
+    def to_json(self) -> str:
+        """The flat object that every client gets, spliced from the stored text: nothing is decoded to be sent."""
+        head = f'{{"type":{_quote(self.type)},"job_id":"{self.job_id}","sequence":{self.sequence},"at":"{self.at}"'
+        if self.resource is not None:
+            head += f',"resource":{_quote(self.resource)}'
+        if self.attempt is not None:
+            head += f',"attempt":{self.attempt}'
+        return head + "}" if self.data_json == "{}" else f"{head},{self.data_json[1:]}"
+
+    def to_dict(self) -> dict[str, Any]:
+        form: dict[str, Any] = json.loads(self.to_json())
+        return form
+
+    @property
+    def at(self) -> str:
+        return rfc3339(self.at_ms)
+
+
+def rfc3339(at_ms: int) -> str:
+    """UTC with milliseconds: ``2026-01-31T23:59:59.123Z``."""
+    moment = datetime.fromtimestamp(at_ms // 1000, UTC)
+    return f"{moment:%Y-%m-%dT%H:%M:%S}.{at_ms % 1000:03d}Z"
+
+
+def _quote(text: str) -> str:
+    return json.dumps(text, ensure_ascii=False)
