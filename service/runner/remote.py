@@ -1,0 +1,194 @@
+"""The remote protocol: attempts that run detached on the instance, found and followed again from any byte.
+
+Each exec is the same constant command, ``exec sh``; everything else comes on its standard input, so that no secret and
+no text of a card is ever on a command line. What a login shell prints before is thrown away up to a random nonce, and
+how an attempt ended comes on standard error behind the same nonce: the log, which is hostile, cannot forge it.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import secrets
+import shlex
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from importlib import resources
+from uuid import UUID
+
+from service.errors import LinkDown, RemoteProtocolError
+from service.runner.outcome import Ended
+from service.runner.ssh import Connection, Stream
+
+COMMAND = "exec sh"
+NOISE_BYTES_MAX = 1 << 20
+FREE_KIB_MIN = 64
+JOBS_LISTED_MAX = 10_000
+
+_EXIT = re.compile(r"exit (\d{1,3}) ([01]) (\d{1,18}|-)\s*")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AttemptSpec:
+    """One attempt at one resource. ``must_exist``: some of its output is in the log already, so that nothing is ever
+    started for it again; a directory that is gone means that the instance is lost."""
+
+    job_id: str
+    number: int
+    attempt: int
+    card_script: str
+    ui_home: str
+    timeout_seconds: int
+    remote_path: str = ""
+    civitai_api_key: str | None = None
+    must_exist: bool = False
+
+
+class Attachment:
+    """The log of an attempt from the wanted byte on, and, behind its end, how the attempt ended."""
+
+    def __init__(self, stream: Stream, nonce: str) -> None:
+        self._stream = stream
+        self._nonce = nonce.encode()
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        """Raises LinkDown, RemoteProtocolError."""
+        mark = b"\n" + self._nonce + b"\n"
+        noise = b""
+        async for chunk in self._stream:
+            noise += chunk
+            begin = noise.find(mark)
+            if begin >= 0:
+                if len(noise) > begin + len(mark):
+                    yield noise[begin + len(mark) :]
+                break
+            if len(noise) > NOISE_BYTES_MAX:
+                raise RemoteProtocolError("the login shell of the instance prints without end")
+        async for chunk in self._stream:
+            yield chunk
+
+    def ended(self) -> Ended:
+        """How the attempt ended; asked behind the end of the log. Raises LinkDown, RemoteProtocolError."""
+        _, mark, said = self._stream.stderr.rpartition(b"\n" + self._nonce + b" ")
+        if not mark:
+            said = self._stream.stderr[-300:]
+            raise RemoteProtocolError(f"the instance did not say how the attempt ended: {_text(said)!r}")
+        return _ended(_text(said))
+
+
+class Remote:
+    """The protocol over one connection."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+
+    @asynccontextmanager
+    async def attach(self, spec: AttemptSpec, offset: int) -> AsyncIterator[Attachment]:
+        """Start the attempt if it never was, find it if it was; follow its log from byte ``offset``. Idempotent."""
+        nonce = secrets.token_hex(16)
+        program = _program("attach.sh", nonce=nonce, offset=offset, **_variables(spec))
+        async with self._connection.open(COMMAND, program) as stream:
+            yield Attachment(stream, nonce)
+
+    async def remove(self, *job_ids: str) -> None:
+        """Remove what these jobs left on the instance."""
+        await self._connection.run(COMMAND, _program("remove.sh", jobs=" ".join(str(UUID(j)) for j in job_ids)))
+
+    async def sweep(self, ended_among: Callable[[list[str]], Awaitable[list[str]]]) -> None:
+        """Remove the directories of ended jobs. Those that ``ended_among`` does not know stay: another service may
+        use the same instance."""
+        nonce = secrets.token_hex(16)
+        answer = await self._connection.run(COMMAND, _program("list.sh", nonce=nonce))
+        names = _text(answer.stdout.rpartition(b"\n" + nonce.encode() + b"\n")[2]).split()[:JOBS_LISTED_MAX]
+        ended = await ended_among([name for name in names if _is_job_id(name)])
+        if ended:
+            await self.remove(*ended)
+
+
+def _variables(spec: AttemptSpec) -> dict[str, str | int]:
+    return {
+        "job": str(UUID(spec.job_id)),
+        "number": spec.number,
+        "attempt": spec.attempt,
+        "must_exist": int(spec.must_exist),
+        "timeout_seconds": spec.timeout_seconds,
+        "ui_home": spec.ui_home,
+        "remote_path": spec.remote_path,
+        "card": spec.card_script + "\n",
+        "supervise": _script("supervise.sh"),
+        "wget_shim": _script("wget.sh"),
+        "civitdl_config": _civitdl_config(spec.civitai_api_key) if spec.civitai_api_key else "",
+    }
+
+
+def _civitdl_config(api_key: str) -> str:
+    """civitdl 2.2.0's own defaults, read from its source, with the key: its config file is the one place for a key
+    that no process list shows."""
+    return json.dumps(
+        {
+            "version": "1",
+            "default": {
+                "sorter": "basic",
+                "max_images": 3,
+                "nsfw_mode": "2",
+                "api_key": api_key,
+                "with_prompt": True,
+                "without_model": False,
+                "limit_rate": "0",
+                "retry_count": 3,
+                "pause_time": 3.0,
+                "cache_mode": "1",
+                "strict_mode": "1",
+                "model_overwrite": False,
+                "with_color": True,
+            },
+            "sorters": [["basic", "", "basic"], ["tags", "", "tags"]],
+            "aliases": [],
+        }
+    )
+
+
+def _ended(said: str) -> Ended:
+    word, _, rest = said.strip().partition(" ")
+    found = _EXIT.fullmatch(said.strip())
+    if found is not None:
+        status, timed_out, free_kib = found.groups()
+        return Ended(
+            exit_code=int(status),
+            timed_out=timed_out == "1",
+            disk_full=free_kib != "-" and int(free_kib) < FREE_KIB_MIN,
+        )
+    if word == "held":
+        raise LinkDown("the attempt goes on, but its log could not be followed")
+    if word == "refused":
+        raise RemoteProtocolError(f"the instance does not let the service work: {rest[:300]}")
+    if word == "missing":
+        return Ended(exit_code=None, tool_missing=rest)
+    # An `exit` file that is there but not valid was written onto a full disk, or not by the supervisor.
+    return Ended(
+        exit_code=None, killed=word in ("killed", "exit"), instance_lost=word == "lost", disk_full=word == "full"
+    )
+
+
+def _program(script: str, **variables: str | int) -> bytes:
+    """A shell program: quoted assignments, then the script. Raises RemoteProtocolError for what no shell can hold."""
+    lines = [f"{name}={shlex.quote(str(value))}" for name, value in variables.items()]
+    if any("\0" in line for line in lines):
+        raise RemoteProtocolError("a NUL byte cannot be sent to the instance")
+    return "\n".join([*lines, _script(script)]).encode()
+
+
+def _script(name: str) -> str:
+    return (resources.files("service.runner") / "scripts" / name).read_text(encoding="utf-8")
+
+
+def _is_job_id(name: str) -> bool:
+    try:
+        return str(UUID(name)) == name
+    except ValueError:
+        return False
+
+
+def _text(data: bytes) -> str:
+    return data.decode("utf-8", errors="replace").strip()

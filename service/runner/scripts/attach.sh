@@ -1,0 +1,100 @@
+# Starts an attempt or finds it, then follows its log: read by `sh` from standard input, behind lines that set
+# nonce, job, number, attempt, offset, must_exist, timeout_seconds, ui_home, remote_path, card, supervise, wget_shim and
+# civitdl_config. Standard output: the nonce on a line of its own, then the log from `offset` on. Standard error: the
+# nonce and how it ended.
+
+say() {
+    printf '\n%s %s\n' "$nonce" "$*" >&2
+    exit 0
+}
+
+free_kib() {
+    df -Pk "$1" 2>/dev/null | { read -r _ && read -r _ _ _ free _ && printf '%s' "$free"; }
+}
+
+# A container that is started again keeps the boot id of its host: the start time of process 1 tells them apart.
+identity() {
+    cat /proc/sys/kernel/random/boot_id
+    sed 's/.*) //' /proc/1/stat | cut -d ' ' -f 20
+}
+
+cannot_write() {
+    free=$(free_kib "${HOME:-/}")
+    [ "${free:-64}" -lt 64 ] && say full
+    say "refused cannot write below $state: $1"
+}
+
+write_files() {
+    mkdir -p "$dir/bin" &&
+        printf '%s' "$card" >"$dir/card" &&
+        printf '%s' "$supervise" >"$dir/supervise" &&
+        printf '%s' "$wget_shim" >"$dir/bin/wget" && chmod 700 "$dir/bin/wget" &&
+        : >"$dir/armed" && printf '%-31s\n' '' >"$dir/exit.new" || return
+    if [ -n "$civitdl_config" ]; then
+        mkdir -p "$dir/config/civitdl" && printf '%s' "$civitdl_config" >"$dir/config/civitdl/config.json" || return
+    fi
+    identity >"$dir/boot.new" && mv "$dir/boot.new" "$dir/boot"
+}
+
+start() {
+    error=$(write_files 2>&1) || cannot_write "$error"
+    RESOURCE_INSTALLER_ATTEMPT=$dir RESOURCE_INSTALLER_PATH=$PATH${remote_path:+:$remote_path} \
+        RESOURCE_INSTALLER_TIMEOUT=$timeout_seconds UI_HOME=$ui_home \
+        setsid bash "$dir/supervise" </dev/null >/dev/null 2>&1 &
+}
+
+# Whatever still carries this attempt's mark in its environment: never a process id alone, it may be another's by now.
+kill_leftovers() {
+    for round in 1 2 3; do
+        found=
+        for process in /proc/[0-9]*; do
+            if grep -qszxF "RESOURCE_INSTALLER_ATTEMPT=$dir" "$process/environ"; then
+                kill -KILL "${process#/proc/}" 2>/dev/null && found=1
+            fi
+        done
+        [ -n "$found" ] || return 0
+        sleep 0.1
+    done
+}
+
+report() {
+    flock -s -n 8 8<"$dir/lock" || say held
+    [ -s "$dir/exit" ] && say "exit $(cat "$dir/exit")"
+    [ "$(cat "$dir/boot" 2>/dev/null)" = "$(identity)" ] || say lost
+    kill_leftovers
+    free=$(free_kib "$dir")
+    [ "${free:-64}" -lt 64 ] && say full
+    say killed
+}
+
+main() {
+    LC_ALL=C
+    export LC_ALL
+    umask 077
+    printf '\n%s\n' "$nonce"
+    for tool in bash flock setsid tail; do
+        command -v "$tool" >/dev/null 2>&1 || say "missing $tool"
+    done
+    state=${HOME:-/root}/.local/state/resource-installer
+    dir=$state/$job/$number-$attempt
+    if [ ! -e "$dir/log" ]; then
+        [ "$must_exist" = 1 ] && say lost
+        error=$({ mkdir -p "$dir" && : >>"$dir/log" && : >>"$dir/lock"; } 2>&1) || cannot_write "$error"
+    fi
+    exec 9>>"$dir/lock" || cannot_write lock
+    if flock -n 9 && [ ! -e "$dir/boot" ]; then
+        [ "$must_exist" = 1 ] && say lost
+        start
+    fi
+    exec 9>&-
+    [ "$(wc -c <"$dir/log")" -ge "$offset" ] || say lost
+    # The waiter ends when the lock is free; tail sees that, reads to the end of the file and ends too.
+    flock -s 8 8<"$dir/lock" &
+    waiter=$!
+    tail -c "+$((offset + 1))" -f --pid="$waiter" -s 0.2 "$dir/log" 2>/dev/null &
+    wait $!
+    kill "$waiter" 2>/dev/null
+    report
+}
+
+main </dev/null

@@ -1,0 +1,377 @@
+"""The SSH connection: the only file of the service that imports asyncssh, and where its errors become ours.
+
+Bytes only (one invalid byte would otherwise kill the whole connection), sessions by callbacks, keepalive on, one
+handshake at a time per host, a bounded number of sessions a connection, and host keys checked by host and port.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import fcntl
+import os
+import socket
+from collections import deque
+from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+from weakref import WeakValueDictionary
+
+import asyncssh
+
+from service.errors import AuthenticationFailed, HostKeyChanged, LinkDown, RemoteError
+from service.runner.targets import check_target
+
+HostKeyPolicy = Literal["strict", "accept-new", "off"]
+
+SESSIONS_MAX = 8  # OpenSSH's MaxSessions is 10
+BUFFER_BYTES_HIGH = 1 << 20
+BUFFER_BYTES_LOW = 1 << 18
+STDERR_BYTES_MAX = 16 * 1024
+ANSWER_BYTES_MAX = 4 << 20
+DEFAULT_KEYS = ("id_ed25519", "id_ecdsa", "id_rsa")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Instance:
+    """Where to connect to. ``host_key_sha256``: accept exactly this key."""
+
+    host: str
+    port: int
+    user: str
+    host_key_sha256: str | None = None
+
+    def __str__(self) -> str:
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return f"{self.user}@{host}:{self.port}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HostKey:
+    """The key that an instance showed. ``is_new``: it was not known before and is remembered from now on."""
+
+    fingerprint: str
+    algorithm: str
+    is_new: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Completed:
+    """What a command printed. ``exit_status`` None: unknown."""
+
+    stdout: bytes
+    stderr: bytes
+    exit_status: int | None
+
+
+class Stream:
+    """The output of one remote command, as chunks of bytes, with back-pressure. Raises LinkDown when the link
+    breaks."""
+
+    def __init__(self) -> None:
+        self.stderr = b""
+        self.exit_status: int | None = None
+        self._chunks: deque[bytes] = deque()
+        self._buffered = 0
+        self._paused = False
+        self._ended = False
+        self._error: Exception | None = None
+        self._wake = asyncio.Event()
+        self.channel: asyncssh.SSHClientChannel[bytes] | None = None
+
+    def __aiter__(self) -> AsyncIterator[bytes]:
+        return self
+
+    async def __anext__(self) -> bytes:
+        while not self._chunks:
+            if self._error is not None:
+                raise LinkDown(f"the link broke: {self._error or type(self._error).__name__}") from self._error
+            if self._ended:
+                raise StopAsyncIteration
+            self._wake.clear()
+            await self._wake.wait()
+        chunk = b"".join(self._chunks)
+        self._chunks.clear()
+        self._buffered = 0
+        if self._paused and self.channel is not None:
+            self._paused = False
+            self.channel.resume_reading()
+        return chunk
+
+    def close(self) -> None:
+        if self.channel is not None:
+            self.channel.close()
+
+    def received(self, data: bytes) -> None:
+        self._chunks.append(data)
+        self._buffered += len(data)
+        if self._buffered > BUFFER_BYTES_HIGH and not self._paused and self.channel is not None:
+            self._paused = True
+            self.channel.pause_reading()
+        self._wake.set()
+
+    def received_error(self, data: bytes) -> None:
+        self.stderr = (self.stderr + data)[-STDERR_BYTES_MAX:]
+
+    def finished(self, error: Exception | None, exit_status: int | None) -> None:
+        self._ended = True
+        self.exit_status = exit_status
+        # A session that ends without a status ended with its link (or with its sshd), not with its command.
+        if error is not None or exit_status is None:
+            self._error = error or ConnectionError("the session ended without a status")
+        self._wake.set()
+
+
+class _Session(asyncssh.SSHClientSession[bytes]):
+    """Callbacks of asyncssh into a Stream."""
+
+    def __init__(self) -> None:
+        self.stream = Stream()
+
+    def connection_made(self, chan: asyncssh.SSHClientChannel[bytes]) -> None:
+        self.stream.channel = chan
+
+    def data_received(self, data: bytes, datatype: int | None) -> None:
+        if datatype == asyncssh.EXTENDED_DATA_STDERR:
+            self.stream.received_error(data)
+        else:
+            self.stream.received(data)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        channel = self.stream.channel
+        self.stream.finished(exc, channel.get_exit_status() if channel is not None else None)
+
+
+class Connection:
+    """One connection to one instance. Sessions beyond the bound wait for their turn."""
+
+    def __init__(self, connection: asyncssh.SSHClientConnection, instance: Instance, host_key: HostKey | None) -> None:
+        self.instance = instance
+        self.host_key = host_key
+        self._connection = connection
+        self._sessions = asyncio.Semaphore(SESSIONS_MAX)
+
+    @asynccontextmanager
+    async def open(self, command: str, stdin: bytes) -> AsyncIterator[Stream]:
+        """Run the command with these bytes on its standard input; the session ends with the block."""
+        async with self._sessions:
+            with _mapped(self.instance):
+                session = _Session()
+                channel, _ = await self._connection.create_session(lambda: session, command, encoding=None)
+                channel.write(stdin)
+                channel.write_eof()
+            try:
+                yield session.stream
+            finally:
+                channel.close()
+
+    async def run(self, command: str, stdin: bytes) -> Completed:
+        """All that a short command prints, up to a bound."""
+        async with self.open(command, stdin) as stream:
+            answer = bytearray()
+            async for chunk in stream:
+                answer += chunk
+                if len(answer) > ANSWER_BYTES_MAX:
+                    raise RemoteError(f"{self.instance} answered more than {ANSWER_BYTES_MAX} bytes")
+            return Completed(stdout=bytes(answer), stderr=stream.stderr, exit_status=stream.exit_status)
+
+    async def close(self) -> None:
+        self._connection.abort()
+        await self._connection.wait_closed()
+
+
+class Connector:
+    """Connects to instances by the rules of this service: built once, from its settings."""
+
+    def __init__(
+        self,
+        *,
+        key_path: Path | None,
+        known_hosts_path: Path,
+        host_key_policy: HostKeyPolicy,
+        bound_to_loopback: bool,
+        ssh_targets: Sequence[str],
+        keepalive_seconds: float = 15.0,
+        keepalive_count_max: int = 3,
+        connect_timeout_seconds: float = 20.0,
+    ) -> None:
+        self._keys = [str(key_path)] if key_path is not None else _default_keys()
+        self._known_hosts = _KnownHosts(known_hosts_path)
+        self._policy = host_key_policy
+        self._bound_to_loopback = bound_to_loopback
+        self._targets = tuple(ssh_targets)
+        self._keepalive_seconds = keepalive_seconds
+        self._keepalive_count_max = keepalive_count_max
+        self._connect_timeout_seconds = connect_timeout_seconds
+        self._handshakes: WeakValueDictionary[tuple[str, int], asyncio.Lock] = WeakValueDictionary()
+
+    async def connect(self, instance: Instance) -> Connection:
+        """A connection whose host key and user are accepted.
+
+        Raises LinkDown (try again later), AuthenticationFailed, HostKeyChanged, TargetRefused.
+        """
+        lock = self._handshakes.setdefault((instance.host, instance.port), asyncio.Lock())
+        async with lock:
+            with _mapped(instance):
+                address = await asyncio.wait_for(self._resolve(instance), self._connect_timeout_seconds)
+            return await self._handshake(instance, address)
+
+    async def _resolve(self, instance: Instance) -> str:
+        """The one address to connect to. It is checked here, and no other look-up follows."""
+        found = await asyncio.get_running_loop().getaddrinfo(instance.host, instance.port, type=socket.SOCK_STREAM)
+        address = str(found[0][4][0])
+        check_target(
+            instance.host,
+            instance.port,
+            address,
+            bound_to_loopback=self._bound_to_loopback,
+            allowed=self._targets,
+        )
+        return address
+
+    async def _handshake(self, instance: Instance, address: str) -> Connection:
+        known = self._known_hosts.keys(instance.host, instance.port)
+        check = _HostKeyCheck(instance, self._policy, known)
+        with _mapped(instance, check):
+            connection = await asyncssh.connect(
+                address,
+                instance.port,
+                username=instance.user,
+                client_factory=lambda: check,
+                client_keys=self._keys or None,
+                known_hosts=([], [], []),
+                server_host_key_algs=check.algorithms(),
+                x509_trusted_certs=None,
+                preferred_auth="publickey",
+                agent_path=None,
+                agent_forwarding=False,
+                config=None,
+                compression_algs=None,
+                keepalive_interval=self._keepalive_seconds,
+                keepalive_count_max=self._keepalive_count_max,
+                connect_timeout=self._connect_timeout_seconds,
+                login_timeout=self._connect_timeout_seconds,
+            )
+        if check.host_key is not None and check.host_key.is_new:
+            self._known_hosts.remember(instance.host, instance.port, check.key_line)
+        return Connection(connection, instance, check.host_key)
+
+
+class _HostKeyCheck(asyncssh.SSHClient):
+    """Decides about the key that an instance shows. asyncssh trusts no key by itself here, so every key comes by."""
+
+    def __init__(self, instance: Instance, policy: HostKeyPolicy, known: Sequence[asyncssh.SSHKey]) -> None:
+        self._instance = instance
+        self._policy = policy
+        self._known = known
+        self.host_key: HostKey | None = None
+        self.key_line = ""
+        self.refusal: RemoteError | None = None
+
+    def algorithms(self) -> Sequence[str] | tuple[()]:
+        """Ask for the kind of key that is known: another kind would look like a changed key."""
+        if self._instance.host_key_sha256 is not None or self._policy == "off":
+            return ()
+        return [algorithm.decode() for key in self._known for algorithm in key.sig_algorithms] or ()
+
+    def validate_host_public_key(self, host: str, addr: str, port: int, key: asyncssh.SSHKey) -> bool:
+        shown = key.get_fingerprint()
+        is_known = any(key == known for known in self._known)
+        self.refusal = self._refusal(shown, is_known)
+        if self.refusal is not None:
+            return False
+        self.host_key = HostKey(
+            fingerprint=shown, algorithm=key.get_algorithm(), is_new=not is_known and self._policy != "off"
+        )
+        self.key_line = key.export_public_key().decode().strip()
+        return True
+
+    def _refusal(self, shown: str, is_known: bool) -> RemoteError | None:
+        wanted = self._instance.host_key_sha256
+        if wanted is not None:
+            if _fingerprint(wanted) == shown:
+                return None
+            return HostKeyChanged(
+                f"{self._instance} shows the host key {shown}, but host_key_sha256 asks for {_fingerprint(wanted)}",
+                shown,
+            )
+        if is_known or self._policy == "off":
+            return None
+        if self._known:
+            before = ", ".join(key.get_fingerprint() for key in self._known)
+            return HostKeyChanged(
+                f"the host key of {self._instance} has changed from {before} to {shown}: if this is a new instance at "
+                "the same address, start the install again with host_key_sha256 set to the new fingerprint",
+                shown,
+            )
+        if self._policy == "strict":
+            return HostKeyChanged(
+                f"the host key {shown} of {self._instance} is not known: add it to the file in INSTALLER_KNOWN_HOSTS, "
+                "or send it as host_key_sha256",
+                shown,
+            )
+        return None
+
+
+class _KnownHosts:
+    """The file of known keys, in OpenSSH's format. One writer at a time; replaced whole, readable by the owner."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+
+    def keys(self, host: str, port: int) -> list[asyncssh.SSHKey]:
+        if not self._path.exists():
+            return []
+        known = asyncssh.import_known_hosts(self._path.read_text(encoding="utf-8"))
+        return list(asyncssh.match_known_hosts(known, host, "", None if port == 22 else port)[0])
+
+    def remember(self, host: str, port: int, key_line: str) -> None:
+        """This key, and no other, is the host's from now on."""
+        name = host if port == 22 else f"[{host}]:{port}"
+        self._path.parent.mkdir(parents=True, exist_ok=True)
+        with open(self._path.with_name(self._path.name + ".lock"), "a", encoding="utf-8") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            lines = self._path.read_text(encoding="utf-8").splitlines() if self._path.exists() else []
+            kept = [line for line in lines if line.split(" ", 1)[0] != name]
+            fresh = self._path.with_name(self._path.name + ".new")
+            with open(os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w", encoding="utf-8") as file:
+                file.writelines(f"{line}\n" for line in [*kept, f"{name} {' '.join(key_line.split()[:2])}"])
+                file.flush()
+                os.fsync(file.fileno())
+            fresh.replace(self._path)
+
+
+def _fingerprint(text: str) -> str:
+    """``SHA256:…`` without padding, as OpenSSH prints it, from any usual way to write it."""
+    return "SHA256:" + text.removeprefix("SHA256:").rstrip("=")
+
+
+def _default_keys() -> list[str]:
+    folder = Path.home() / ".ssh"
+    return [str(folder / name) for name in DEFAULT_KEYS if (folder / name).is_file()]
+
+
+@contextlib.contextmanager
+def _mapped(instance: Instance, check: _HostKeyCheck | None = None) -> Iterator[None]:
+    """Foreign errors become ours here, and only here."""
+    try:
+        yield
+    except asyncssh.HostKeyNotVerifiable as error:
+        raise (check and check.refusal) or HostKeyChanged(f"{instance}: {error.reason}") from error
+    except (asyncssh.PermissionDenied, asyncssh.KeyImportError, asyncssh.KeyEncryptionError) as error:
+        raise AuthenticationFailed(
+            f"{instance} refused the user or the key: check ssh_user and INSTALLER_SSH_KEY ({_reason(error)})"
+        ) from error
+    except socket.gaierror as error:
+        raise LinkDown(f"{instance}: the name cannot be resolved ({error.strerror})") from error
+    except (TimeoutError, asyncssh.TimeoutError) as error:
+        raise LinkDown(f"{instance}: no answer in time") from error
+    except (OSError, asyncssh.Error) as error:
+        raise LinkDown(f"{instance}: {_reason(error)}") from error
+
+
+def _reason(error: Exception) -> str:
+    reason = getattr(error, "reason", None) or getattr(error, "strerror", None) or str(error) or type(error).__name__
+    return str(reason)[:300]

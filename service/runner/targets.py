@@ -1,0 +1,75 @@
+"""Which addresses may be connected to at all. Pure: names are resolved by the caller, who then connects to the very
+address that was checked, so that a name cannot point elsewhere a moment later."""
+
+from __future__ import annotations
+
+import ipaddress
+from collections.abc import Sequence
+
+from service.errors import TargetRefused
+
+Address = ipaddress.IPv4Address | ipaddress.IPv6Address
+
+# Where clouds keep the credentials of a machine; nobody rents an instance there.
+METADATA_NAMES = ("metadata", "metadata.google.internal", "instance-data", "instance-data.ec2.internal")
+METADATA_ADDRESSES = tuple(map(ipaddress.ip_address, ("169.254.169.254", "fd00:ec2::254", "100.100.100.200")))
+
+
+def check_host(host: str, port: int, *, bound_to_loopback: bool, allowed: Sequence[str]) -> None:
+    """What can be told without a look-up: a literal address or a name that is never a target.
+
+    Raises TargetRefused.
+    """
+    if host.rstrip(".").lower() in METADATA_NAMES:
+        raise TargetRefused(f'ssh_host "{host}" is a metadata service of a cloud and never a target')
+    try:
+        ipaddress.ip_address(host)
+    except ValueError:
+        return
+    check_target(host, port, host, bound_to_loopback=bound_to_loopback, allowed=allowed)
+
+
+def check_target(host: str, port: int, address: str, *, bound_to_loopback: bool, allowed: Sequence[str]) -> None:
+    """Raises TargetRefused unless ``address``, which ``host`` stands for, may be connected to.
+
+    ``allowed``: hosts, addresses, networks (10.0.0.0/8), each optionally with ``:port``; they open private and
+    loopback addresses for a service that is bound beyond loopback, and nothing else.
+    """
+    ip = _plain(ipaddress.ip_address(address.partition("%")[0]))
+    if ip in METADATA_ADDRESSES or ip.is_link_local or ip.is_multicast or ip.is_unspecified or ip.is_reserved:
+        raise TargetRefused(f"ssh_host {host} ({ip}) is a link-local, metadata or reserved address and never a target")
+    if bound_to_loopback or ip.is_global:
+        return
+    if not any(_listed(entry, host, port, ip) for entry in allowed):
+        raise TargetRefused(
+            f"ssh_host {host} ({ip}) is a private address: list it in INSTALLER_SSH_TARGETS to let it be a target"
+        )
+
+
+def _plain(ip: Address) -> Address:
+    """The IPv4 address inside an IPv6 one, which reaches the same machine."""
+    if isinstance(ip, ipaddress.IPv6Address):
+        return ip.ipv4_mapped or ip.sixtofour or ip
+    return ip
+
+
+def _listed(entry: str, host: str, port: int, ip: Address) -> bool:
+    name, wanted_port = _split(entry.strip())
+    if wanted_port is not None and wanted_port != port:
+        return False
+    if name.lower() == host.lower():
+        return True
+    try:
+        return ip in ipaddress.ip_network(name, strict=False)
+    except ValueError:
+        return False
+
+
+def _split(entry: str) -> tuple[str, int | None]:
+    if entry.startswith("["):
+        name, _, rest = entry[1:].partition("]")
+        return name, int(rest[1:]) if rest[1:].isdigit() else None
+    name, colon, port = entry.rpartition(":")
+    if colon and port.isdigit() and ":" not in name:
+        return name, int(port)
+    return entry, None

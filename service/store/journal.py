@@ -1,0 +1,186 @@
+"""The first two promises, and nothing else: appended before broadcast; history first, then live, without a gap.
+
+A lock for each job, and *lock, append, publish* as one shielded task: a caller that is cancelled in the middle leaves
+either nothing or an event that is both committed and published. Whoever subscribes pages through the history without
+the lock, then takes it, reads the rest and joins: what is appended later reaches it live.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Sequence
+from typing import Any, TypeVar
+from uuid import uuid4
+from weakref import WeakValueDictionary
+
+import orjson
+
+from service.errors import FieldError, InvalidRequest, SequenceConflict, StoreError
+from service.events.event_types import TERMINAL_TYPES, JobQueued
+from service.events.job import Job, apply
+from service.events.recorded_event import NewEvent, RecordedEvent
+from service.store.event_store import PAGE_EVENTS, Append, EventStore
+from service.store.job_queue import JobQueue
+
+Publish = Callable[[str, Sequence[RecordedEvent]], Awaitable[None]]
+Deliver = Callable[[Sequence[RecordedEvent]], Awaitable[None]]
+T = TypeVar("T")
+
+
+class _Stream:
+    """What the journal knows of one stream while somebody uses it."""
+
+    __slots__ = ("__weakref__", "job", "lock", "news", "published")
+
+    def __init__(self) -> None:
+        self.lock = asyncio.Lock()
+        self.job: Job | None = None
+        self.published = 0
+        self.news = asyncio.Event()
+
+
+class Journal:
+    """Records events and hands them over. ``clock_ms``: milliseconds since the epoch, in UTC."""
+
+    def __init__(
+        self, event_store: EventStore, job_queue: JobQueue, *, clock_ms: Callable[[], int], publish: Publish
+    ) -> None:
+        self._event_store = event_store
+        self._job_queue = job_queue
+        self._clock_ms = clock_ms
+        self._publish = publish
+        self._streams: WeakValueDictionary[str, _Stream] = WeakValueDictionary()
+        self._active: dict[str, _Stream] = {}
+        self._tasks: set[asyncio.Task[Any]] = set()
+
+    async def enqueue(self, queued: JobQueued) -> Job:
+        """A new stream that begins with this event. Durable when it returns; raises StoreUnavailable."""
+        job_id = str(uuid4())
+        await self._shielded(self._record(job_id, [NewEvent(event=queued)], new=True))
+        return await self._job_queue.get(job_id)
+
+    async def record(self, job_id: str, events: Sequence[NewEvent]) -> Job:
+        """Append these events in one piece and publish them. Returns the job behind them.
+
+        Raises StoreUnavailable (nothing was recorded; the same call may be made again), TransitionRefused.
+        """
+        return await self._shielded(self._record(job_id, events, new=False))
+
+    async def hand_over(self, job_id: str, after: int, deliver: Deliver, join: Callable[[int], None]) -> None:
+        """Deliver all events behind ``after`` in order, then call ``join(last)`` at the one moment when none can be
+        missed or come twice. ``deliver`` may take its time; under the lock it is called at most once, for a rest
+        shorter than a page."""
+        stream = self._stream(job_id)
+        while True:
+            page = await self._event_store.read(job_id, after)
+            if page:
+                await deliver(page)
+                after = page[-1].sequence
+            if len(page) == PAGE_EVENTS:
+                continue
+            async with stream.lock:
+                rest = await self._event_store.read(job_id, after)
+                if len(rest) < PAGE_EVENTS:
+                    if rest:
+                        await deliver(rest)
+                        after = rest[-1].sequence
+                    join(after)
+                    return
+
+    async def follow(self, job_id: str, after: int) -> AsyncIterator[Sequence[RecordedEvent]]:
+        """History, then live, page by page, until behind the terminal event. Everything comes from the log."""
+        stream = self._stream(job_id)
+        while True:
+            stream.news.clear()
+            page = await self._event_store.read(job_id, after)
+            if page:
+                yield page
+                after = page[-1].sequence
+                if page[-1].type in TERMINAL_TYPES:
+                    return
+            elif (await self._job_queue.get(job_id)).is_terminal:
+                return
+            elif stream.published <= after:
+                await stream.news.wait()
+
+    async def check_after(self, job_id: str, after: int) -> Job:
+        """The job, when ``after`` is a sequence that it has reached. Raises UnknownJob, InvalidRequest."""
+        job = await self._job_queue.get(job_id)
+        if after > job.last_sequence:
+            message = f"after is {after}, but the job has {job.last_sequence} events: send the last sequence you saw"
+            raise InvalidRequest(message, [FieldError("after", message)])
+        return job
+
+    async def drain(self) -> None:
+        """Wait for every record that is under way."""
+        while self._tasks:
+            await asyncio.wait(self._tasks)
+
+    async def _record(self, job_id: str, events: Sequence[NewEvent], *, new: bool) -> Job:
+        stream = self._stream(job_id)
+        async with stream.lock:
+            before = stream.job
+            if before is None and not new:
+                before = await self._job_queue.get(job_id)
+            after, recorded = self._fold(job_id, before, events)
+            if not recorded:
+                assert before is not None
+                return before
+
+            async def committed(batch: Sequence[RecordedEvent]) -> None:
+                stream.published = batch[-1].sequence
+                stream.news.set()
+                await self._publish(job_id, batch)
+
+            stream.job = None
+            try:
+                await self._event_store.append(Append(before=before, after=after, events=recorded), committed)
+            except SequenceConflict:
+                raise
+            except StoreError:
+                stream.job = before
+                raise
+            self._keep(job_id, stream, after)
+            return after
+
+    def _fold(self, job_id: str, before: Job | None, events: Sequence[NewEvent]) -> tuple[Job, Sequence[RecordedEvent]]:
+        at_ms = self._clock_ms()
+        job, recorded = before, []
+        for new in events:
+            recorded.append(
+                RecordedEvent(
+                    position=None,
+                    job_id=job_id,
+                    sequence=1 if job is None else job.last_sequence + 1,
+                    type=new.event.type,
+                    version=new.event.version,
+                    at_ms=at_ms,
+                    resource=new.resource,
+                    attempt=new.attempt,
+                    source_offset=new.source_offset,
+                    data_json=orjson.dumps(new.event.data()).decode(),
+                )
+            )
+            job = apply(job, recorded[-1], new.event)
+        assert job is not None
+        return job, recorded
+
+    def _stream(self, job_id: str) -> _Stream:
+        stream = self._streams.get(job_id)
+        if stream is None:
+            stream = self._streams[job_id] = _Stream()
+        return stream
+
+    def _keep(self, job_id: str, stream: _Stream, job: Job) -> None:
+        """Keep the fold of a job that is being worked on; let it go behind the terminal event."""
+        stream.job = job
+        if job.is_terminal:
+            self._active.pop(job_id, None)
+        elif job.last_sequence > 1:
+            self._active[job_id] = stream
+
+    async def _shielded(self, work: Coroutine[Any, Any, T]) -> T:
+        task = asyncio.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        return await asyncio.shield(task)
