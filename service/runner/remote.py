@@ -162,7 +162,7 @@ def _ended(said: str) -> Ended:
     if word == "held":
         raise LinkDown("the attempt goes on, but its log could not be followed")
     if word == "refused":
-        raise RemoteProtocolError(f"the instance does not let the service work: {rest[:300]}")
+        return Ended(exit_code=None, refused=rest[:300])
     if word == "missing":
         return Ended(exit_code=None, tool_missing=rest)
     # An `exit` file that is there but not valid was written onto a full disk, or not by the supervisor.

@@ -33,6 +33,19 @@ card() {
     exec bash -e -o pipefail "$dir/card"
 }
 
+# Whether the group has a process that is no zombie: process 1 of a container may never reap one.
+alive() {
+    local process line state parent member
+    for process in /proc/[0-9]*; do
+        { read -r line <"$process/stat"; } 2>/dev/null || continue
+        read -r state parent member _ <<<"${line##*) }"
+        if [ "$member" = "$group" ] && [ "$state" != Z ]; then
+            return 0
+        fi
+    done
+    return 1
+}
+
 set -m
 card </dev/null >>"$dir/log" 2>&1 &
 group=$!
@@ -48,7 +61,7 @@ done
 kill -TERM -- "-$group" 2>/dev/null
 kill -CONT -- "-$group" 2>/dev/null
 for _ in {1..100}; do
-    kill -0 -- "-$group" 2>/dev/null || break
+    alive || break
     sleep 0.02 9>&-
 done
 kill -KILL -- "-$group" 2>/dev/null

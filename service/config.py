@@ -1,0 +1,122 @@
+"""The settings, read once from the environment and validated. Every message names the variable and the way out."""
+
+from __future__ import annotations
+
+import difflib
+import ipaddress
+import os
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from platformdirs import user_data_path
+from pydantic import Field, SecretStr, ValidationError, field_validator
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+from service.errors import ConfigError
+
+PREFIX = "INSTALLER_"
+# Read by other parts: the fault injection of the tests, and the terminal client.
+OTHER_VARIABLES = ("INSTALLER_CRASH_AT", "INSTALLER_URL", "INSTALLER_TOKEN")
+CommaSeparated = Annotated[tuple[str, ...], NoDecode]
+
+
+def _data_path() -> Path:
+    return user_data_path("resource-installer")
+
+
+class Settings(BaseSettings):
+    """Every setting, its default and its meaning. The environment variable is the name with INSTALLER_ before it."""
+
+    model_config = SettingsConfigDict(env_prefix=PREFIX, frozen=True, extra="forbid", env_ignore_empty=True)
+
+    host: str = "127.0.0.1"
+    port: int = Field(default=5000, ge=0, le=65535)
+    database_url: str = Field(default_factory=lambda: f"sqlite+aiosqlite:///{_data_path() / 'installer.sqlite3'}")
+    resources_dir: Path = Path("resources")
+    ssh_key: Path | None = None
+    ssh_user: str = Field(default="root", pattern=r"^[A-Za-z0-9_.][A-Za-z0-9_.$-]{0,63}$")
+    known_hosts: Path = Field(default_factory=lambda: _data_path() / "known_hosts")
+    host_key_policy: Literal["strict", "accept-new", "off"] = "accept-new"
+    ssh_targets: CommaSeparated = ()
+    max_concurrent_jobs: int = Field(default=20, ge=1, le=1000)
+    resource_timeout: int = Field(default=3600, ge=1, le=30 * 86_400)
+    link_timeout: int = Field(default=3600, ge=1)
+    connect_timeout: int = Field(default=120, ge=1)
+    keepalive: float = Field(default=15.0, gt=0)
+    remote_path: str = ""
+    keep_remote_logs: bool = False
+    cors_origins: CommaSeparated = ()
+    allowed_hosts: CommaSeparated = ()
+    api_token: SecretStr | None = None
+    civitai_api_key: SecretStr | None = None
+
+    @field_validator("cors_origins", "allowed_hosts", "ssh_targets", mode="before")
+    @classmethod
+    def _split(cls, value: Any) -> Any:
+        if isinstance(value, str):
+            return tuple(part.strip() for part in value.split(",") if part.strip())
+        return value
+
+    @field_validator("ssh_key", mode="after")
+    @classmethod
+    def _key_exists(cls, value: Path | None) -> Path | None:
+        if value is not None and not value.is_file():
+            raise ValueError(f"there is no key file {value}")
+        return value
+
+    @field_validator("api_token", mode="after")
+    @classmethod
+    def _token_is_long(cls, value: SecretStr | None) -> SecretStr | None:
+        if value is not None and len(value.get_secret_value()) < 8:
+            raise ValueError("a token needs at least 8 characters")
+        return value
+
+    @property
+    def bound_to_loopback(self) -> bool:
+        return is_loopback(self.host)
+
+    def secrets(self) -> tuple[str, ...]:
+        """The texts that must never leave the service."""
+        given = (self.api_token, self.civitai_api_key)
+        return tuple(secret.get_secret_value() for secret in given if secret is not None)
+
+
+def load_settings(**given: Any) -> Settings:
+    """The settings; what is given goes before the environment. Raises ConfigError."""
+    _refuse_unknown()
+    try:
+        settings = Settings(**{name: value for name, value in given.items() if value is not None})
+    except ValidationError as error:
+        raise ConfigError("; ".join(_message(entry) for entry in error.errors())) from None
+    if not settings.bound_to_loopback and settings.api_token is None:
+        raise ConfigError(
+            f"INSTALLER_API_TOKEN is not set, so that anybody could use {settings.host}:{settings.port}: "
+            "set a token, or bind to 127.0.0.1"
+        )
+    return settings
+
+
+def is_loopback(host: str) -> bool:
+    """Whether only this machine reaches an address that is bound to this host."""
+    if host.lower() == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def _refuse_unknown() -> None:
+    known = [PREFIX + name.upper() for name in Settings.model_fields]
+    for name in os.environ:
+        if name.upper().startswith(PREFIX) and name.upper() not in known and name not in OTHER_VARIABLES:
+            near = difflib.get_close_matches(name, known, n=1)
+            raise ConfigError(f"{name} is no setting" + (f": did you mean {near[0]}?" if near else ""))
+
+
+def _message(entry: Any) -> str:
+    name = PREFIX + "_".join(str(part) for part in entry["loc"][:1]).upper()
+    text = str(entry["msg"]).removeprefix("Value error, ")
+    secret = name in ("INSTALLER_API_TOKEN", "INSTALLER_CIVITAI_API_KEY")
+    shown = "" if secret else f", got {str(entry['input'])[:80]!r}"
+    return f"{name}: {text}{shown}"

@@ -1,0 +1,52 @@
+"""Numbers as tools print them. What is absurd (not finite, negative, beyond any disk) is None."""
+
+from __future__ import annotations
+
+import re
+
+BYTES_MAX = 1 << 60
+SECONDS_MAX = 366 * 86_400
+
+_AMOUNT = re.compile(r"(\d{1,15}(?:\.\d{1,6})?) ?([kKMGTPE]?)")
+_CLOCK = re.compile(r"(?:(\d{1,5}) days?, |(\d{1,5})d )?(?:(\d{1,5}):)?(\d{1,5}):(\d{1,2})")
+_UNITS = re.compile(r"(?:(\d{1,5})d ?)?(?:(\d{1,5})h ?)?(?:(\d{1,5})m ?)?(?:(\d{1,9}(?:\.\d{1,3})?)s)?")
+_POWERS = {"": 0, "k": 1, "K": 1, "M": 2, "G": 3, "T": 4, "P": 5, "E": 6}
+
+
+def amount(text: str, base: int) -> float | None:
+    """The number in ``3.65M``, ``593,94K`` or ``2.8MiB``; ``base`` is 1000 or 1024."""
+    found = _AMOUNT.match(text.strip().replace(",", "."))
+    if found is None:
+        return None
+    value = float(found[1]) * float(base) ** _POWERS[found[2]]
+    return value if value <= BYTES_MAX else None
+
+
+def whole(text: str, base: int) -> int | None:
+    value = amount(text, base)
+    return None if value is None else round(value)
+
+
+def percent(text: str) -> int | None:
+    """An integer from 0 to 100."""
+    digits = text.strip().partition(".")[0]
+    return min(100, int(digits)) if digits.isascii() and digits.isdigit() and len(digits) < 10 else None
+
+
+def seconds(text: str | None) -> float | None:
+    """The seconds in ``00:04``, ``1:02:03``, ``2 days, 1:02:03``, ``1d 02:03:04``, ``5m 3s`` or ``1.5s``."""
+    if text is None:
+        return None
+    clock = _CLOCK.fullmatch(text.strip())
+    if clock is not None:
+        days, short_days, hours, minutes, rest = (int(part or 0) for part in clock.groups())
+        return _bounded(float((days + short_days) * 86_400 + hours * 3_600 + minutes * 60 + rest))
+    units = _UNITS.fullmatch(text.strip())
+    if units is None or not any(units.groups()):
+        return None
+    days_, hours_, minutes_, rest_ = (float(part or 0) for part in units.groups())
+    return _bounded(days_ * 86_400 + hours_ * 3_600 + minutes_ * 60 + rest_)
+
+
+def _bounded(value: float) -> float | None:
+    return value if value <= SECONDS_MAX else None

@@ -1,0 +1,204 @@
+"""Bytes in, events out: no clock, no await, no logging.
+
+What comes out depends on the bytes alone, however they were cut into chunks, and so do the bounds: beyond them progress
+thins out but never stops, and lines are no longer kept. Every event carries the offset behind the record that it came
+from, so that a second reading of the same bytes can be continued at any event.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from service.events.event_types import Event, Output, Progress, StageComplete, StageStart
+from service.events.formats import aria2, civitdl, curl, tqdm, wget
+from service.events.ledger import Evidence, Ledger
+from service.events.lines import LINE_BYTES_MAX, Record, RecordSplitter, plain
+from service.events.recorded_event import NewEvent
+from service.events.redaction import Redactor
+
+# civitdl draws ten bars a second: an hour of it is kept whole. Beyond that every 2nd, then every 4th … bar.
+PROGRESS_EVENTS_FULL = 40_000
+PROGRESS_EVENTS_STEP = 2_000
+OUTPUT_LINES_MAX = 5_000
+STAGE_EVENTS_MAX = 4_000
+NAME_CHARACTERS_MAX = 500
+OMITTED = f"… more than {OUTPUT_LINES_MAX} lines: further lines are not kept"
+
+
+class ProgressParser:
+    """The parser of one attempt's output. ``feed`` the bytes in order, then ``close`` with the exit status.
+
+    ``title`` names a download whose tool names none. ``redact`` is applied to every text before it leaves.
+    """
+
+    def __init__(
+        self,
+        *,
+        resource: str | None = None,
+        attempt: int | None = None,
+        title: str = "download",
+        redact: Callable[[str], str] | None = None,
+    ) -> None:
+        self._resource = resource
+        self._attempt = attempt
+        self._title = title
+        self._redact = redact if redact is not None else Redactor()
+        self._splitter = RecordSplitter(_closes)
+        self._ledger = Ledger()
+        self._bounds = _Bounds()
+        self._wget_length = wget.Length()
+        self._wget_name: str | None = None
+        self._in_curl = False
+        self._aria2_gids: set[str] = set()
+
+    def feed(self, chunk: bytes) -> list[NewEvent]:
+        """The events of all records that end within this chunk."""
+        return [event for record in self._splitter.feed(chunk) for event in self._record(record)]
+
+    def close(self, exit_code: int | None) -> list[NewEvent]:
+        """The output has ended: what its last line holds, and what only the exit status can tell."""
+        records = self._splitter.close()
+        events = [event for record in records for event in self._record(record)]
+        if self._in_curl and exit_code == 0:
+            events += self._new(StageComplete(name=self._title), None)
+        return events
+
+    @property
+    def evidence(self) -> Evidence:
+        return self._ledger.evidence()
+
+    def _record(self, record: Record) -> list[NewEvent]:
+        events = self._bar(record) if record.bar is not None else self._line(record)
+        return [new for event in events for new in self._new(event, record.offset)]
+
+    def _new(self, event: Event, offset: int | None) -> list[NewEvent]:
+        bounded = self._bounds.admit(event)
+        if bounded is None:
+            return []
+        return [
+            NewEvent(event=bounded, resource=self._resource, attempt=self._attempt, source_offset=offset),
+        ]
+
+    def _bar(self, record: Record) -> list[Event]:
+        self._ledger.bar(self._redact(plain(record.raw)))
+        if isinstance(record.bar, tqdm.Bar):
+            before = self._redact(record.bar.before[:LINE_BYTES_MAX])
+            return [*([Output(line=before)] if before else []), record.bar.progress]
+        self._ledger.tool = "aria2c"
+        started: list[Event] = []
+        if record.bar.gid not in self._aria2_gids and len(self._aria2_gids) < STAGE_EVENTS_MAX:
+            self._aria2_gids.add(record.bar.gid)
+            started = [StageStart(name=self._title)]
+        return [*started, record.bar.progress]
+
+    def _line(self, record: Record) -> list[Event]:
+        text = plain(record.raw)
+        if not text:
+            return []
+        if not record.cut:
+            shown = self._progress(text)
+            if shown is not None:
+                self._ledger.bar(self._redact(text))
+                return [shown]
+        kept = self._redact(text)
+        if record.cut:
+            kept = kept.encode()[:LINE_BYTES_MAX].decode(errors="ignore")
+        self._ledger.line(kept)
+        stage = self._stage(text) if not record.cut else None
+        if stage is not None:
+            return stage
+        return [Output(line=kept, cut=record.cut)]
+
+    def _progress(self, text: str) -> Progress | None:
+        """What wget and curl redraw. curl's columns are numbers only, so they count behind its header alone."""
+        shown = wget.progress(text, self._wget_length)
+        if shown is not None:
+            self._ledger.tool = "wget"
+            return shown
+        if self._in_curl:
+            shown = curl.progress(text)
+        return shown if shown is not None else curl.hash_bar(text)
+
+    def _stage(self, text: str) -> list[Event] | None:
+        """The events of a line that begins or completes a download, or None for any other line."""
+        if (found := civitdl.STARTED.search(text)) is not None:
+            name = self._name(found[1])
+            self._ledger.started(name)
+            return [StageStart(name=name)]
+        if (found := civitdl.COMPLETED.search(text)) is not None:
+            name = self._name(found[1])
+            self._ledger.completed(name)
+            return [StageComplete(name=name)]
+        for read in (self._wget, self._curl, self._aria2):
+            events = read(text)
+            if events is not None:
+                return events
+        return None
+
+    def _wget(self, text: str) -> list[Event] | None:
+        length = wget.length(text)
+        if length is not None:
+            self._wget_length = length
+        elif (found := wget.SAVING.search(text)) is not None:
+            self._wget_name = self._name(wget.base_name(found[1]))
+            self._ledger.tool = "wget"
+            return [StageStart(name=self._wget_name)]
+        elif (found := wget.SAVED.search(text)) is not None:
+            name = self._name(wget.base_name(found[1])) if found[1] else self._wget_name or self._title
+            return [StageComplete(name=name)]
+        return None
+
+    def _curl(self, text: str) -> list[Event] | None:
+        if curl.HEADER.match(text):
+            self._in_curl = True
+            self._ledger.tool = "curl"
+            return [StageStart(name=self._title)]
+        return [] if self._in_curl and curl.SECOND_HEADER.match(text) else None
+
+    def _aria2(self, text: str) -> list[Event] | None:
+        found = aria2.COMPLETE.search(text)
+        if found is None:
+            return None
+        self._ledger.tool = "aria2c"
+        return [StageComplete(name=self._name(wget.base_name(found[1])))]
+
+    def _name(self, name: str) -> str:
+        return self._redact(name)[:NAME_CHARACTERS_MAX]
+
+
+class _Bounds:
+    """How many events of a kind one attempt may add to the log."""
+
+    def __init__(self) -> None:
+        self._outputs = 0
+        self._stages = 0
+        self._bars_seen = 0
+        self._bars_kept = 0
+        self._stride = 1
+
+    def admit(self, event: Event) -> Event | None:
+        if isinstance(event, Progress):
+            return event if self._admit_bar() else None
+        if isinstance(event, Output):
+            self._outputs += 1
+            if self._outputs == OUTPUT_LINES_MAX:
+                return Output(line=OMITTED)
+            return event if self._outputs < OUTPUT_LINES_MAX else None
+        self._stages += 1
+        return event if self._stages <= STAGE_EVENTS_MAX else None
+
+    def _admit_bar(self) -> bool:
+        self._bars_seen += 1
+        if self._bars_seen % self._stride:
+            return False
+        self._bars_kept += 1
+        if (
+            self._bars_kept >= PROGRESS_EVENTS_FULL
+            and (self._bars_kept - PROGRESS_EVENTS_FULL) % PROGRESS_EVENTS_STEP == 0
+        ):
+            self._stride *= 2
+        return True
+
+
+def _closes(line: bytearray) -> tqdm.Bar | aria2.Readout | None:
+    return tqdm.closes(line) or aria2.closes(line)

@@ -1,0 +1,290 @@
+"""The library of resource cards: Markdown files with YAML front matter, read from one folder.
+
+A card is read when it is asked for and kept by its time and size, so that an edited card counts at once. A broken card
+is reported by name and reason and harms no other.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from service.errors import CardError, FieldError, InvalidRequest, UnknownResource
+
+CARD_BYTES_MAX = 256 * 1024
+PATH_CHARACTERS_MAX = 255
+RESOURCES_MAX = 100
+CARDS_MAX = 10_000
+YAML_DEPTH_MAX = 20
+
+_FENCE = re.compile(r"^ {0,3}(?P<fence>`{3,}|~{3,})[ \t]*(?P<info>[^`\n]*)$")
+_DOWNLOAD = re.compile(r"^#{1,6}[ \t]+download[ \t]*#*$", re.IGNORECASE)
+_DESCRIPTION = re.compile(r"^#{1,6}[ \t]+description[ \t]*#*$", re.IGNORECASE)
+_HEADING = re.compile(r"^#{1,6}[ \t]")
+
+
+class FrontMatter(BaseModel):
+    """What a card may say of itself; keys that are not listed are kept."""
+
+    model_config = ConfigDict(extra="allow", strict=True, frozen=True, hide_input_in_errors=True)
+
+    title: str = Field(min_length=1, max_length=500)
+    type: str | None = None
+    ecosystem: str | None = None
+    basemodel: str | None = None
+    version: str | int | float | None = None
+    tags: list[str] = []
+    size: int | None = Field(default=None, ge=0)
+    url: str | None = None
+    license: str | None = None
+    image: str | None = None
+    dependencies: list[str] = []
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Resource:
+    """One card. ``script``: the commands that install it. ``sha256``: of the whole card, as it was read."""
+
+    path: str
+    front: FrontMatter
+    description: str
+    script: str
+    sha256: str
+
+    @property
+    def title(self) -> str:
+        return self.front.title
+
+    @property
+    def dependencies(self) -> tuple[str, ...]:
+        return tuple(self.front.dependencies)
+
+    def to_dict(self) -> dict[str, Any]:
+        front = self.front.model_dump(mode="json")
+        return {"path": self.path, **front, "description": self.description, "sha256": self.sha256}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BrokenCard:
+    """A card that cannot be used, and why."""
+
+    path: str
+    error: str
+
+    def to_dict(self) -> dict[str, Any]:
+        return {"path": self.path, "error": self.error}
+
+
+class Library:
+    """The cards below one folder, by their path in it."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._read: dict[str, tuple[tuple[int, int, int], Resource]] = {}
+
+    def get(self, path: str) -> Resource:
+        """Raises UnknownResource, InvalidRequest (no path of a card), CardError (a broken one)."""
+        file = self._file(path)
+        try:
+            status = file.stat()
+        except (OSError, ValueError) as error:
+            raise UnknownResource(self._unknown(path)) from error
+        mark = (status.st_mtime_ns, status.st_size, status.st_ino)
+        known = self._read.get(path)
+        if known is not None and known[0] == mark:
+            return known[1]
+        if status.st_size > CARD_BYTES_MAX:
+            raise CardError(f'card "{path}" is larger than {CARD_BYTES_MAX} bytes')
+        resource = parse_card(path, file.read_bytes())
+        self._read[path] = (mark, resource)
+        return resource
+
+    def all(self) -> list[Resource | BrokenCard]:
+        """Every card, sorted by path."""
+        paths = sorted(str(file.relative_to(self._folder).as_posix()) for file in self._folder.rglob("*.md"))
+        return [self._one(path) for path in paths[:CARDS_MAX] if not _is_hidden(path)]
+
+    def resolve(self, paths: Sequence[str]) -> list[Resource]:
+        """These cards and what they depend on, once each, dependencies before their dependents.
+
+        Raises InvalidRequest (doubled, broken, cyclic, too many), UnknownResource.
+        """
+        for index, path in enumerate(paths):
+            if path in paths[:index]:
+                raise _invalid(f"resources[{index}]", f'"{_short(path)}" is named twice: name it once')
+        resolved: dict[str, Resource] = {}
+        for index, path in enumerate(paths):
+            self._add(path, (), resolved, f"resources[{index}]")
+        if len(resolved) > RESOURCES_MAX:
+            raise _invalid("resources", f"{len(resolved)} resources with dependencies, at most {RESOURCES_MAX} a job")
+        return list(resolved.values())
+
+    def _add(self, path: str, chain: tuple[str, ...], resolved: dict[str, Resource], field: str) -> None:
+        if path in resolved:
+            return
+        if path in chain:
+            cycle = " -> ".join([*chain[chain.index(path) :], path])
+            raise _invalid(field, f"the dependencies go in a circle: {cycle}")
+        if len(chain) > RESOURCES_MAX:
+            raise _invalid(field, f"more than {RESOURCES_MAX} dependencies follow from it")
+        try:
+            resource = self.get(path)
+        except CardError as error:
+            raise _invalid(field, str(error)) from error
+        except UnknownResource as error:
+            if not chain:
+                raise UnknownResource(error.message, [FieldError(field, error.message)]) from error
+            raise _invalid(field, f'"{chain[-1]}" depends on "{_short(path)}": no such card') from error
+        except InvalidRequest as error:
+            raise _invalid(field, error.message) from error
+        for dependency in resource.dependencies:
+            self._add(dependency, (*chain, path), resolved, field)
+        resolved[path] = resource
+
+    def _one(self, path: str) -> Resource | BrokenCard:
+        try:
+            return self.get(path)
+        except (CardError, InvalidRequest, UnknownResource) as error:
+            return BrokenCard(path=path, error=str(error))
+
+    def _file(self, path: str) -> Path:
+        reason = _wrong_path(path)
+        if reason is not None:
+            raise InvalidRequest(f'"{_short(path)}" is not the path of a card: {reason}')
+        file = self._folder / path
+        folder = self._folder.resolve()
+        if not file.resolve().is_relative_to(folder):
+            raise InvalidRequest(f'"{_short(path)}" is not the path of a card: it leads out of the resource folder')
+        return file
+
+    def _unknown(self, path: str) -> str:
+        return f'unknown resource "{_short(path)}": no such card under {self._folder.name}/'
+
+
+def parse_card(path: str, raw: bytes) -> Resource:
+    """Raises CardError, which names the card and what is wrong with it."""
+    try:
+        text = raw.decode("utf-8-sig").replace("\r\n", "\n")
+    except UnicodeDecodeError as error:
+        raise CardError(f'card "{path}" is not UTF-8: byte {error.start}') from error
+    if "\0" in text:
+        raise CardError(f'card "{path}" holds a NUL character')
+    front, body = _split_front(path, text)
+    sections = _Sections(body)
+    if not sections.script.strip():
+        raise CardError(f'card "{path}" has no ```bash block under a "# Download" heading')
+    return Resource(
+        path=path,
+        front=front,
+        description=sections.description.strip(),
+        script=sections.script,
+        sha256=hashlib.sha256(raw).hexdigest(),
+    )
+
+
+def _split_front(path: str, text: str) -> tuple[FrontMatter, str]:
+    if not text.startswith("---\n"):
+        raise CardError(f'card "{path}" has no front matter: begin it with --- and a title')
+    front, mark, body = text[4:].partition("\n---\n")
+    if not mark:
+        raise CardError(f'card "{path}": the front matter does not end with ---')
+    try:
+        data = yaml.load(front, _CardLoader)  # noqa: S506 - a SafeLoader without aliases
+    except yaml.YAMLError as error:
+        mark_ = getattr(error, "problem_mark", None)
+        where = f" in line {mark_.line + 2}" if mark_ is not None else ""
+        raise CardError(f'card "{path}": the front matter is not YAML{where}: {_problem(error)}') from error
+    except (RecursionError, ValueError) as error:
+        raise CardError(f'card "{path}": the front matter cannot be read: {type(error).__name__}') from error
+    if not isinstance(data, Mapping) or not all(isinstance(key, str) for key in data):
+        raise CardError(f'card "{path}": the front matter must be a list of "key: value" lines')
+    try:
+        return FrontMatter.model_validate(dict(data)), body
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"])
+        raise CardError(f'card "{path}": {where}: {first["msg"].lower()}') from error
+
+
+class _CardLoader(yaml.SafeLoader):
+    """No aliases: a few of them can unfold to gigabytes."""
+
+    def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
+        if self.check_event(yaml.AliasEvent):
+            event = self.peek_event()  # type: ignore[no-untyped-call]
+            raise yaml.constructor.ConstructorError(None, None, "aliases are not allowed", event.start_mark)
+        return super().compose_node(parent, index)
+
+
+# Dates stay the text that they are, so that every value is plain JSON.
+_CardLoader.yaml_implicit_resolvers = {
+    first: [(tag, pattern) for tag, pattern in resolvers if tag != "tag:yaml.org,2002:timestamp"]
+    for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
+}
+
+
+class _Sections:
+    """The description, and the first bash block under the Download heading. A heading inside a block is none."""
+
+    def __init__(self, body: str) -> None:
+        self.description = ""
+        self.script = ""
+        section, fence, is_script, found = "", "", False, False
+        for line in body.split("\n"):
+            marks = _FENCE.match(line)
+            if fence:
+                if marks is not None and marks["fence"].startswith(fence) and not marks["info"].strip():
+                    fence, found, is_script = "", found or is_script, False
+                elif is_script:
+                    self.script += line + "\n"
+                    continue
+            elif marks is not None:
+                fence = marks["fence"]
+                words = marks["info"].split()
+                is_script = section == "download" and not found and bool(words) and words[0].lower() == "bash"
+            elif _HEADING.match(line):
+                section = "download" if _DOWNLOAD.match(line) else "description" if _DESCRIPTION.match(line) else ""
+                continue
+            if section == "description":
+                self.description += line + "\n"
+        if fence and is_script:
+            self.script = ""
+
+
+def _wrong_path(path: str) -> str | None:
+    if not path or len(path) > PATH_CHARACTERS_MAX:
+        return f"it must have 1 to {PATH_CHARACTERS_MAX} characters"
+    if any(ord(character) < 32 or ord(character) == 127 for character in path):
+        return "it holds control characters"
+    if path.startswith("/") or "\\" in path:
+        return "it must be relative to the resource folder, with / between its parts"
+    if any(part in ("", ".", "..") for part in path.split("/")):
+        return "it must not hold empty parts, . or .."
+    if _is_hidden(path):
+        return "hidden files are no cards"
+    if not path.endswith(".md"):
+        return "a card is a .md file"
+    return None
+
+
+def _is_hidden(path: str) -> bool:
+    return any(part.startswith(".") for part in PurePosixPath(path).parts)
+
+
+def _invalid(field: str, message: str) -> InvalidRequest:
+    return InvalidRequest(message, [FieldError(field, message)])
+
+
+def _short(path: str) -> str:
+    return path if len(path) <= 120 else path[:117] + "..."
+
+
+def _problem(error: yaml.YAMLError) -> str:
+    return str(getattr(error, "problem", None) or error).partition("\n")[0][:200]
