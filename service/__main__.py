@@ -1,0 +1,76 @@
+"""The command line."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import signal
+import sys
+from typing import Annotated
+
+import typer
+import uvloop
+
+from service.app import Service
+from service.config import load_settings
+from service.errors import InstallerError
+from service.store.database import Database
+from service.store.job_queue import rebuild as rebuild_projection
+
+cli = typer.Typer(name="resource-installer", no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
+
+
+@cli.callback()
+def _settings_help() -> None:
+    """Installs AI model files onto rented GPU instances over SSH. Settings come from INSTALLER_… variables."""
+
+
+@cli.command()
+def serve(
+    host: Annotated[str | None, typer.Option(help="The address to bind to.")] = None,
+    port: Annotated[int | None, typer.Option(help="The port; 0 takes any free one.")] = None,
+) -> None:
+    """Run the service until it is asked to end (SIGTERM, SIGINT). Installs outlive it."""
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    logging.getLogger("asyncssh").setLevel(logging.WARNING)
+    uvloop.run(_serve(host, port))
+
+
+@cli.command()
+def rebuild() -> None:
+    """Make the rows of the jobs again from the event log alone. The service must not run meanwhile."""
+    count = uvloop.run(_rebuild())
+    typer.echo(f"rebuilt {count} jobs from the event log")
+
+
+async def _serve(host: str | None, port: int | None) -> None:
+    service = Service(load_settings(host=host, port=port))
+    ended = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, ended.set)
+    await service.start()
+    print(f"resource-installer listens on {service.url}", flush=True)
+    await ended.wait()
+    await service.stop()
+
+
+async def _rebuild() -> int:
+    database = Database(load_settings().database_url)
+    await database.open()
+    try:
+        return await rebuild_projection(database)
+    finally:
+        await database.close()
+
+
+def main() -> None:
+    """The entry point: errors that are meant for a person end as one line."""
+    try:
+        cli()
+    except InstallerError as error:
+        print(f"resource-installer: {error}", file=sys.stderr)
+        sys.exit(2)
+
+
+if __name__ == "__main__":
+    main()

@@ -156,8 +156,12 @@ class ResourceInstaller:
 
     async def _sweep(self, connection: Connection) -> None:
         """Every connection clears away what ended jobs have left."""
-        if not self._rules.keep_remote_logs:
+        if self._rules.keep_remote_logs:
+            return
+        try:
             await Remote(connection).sweep(self._job_queue.ended_among)
+        except StoreUnavailable as error:
+            logger.info("not swept: %s", error)
 
     async def _remove(self, job: Job, link: Link) -> None:
         """What fails here is done by the sweep of a later connection."""
@@ -209,11 +213,15 @@ class _JobRun:
 
 
 def _terminal(job: Job) -> Event:
-    counts = {"installed": job.installed, "total": job.total, "results": job.results()}
     first = next((r for r in job.resources if r.state is not ResourceState.INSTALLED), None)
     if first is None:
-        return JobCompleted(**counts)
+        return JobCompleted(installed=job.installed, total=job.total, results=job.results())
     cause = Cause(first.cause or Cause.UNKNOWN)
     return JobFailed(
-        error=f"{first.resource}: {first.error}", cause=cause.value, hint=first.hint or HINTS[cause], **counts
+        error=f"{first.resource}: {first.error}",
+        cause=cause.value,
+        hint=first.hint or HINTS[cause],
+        installed=job.installed,
+        total=job.total,
+        results=job.results(),
     )

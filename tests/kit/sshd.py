@@ -110,7 +110,9 @@ class Sshd:
     def marked_processes(self, containing: str = "") -> list[int]:
         """The processes of attempts under this home whose command line contains the text."""
         mark = f"RESOURCE_INSTALLER_ATTEMPT={self.home}".encode()
-        return [pid for pid in _pids() if mark in _read(pid, "environ") and containing.encode() in _read(pid, "cmdline")]
+        return [
+            pid for pid in _pids() if mark in _read(pid, "environ") and containing.encode() in _read(pid, "cmdline")
+        ]
 
     def _answers(self) -> bool:
         with socket.socket() as probe:

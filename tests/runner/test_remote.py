@@ -90,9 +90,7 @@ async def test_an_ended_attempt_is_read_again_and_not_run_again(connection: Conn
     assert (sshd.home / "ran").read_text() == "ran\n"
 
 
-async def test_ten_attaches_at_once_start_one_process(
-    sshd: Sshd, make_connector: Callable[..., Connector]
-) -> None:
+async def test_ten_attaches_at_once_start_one_process(sshd: Sshd, make_connector: Callable[..., Connector]) -> None:
     of = spec("echo ran >>$HOME/ran; for i in 1 2 3; do echo $i; sleep 0.2; done")
     instance = Instance(host="127.0.0.1", port=sshd.port, user="root")
     connections = [await make_connector(sshd).connect(instance) for _ in range(10)]
@@ -159,8 +157,11 @@ async def test_hostile_ui_home_and_noisy_shells(
 async def test_the_environment_of_a_card(connection: Connection, sshd: Sshd) -> None:
     output, _ = await run(
         connection,
-        spec('printf "%s|" "$LANG" "$PYTHONUTF8" "$PYTHONUNBUFFERED" "$PATH" "$PWD" "${XDG_CONFIG_HOME-none}"; '
-             'cat; shopt -q login_shell || echo "not login"', remote_path="/opt/tools/bin"),
+        spec(
+            'printf "%s|" "$LANG" "$PYTHONUTF8" "$PYTHONUNBUFFERED" "$PATH" "$PWD" "${XDG_CONFIG_HOME-none}"; '
+            'cat; shopt -q login_shell || echo "not login"',
+            remote_path="/opt/tools/bin",
+        ),
     )
     lang, utf8, unbuffered, path, cwd, config, rest = output.decode().split("|")
     assert (lang, utf8, unbuffered, cwd, config, rest) == ("C.UTF-8", "1", "1", str(sshd.home), "none", "not login\n")
@@ -247,8 +248,10 @@ async def test_full_disks(small_disk: Path, tmp_path: Path, make_connector: Call
 
 
 async def test_the_key_is_on_no_command_line(connection: Connection, sshd: Sshd) -> None:
-    of = spec('ps axww -o args; cat "$XDG_CONFIG_HOME/civitdl/config.json"; stat -c %a "$XDG_CONFIG_HOME" "$0"',
-              civitai_api_key="very-secret-key")
+    of = spec(
+        'ps axww -o args; cat "$XDG_CONFIG_HOME/civitdl/config.json"; stat -c %a "$XDG_CONFIG_HOME" "$0"',
+        civitai_api_key="very-secret-key",
+    )
     output, ended = await run(connection, of)
     listing, _, config = output.decode().partition('{"version"')
     assert ended == Ended(exit_code=0)

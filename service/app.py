@@ -1,0 +1,145 @@
+"""The composition root: everything is built here once, wired, started and stopped in order."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+
+from aiohttp import web
+
+from service.config import Settings
+from service.errors import ConfigError
+from service.events.redaction import Redactor
+from service.http_guard import BODY_BYTES_MAX, Guard, middlewares
+from service.library import Library
+from service.routes import Routes
+from service.runner.installer import InstallRules, ResourceInstaller
+from service.runner.ssh import Connector
+from service.runner.targets import check_host
+from service.runner.worker import Worker
+from service.sockets import Sockets
+from service.store.database import Database
+from service.store.event_store import EventStore
+from service.store.job_queue import JobQueue
+from service.store.journal import Journal
+
+logger = logging.getLogger(__name__)
+
+SHUTDOWN_SECONDS = 1.0
+
+
+def clock_ms() -> int:
+    """Milliseconds since the epoch, in UTC."""
+    return time.time_ns() // 1_000_000
+
+
+class Service:
+    """``start``, then ``url`` is where it listens, then ``stop``."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._stopping = asyncio.Event()
+        guard = Guard(
+            bound_host=settings.host,
+            bound_to_loopback=settings.bound_to_loopback,
+            hosts=settings.allowed_hosts,
+            origins=settings.cors_origins,
+            api_token=_secret(settings.api_token),
+        )
+        library = Library(settings.resources_dir)
+        self._database = Database(settings.database_url)
+        self._event_store = EventStore(self._database)
+        job_queue = JobQueue(self._database)
+        self._sockets = Sockets(origin_allowed=guard.allows_socket_origin, api_token=guard.api_token)
+        self._journal = Journal(self._event_store, job_queue, clock_ms=clock_ms, publish=self._sockets.publish)
+        installer = ResourceInstaller(
+            journal=self._journal,
+            job_queue=job_queue,
+            library=library,
+            connector=_connector(settings),
+            rules=_rules(settings),
+            redact=Redactor(settings.secrets()),
+            clock_ms=clock_ms,
+        )
+        self._worker = Worker(
+            journal=self._journal,
+            job_queue=job_queue,
+            installer=installer,
+            max_concurrent_jobs=settings.max_concurrent_jobs,
+        )
+        app = web.Application(middlewares=middlewares(guard), client_max_size=BODY_BYTES_MAX)
+        Routes(
+            journal=self._journal,
+            event_store=self._event_store,
+            job_queue=job_queue,
+            library=library,
+            database=self._database,
+            wake=self._worker.wake,
+            check_host=lambda host, port: check_host(
+                host, port, bound_to_loopback=settings.bound_to_loopback, allowed=settings.ssh_targets
+            ),
+            ssh_user=settings.ssh_user,
+            stopping=self._stopping,
+        ).add_to(app)
+        self._sockets.attach(app, self._journal)
+        self._runner = web.AppRunner(app, access_log=None, shutdown_timeout=SHUTDOWN_SECONDS)
+        self.url = ""
+
+    async def start(self) -> None:
+        """Raises ConfigError, DatabaseHeld, DatabaseNewer."""
+        await self._database.open()
+        self._event_store.start()
+        self._sockets.start()
+        await self._runner.setup()
+        site = web.TCPSite(self._runner, self._settings.host, self._settings.port)
+        try:
+            await site.start()
+        except OSError as error:
+            await self.stop()
+            raise ConfigError(
+                f"cannot listen on {self._settings.host}:{self._settings.port}: {error.strerror}; "
+                "choose another INSTALLER_PORT, or stop what listens there"
+            ) from error
+        host, port = self._runner.addresses[0][:2]
+        self.url = f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+        self._worker.start()
+        if not self._settings.resources_dir.is_dir():
+            logger.warning("INSTALLER_RESOURCES_DIR: there is no folder %s, so no cards", self._settings.resources_dir)
+
+    async def stop(self) -> None:
+        """Cut the links, close the clients, finish what is being written. The installs go on on their instances."""
+        self._stopping.set()
+        await self._worker.stop()
+        await self._sockets.close()
+        await self._runner.cleanup()
+        await self._journal.drain()
+        await self._event_store.stop()
+        await self._database.close()
+
+
+def _connector(settings: Settings) -> Connector:
+    return Connector(
+        key_path=settings.ssh_key,
+        known_hosts_path=settings.known_hosts,
+        host_key_policy=settings.host_key_policy,
+        bound_to_loopback=settings.bound_to_loopback,
+        ssh_targets=settings.ssh_targets,
+        keepalive_seconds=settings.keepalive,
+    )
+
+
+def _rules(settings: Settings) -> InstallRules:
+    return InstallRules(
+        resource_timeout_seconds=settings.resource_timeout,
+        link_timeout_seconds=settings.link_timeout,
+        connect_timeout_seconds=settings.connect_timeout,
+        remote_path=settings.remote_path,
+        keep_remote_logs=settings.keep_remote_logs,
+        civitai_api_key=_secret(settings.civitai_api_key),
+    )
+
+
+def _secret(value: object) -> str | None:
+    reveal = getattr(value, "get_secret_value", None)
+    return str(reveal()) if reveal is not None else None

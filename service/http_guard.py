@@ -1,0 +1,181 @@
+"""Who is let in: hosts, origins, the token; and every refusal in the contract's shape.
+
+Hosts are an allow-list, since a name that was rebound to this address passes any check of origins. The same guard
+stands before Socket.IO.
+"""
+
+from __future__ import annotations
+
+import hmac
+import ipaddress
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import urlsplit
+
+from aiohttp import web
+from aiohttp.typedefs import Handler, Middleware
+
+from service.errors import (
+    BodyTooLarge,
+    CardError,
+    FieldError,
+    Forbidden,
+    RequestError,
+    StoreUnavailable,
+    TargetRefused,
+    Unauthorized,
+)
+
+logger = logging.getLogger(__name__)
+
+BODY_BYTES_MAX = 1 << 20
+OPEN_PATHS = ("/healthz", "/readyz")
+SOCKET_PATH = "/socket.io/"
+LOOPBACK_NAMES = ("localhost", "127.0.0.1", "::1")
+_ALLOWED_HEADERS = "Authorization, Content-Type, Idempotency-Key, Last-Event-ID"
+_ALLOWED_METHODS = "GET, HEAD, POST, PATCH, DELETE, OPTIONS"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Guard:
+    """The rules of one service. ``hosts``: names it answers to beside the loopback ones and the one it is bound to."""
+
+    bound_host: str
+    bound_to_loopback: bool
+    hosts: Sequence[str] = ()
+    origins: Sequence[str] = ()
+    api_token: str | None = None
+
+    def allows_host(self, header: str | None) -> bool:
+        name = _host_name(header or "")
+        allowed = (*LOOPBACK_NAMES, self.bound_host.lower(), *(_host_name(h) or h.lower() for h in self.hosts))
+        return name is not None and name in allowed
+
+    def allows_origin(self, origin: str, host_header: str | None) -> bool:
+        if origin in self.origins:
+            return True
+        try:
+            parts = urlsplit(origin)
+            if parts.scheme not in ("http", "https") or parts.hostname is None or parts.port == 0:
+                return False
+        except ValueError:
+            return False
+        if host_header is not None and parts.netloc.lower() == host_header.lower():
+            return True
+        return self.bound_to_loopback and parts.hostname in LOOPBACK_NAMES
+
+    def allows_socket_origin(self, origin: str, environ: Any) -> bool:
+        """The form in which Engine.IO asks."""
+        return self.allows_origin(origin, environ.get("HTTP_HOST"))
+
+    def allows_token(self, authorization: str | None) -> bool:
+        if self.api_token is None:
+            return True
+        scheme, _, token = (authorization or "").partition(" ")
+        return scheme.lower() == "bearer" and hmac.compare_digest(token.strip().encode(), self.api_token.encode())
+
+
+def middlewares(guard: Guard) -> list[Middleware]:
+    """Outermost first: refusals get their shape, then hosts and origins, then the token."""
+
+    @web.middleware
+    async def refuse(request: web.Request, handler: Handler) -> web.StreamResponse:
+        try:
+            return await handler(request)
+        except (RequestError, TargetRefused, CardError, StoreUnavailable) as error:
+            return refusal(error)
+        except web.HTTPRequestEntityTooLarge:
+            return refusal(BodyTooLarge(f"the body is larger than {BODY_BYTES_MAX} bytes"))
+        except web.HTTPException as error:
+            if error.status < 400:
+                raise
+            allow = {"Allow": error.headers["Allow"]} if "Allow" in error.headers else None
+            return _answer(error.status, f"{error.reason}: {request.method} {request.path[:200]}", headers=allow)
+        except ConnectionError:
+            raise
+        except Exception:
+            logger.exception("%s %s failed", request.method, request.path)
+            return _answer(500, "the service failed: its log says more")
+
+    @web.middleware
+    async def check_host_and_origin(request: web.Request, handler: Handler) -> web.StreamResponse:
+        host = request.headers.get("Host")
+        if not guard.allows_host(host):
+            return refusal(Forbidden(f'host "{(host or "")[:100]}" is not let in: add it to INSTALLER_ALLOWED_HOSTS'))
+        origin = request.headers.get("Origin")
+        if origin is None:
+            return await handler(request)
+        if not guard.allows_origin(origin, host):
+            return refusal(Forbidden(f'origin "{origin[:100]}" is not let in: add it to INSTALLER_CORS_ORIGINS'))
+        if request.path.startswith(SOCKET_PATH):
+            return await handler(request)
+        preflight = request.method == "OPTIONS" and "Access-Control-Request-Method" in request.headers
+        response = web.Response(status=204) if preflight else await handler(request)
+        if not response.prepared:
+            response.headers.update(_cors(origin))
+        return response
+
+    @web.middleware
+    async def check_token(request: web.Request, handler: Handler) -> web.StreamResponse:
+        is_open = request.path in OPEN_PATHS or request.path.startswith(SOCKET_PATH)
+        if not is_open and not guard.allows_token(request.headers.get("Authorization")):
+            return refusal(Unauthorized("wrong or missing token: send Authorization: Bearer <token>"))
+        return await handler(request)
+
+    return [check_host_and_origin, refuse, check_token]
+
+
+def cors_headers(request: web.Request) -> dict[str, str]:
+    """For a response that is prepared by its handler: the origin has been checked by then."""
+    origin = request.headers.get("Origin")
+    return _cors(origin) if origin is not None else {}
+
+
+def refusal(error: Exception) -> web.Response:
+    """The answer to the caller, in the contract's shape."""
+    if isinstance(error, RequestError):
+        headers = {"WWW-Authenticate": "Bearer"} if isinstance(error, Unauthorized) else None
+        return _answer(error.status, error.message, error.errors, headers=headers)
+    if isinstance(error, TargetRefused):
+        return _answer(400, str(error), [FieldError("ssh_host", str(error))])
+    if isinstance(error, StoreUnavailable):
+        return _answer(503, f"not able now, try again: {error}", headers={"Retry-After": "5"})
+    return _answer(400, str(error))
+
+
+def _answer(
+    status: int, message: str, errors: Sequence[FieldError] = (), *, headers: dict[str, str] | None = None
+) -> web.Response:
+    body = {
+        "success": False,
+        "message": message,
+        "errors": [{"field": error.field, "message": error.message} for error in errors],
+    }
+    return web.json_response(body, status=status, headers=headers)
+
+
+def _cors(origin: str) -> dict[str, str]:
+    return {
+        "Access-Control-Allow-Origin": origin,
+        "Access-Control-Allow-Methods": _ALLOWED_METHODS,
+        "Access-Control-Allow-Headers": _ALLOWED_HEADERS,
+        "Access-Control-Expose-Headers": "Location",
+        "Access-Control-Max-Age": "600",
+        "Vary": "Origin",
+    }
+
+
+def _host_name(header: str) -> str | None:
+    """The name in a Host header, in lower case and without its port; None if there is none."""
+    try:
+        name = urlsplit(f"//{header.strip()}").hostname
+    except ValueError:
+        return None
+    if name is None or "@" in header:
+        return None
+    try:
+        return str(ipaddress.ip_address(name))
+    except ValueError:
+        return name.rstrip(".")

@@ -1,0 +1,116 @@
+"""The requests that clients send, as models that validate them, and the plain words for what is wrong."""
+
+from __future__ import annotations
+
+import json
+import re
+from typing import Annotated, Any
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
+
+from service.errors import FieldError, InvalidRequest
+from service.library import RESOURCES_MAX
+
+_HOST = re.compile(r"(?!-)[A-Za-z0-9._-]{1,253}(?<!-)|\[?[0-9A-Fa-f:.]{2,45}(?:%[A-Za-z0-9]{1,15})?\]?")
+_FINGERPRINT = re.compile(r"(?:SHA256:)?[A-Za-z0-9+/]{43}=?")
+DEPTH_MAX = 32
+
+
+def _host(value: str) -> str:
+    if not _HOST.fullmatch(value):
+        raise ValueError("must be a host name or an address, without user, port or spaces")
+    return value.strip("[]")
+
+
+def _absolute(value: str) -> str:
+    if not value.startswith("/"):
+        raise ValueError("must be an absolute path, like /workspace/ComfyUI")
+    if "\0" in value:
+        raise ValueError("must not hold a NUL character")
+    value.encode("utf-8")
+    return value
+
+
+def _fingerprint(value: str) -> str:
+    if not _FINGERPRINT.fullmatch(value):
+        raise ValueError("must be a fingerprint as ssh-keygen -l prints it: SHA256: and 43 characters")
+    return "SHA256:" + value.removeprefix("SHA256:").rstrip("=")
+
+
+class InstallRequest(BaseModel):
+    """The body of ``POST /resources/install``."""
+
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
+
+    ssh_host: Annotated[str, AfterValidator(_host)]
+    ssh_port: int = Field(ge=1, le=65535)
+    ui_home: Annotated[str, Field(max_length=4096), AfterValidator(_absolute)]
+    resources: list[str] = Field(min_length=1, max_length=RESOURCES_MAX)
+    ssh_user: str | None = Field(default=None, pattern=r"^[A-Za-z0-9_.][A-Za-z0-9_.$-]{0,63}$")
+    host_key_sha256: Annotated[str, AfterValidator(_fingerprint)] | None = None
+
+
+def parse_install(body: bytes) -> InstallRequest:
+    """Raises InvalidRequest, which names every wrong field."""
+    data = _json(body)
+    if not isinstance(data, dict):
+        raise InvalidRequest('the body must be a JSON object, like {"ssh_host": …}')
+    try:
+        return InstallRequest.model_validate(data)
+    except ValidationError as error:
+        errors = [FieldError(_field(entry), _message(entry)) for entry in error.errors()[:20]]
+        raise InvalidRequest("; ".join(f"{e.field}: {e.message}" for e in errors[:5]), errors) from None
+
+
+def _json(body: bytes) -> Any:
+    try:
+        if body.count(b"[") + body.count(b"{") > 10_000 or _depth(body) > DEPTH_MAX:
+            raise InvalidRequest("the body is nested too deeply")
+        return json.loads(body.decode("utf-8"), object_pairs_hook=_unique, parse_constant=_no_constant)
+    except UnicodeDecodeError:
+        raise InvalidRequest("the body is not UTF-8") from None
+    except (ValueError, RecursionError) as error:
+        raise InvalidRequest(f"the body is not JSON: {str(error)[:200]}") from None
+
+
+def _depth(body: bytes) -> int:
+    depth = deepest = 0
+    for byte in body:
+        if byte in b"[{":
+            depth += 1
+            deepest = max(deepest, depth)
+        elif byte in b"]}":
+            depth -= 1
+    return deepest
+
+
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    names = [name for name, _ in pairs]
+    doubled = next((name for name in names if names.count(name) > 1), None) if len(names) < 1000 else None
+    if doubled is not None:
+        raise ValueError(f'the field "{doubled[:80]}" stands there twice')
+    return dict(pairs)
+
+
+def _no_constant(name: str) -> Any:
+    raise ValueError(f"{name} is no JSON number")
+
+
+def _field(entry: Any) -> str:
+    field = ""
+    for part in entry["loc"]:
+        field += f"[{part}]" if isinstance(part, int) else f".{part}" if field else str(part)
+    return field[:200]
+
+
+def _message(entry: Any) -> str:
+    kind, context = entry["type"], entry.get("ctx", {})
+    if kind == "extra_forbidden":
+        return "unknown field"
+    if kind == "missing":
+        return "is missing"
+    if kind == "too_long":
+        return f"at most {context['max_length']} allowed, got {context.get('actual_length', 'more')}"
+    if kind == "too_short":
+        return "must name at least one resource"
+    return str(entry["msg"]).removeprefix("Value error, ").replace("Input should", "should")[:300]

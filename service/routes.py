@@ -1,0 +1,254 @@
+"""HTTP: start an install, look at jobs, read their history in three forms, look into the library."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncIterator, Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from aiohttp import hdrs, web
+
+from service.errors import FieldError, InvalidRequest, TargetRefused, UnknownResource, UnsupportedMediaType
+from service.events.event_types import JobQueued
+from service.events.job import Job, JobState
+from service.events.recorded_event import RecordedEvent
+from service.http_guard import BODY_BYTES_MAX, cors_headers
+from service.library import Library, Resource
+from service.requests import parse_install
+from service.store.database import Database
+from service.store.event_store import EventStore
+from service.store.job_queue import LIST_MAX, JobQueue
+from service.store.journal import Journal
+
+EVENTS_LIMIT = 1_000
+EVENTS_LIMIT_MAX = 10_000
+STREAM_PAGE_EVENTS = 2_000
+SSE_KEEPALIVE_SECONDS = 15.0
+JOBS_LIMIT = 50
+NUMBER_MAX = 2**53
+NDJSON = "application/x-ndjson"
+SSE = "text/event-stream"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Routes:
+    """The handlers and what they need. ``wake`` tells the worker of a new job, ``check_host`` raises TargetRefused."""
+
+    journal: Journal
+    event_store: EventStore
+    job_queue: JobQueue
+    library: Library
+    database: Database
+    wake: Callable[[], None]
+    check_host: Callable[[str, int], None]
+    ssh_user: str
+    stopping: asyncio.Event
+
+    def add_to(self, app: web.Application) -> None:
+        app.router.add_post("/resources/install", self.install)
+        app.router.add_get("/resources/jobs", self.jobs)
+        app.router.add_get("/resources/jobs/{job_id}", self.job)
+        app.router.add_get("/resources/jobs/{job_id}/events", self.events)
+        app.router.add_get("/resources", self.resources)
+        app.router.add_get("/resources/{path:.+}", self.resource)
+        app.router.add_get("/healthz", self.healthz)
+        app.router.add_get("/readyz", self.readyz)
+
+    async def install(self, request: web.Request) -> web.Response:
+        if request.content_type != "application/json":
+            raise UnsupportedMediaType("send the body as Content-Type: application/json")
+        if (request.content_length or 0) > BODY_BYTES_MAX:
+            raise web.HTTPRequestEntityTooLarge(BODY_BYTES_MAX, request.content_length or 0)
+        wanted = parse_install(await request.read())
+        try:
+            self.check_host(wanted.ssh_host, wanted.ssh_port)
+        except TargetRefused as error:
+            raise InvalidRequest(str(error), [FieldError("ssh_host", str(error))]) from error
+        resolved = self.library.resolve(wanted.resources)
+        queued = JobQueued(
+            ssh_host=wanted.ssh_host,
+            ssh_port=wanted.ssh_port,
+            ssh_user=wanted.ssh_user or self.ssh_user,
+            ui_home=wanted.ui_home,
+            host_key_sha256=wanted.host_key_sha256,
+            resources=[_entry(resource) for resource in resolved],
+        )
+        job = await self.journal.enqueue(queued)
+        self.wake()
+        answer = {
+            "success": True,
+            "job_id": job.job_id,
+            "message": "Installation started",
+            "resource_count": len(resolved),
+        }
+        return web.json_response(answer, status=202, headers={"Location": f"/resources/jobs/{job.job_id}"})
+
+    async def jobs(self, request: web.Request) -> web.Response:
+        state = request.query.get("state")
+        if state is not None and state not in tuple(JobState):
+            raise _wrong("state", f"must be one of {', '.join(JobState)}")
+        found, following = await self.job_queue.page(
+            state=state,
+            host=request.query.get("host"),
+            cursor=request.query.get("cursor"),
+            limit=_number(request, "limit", JOBS_LIMIT, 1, LIST_MAX),
+        )
+        return web.json_response({"jobs": [job.summary() for job in found], "next": following})
+
+    async def job(self, request: web.Request) -> web.Response:
+        return web.json_response((await self._job(request)).to_dict())
+
+    async def events(self, request: web.Request) -> web.StreamResponse:
+        """The history: a JSON page, all of it as NDJSON, or replayed and followed as server-sent events."""
+        job = await self._job(request)
+        form = _accepted(request.headers.get(hdrs.ACCEPT, "*/*"), ("application/json", NDJSON, SSE))
+        after = _number(request, "after", 0, 0, NUMBER_MAX)
+        types = request.query.getall("type", None)
+        if form == SSE:
+            return await self._follow(request, job, _last_event_id(request, after), types)
+        if form == NDJSON:
+            return await self._ndjson(request, job, after, types)
+        limit = _number(request, "limit", EVENTS_LIMIT, 1, EVENTS_LIMIT_MAX)
+        found = await self.event_store.read(job.job_id, after, limit, types)
+        head = json.dumps({"job_id": job.job_id, "state": job.state, "last_sequence": job.last_sequence})
+        body = f'{head[:-1]}, "events": [{",".join(event.to_json() for event in found)}]}}'
+        return web.Response(text=body, content_type="application/json")
+
+    async def resources(self, request: web.Request) -> web.Response:
+        cards = await asyncio.to_thread(self.library.all)
+        sound = [card.to_dict() for card in cards if isinstance(card, Resource)]
+        broken = [card.to_dict() for card in cards if not isinstance(card, Resource)]
+        return web.json_response({"resources": sound, "broken": broken})
+
+    async def resource(self, request: web.Request) -> web.Response:
+        path = request.match_info["path"]
+        try:
+            card = self.library.get(path)
+        except InvalidRequest as error:
+            raise UnknownResource(error.message) from error
+        return web.json_response({**card.to_dict(), "download": card.script})
+
+    async def healthz(self, request: web.Request) -> web.Response:
+        return web.json_response({"status": "ok"})
+
+    async def readyz(self, request: web.Request) -> web.Response:
+        health = await self.database.check()
+        answer = {
+            "status": "ready" if health.ready else "not ready",
+            "database": {"writable": health.writable, "revision": health.revision, "head": health.head},
+            "sqlite_version": health.sqlite_version,
+            "detail": health.detail,
+        }
+        return web.json_response(answer, status=200 if health.ready else 503)
+
+    async def _job(self, request: web.Request) -> Job:
+        return await self.job_queue.get(request.match_info["job_id"])
+
+    async def _ndjson(
+        self, request: web.Request, job: Job, after: int, types: Sequence[str] | None
+    ) -> web.StreamResponse:
+        response = await _streamed(request, NDJSON)
+        while True:
+            page = await self.event_store.read(job.job_id, after, STREAM_PAGE_EVENTS, types)
+            if not page:
+                break
+            await response.write("".join([event.to_json() + "\n" for event in page]).encode())
+            after = page[-1].sequence
+        await response.write_eof()
+        return response
+
+    async def _follow(
+        self, request: web.Request, job: Job, after: int, types: Sequence[str] | None
+    ) -> web.StreamResponse:
+        if job.is_terminal and after >= job.last_sequence:
+            # Told so, an EventSource does not come back.
+            return web.Response(status=204)
+        response = await _streamed(request, SSE)
+        pages = aiter(_with_pauses(self.journal.follow(job.job_id, after), self.stopping))
+        async for page in pages:
+            await response.write(_sse(page, types) if page else b": keep-alive\n\n")
+        await response.write_eof()
+        return response
+
+
+async def _with_pauses(
+    pages: AsyncIterator[Sequence[RecordedEvent]], stopping: asyncio.Event
+) -> AsyncIterator[Sequence[RecordedEvent]]:
+    """The pages, and an empty one whenever nothing came for a while; ends when the service stops."""
+    stop = asyncio.create_task(stopping.wait())
+    following: asyncio.Task[Sequence[RecordedEvent]] | None = None
+    try:
+        while not stop.done():
+            if following is None:
+                following = asyncio.ensure_future(anext(pages))
+            await asyncio.wait((following, stop), timeout=SSE_KEEPALIVE_SECONDS, return_when=asyncio.FIRST_COMPLETED)
+            if not following.done():
+                yield ()
+                continue
+            page, following = following, None
+            try:
+                yield page.result()
+            except StopAsyncIteration:
+                return
+    finally:
+        for task in (stop, following):
+            if task is not None:
+                task.cancel()
+        await asyncio.gather(*(t for t in (stop, following) if t is not None), return_exceptions=True)
+
+
+def _sse(events: Sequence[RecordedEvent], types: Sequence[str] | None) -> bytes:
+    shown = (event for event in events if types is None or event.type in types)
+    return "".join(f"id: {event.sequence}\ndata: {event.to_json()}\n\n" for event in shown).encode()
+
+
+async def _streamed(request: web.Request, content_type: str) -> web.StreamResponse:
+    headers = {"Content-Type": f"{content_type}; charset=utf-8", "Cache-Control": "no-store", "X-Accel-Buffering": "no"}
+    response = web.StreamResponse(headers={**headers, **cors_headers(request)})
+    await response.prepare(request)
+    return response
+
+
+def _entry(resource: Resource) -> dict[str, Any]:
+    return {"resource": resource.path, "title": resource.title, "dependencies": list(resource.dependencies)}
+
+
+def _number(request: web.Request, name: str, default: int, least: int, most: int) -> int:
+    text = request.query.get(name)
+    if text is None:
+        return default
+    if not (text.isascii() and text.isdigit() and len(text) < 17 and least <= int(text) <= most):
+        raise _wrong(name, f"must be an integer from {least} to {most}")
+    return int(text)
+
+
+def _last_event_id(request: web.Request, after: int) -> int:
+    text = request.headers.get("Last-Event-ID")
+    if text is None or text == "":
+        return after
+    if not (text.isascii() and text.isdigit() and len(text) < 17):
+        raise _wrong("Last-Event-ID", "must be the id of an event, an integer")
+    return int(text)
+
+
+def _accepted(header: str, offered: Sequence[str]) -> str:
+    """The offered type that the header likes best; the first offered one wins a tie, and when none fits."""
+    weights: dict[str, float] = {}
+    for part in header.split(","):
+        name, *parameters = (piece.strip() for piece in part.split(";"))
+        quality = next((p[2:] for p in parameters if p.startswith("q=")), "1")
+        try:
+            weights[name.lower()] = float(quality)
+        except ValueError:
+            continue
+
+    def weight(offer: str) -> float:
+        return weights.get(offer, weights.get(offer.partition("/")[0] + "/*", weights.get("*/*", 0.0)))
+
+    return max(offered, key=weight)
+
+
+def _wrong(field: str, message: str) -> InvalidRequest:
+    return InvalidRequest(f"{field}: {message}", [FieldError(field, message)])
