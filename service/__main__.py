@@ -10,6 +10,7 @@ from typing import Annotated
 
 import typer
 import uvloop
+from rich.console import Console
 
 from service.app import Service
 from service.config import load_settings
@@ -41,6 +42,18 @@ def rebuild() -> None:
     """Make the rows of the jobs again from the event log alone. The service must not run meanwhile."""
     count = uvloop.run(_rebuild())
     typer.echo(f"rebuilt {count} jobs from the event log")
+
+
+@cli.command()
+def demo(
+    once: Annotated[bool, typer.Option(help="End with the job's exit status.", envvar="ONCE")] = False,
+    fail: Annotated[bool, typer.Option(help="Let one of the models be gone (404).", envvar="FAIL")] = False,
+) -> None:
+    """Install three models on a stand-in instance, with the real civitdl, all on loopback."""
+    # The stand-ins need packages of the extra "demo".
+    from service.demo.run import run_demo
+
+    raise typer.Exit(uvloop.run(run_demo(once=once, fail=fail, console=Console())))
 
 
 async def _serve(host: str | None, port: int | None) -> None:

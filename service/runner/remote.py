@@ -118,12 +118,12 @@ def _variables(spec: AttemptSpec) -> dict[str, str | int]:
         "card": spec.card_script + "\n",
         "supervise": _script("supervise.sh"),
         "wget_shim": _script("wget.sh"),
-        "civitdl_config": _civitdl_config(spec.civitai_api_key) if spec.civitai_api_key else "",
+        "civitdl_config": civitdl_config(spec.civitai_api_key) if spec.civitai_api_key else "",
     }
 
 
-def _civitdl_config(api_key: str) -> str:
-    """civitdl 2.2.0's own defaults, read from its source, with the key: its config file is the one place for a key
+def civitdl_config(api_key: str, *, retry_count: int = 3, pause_seconds: float = 3.0) -> str:
+    """civitdl 2.2.0's config file with its own defaults, read from its source, and the key: the one place for a key
     that no process list shows."""
     return json.dumps(
         {
@@ -136,8 +136,8 @@ def _civitdl_config(api_key: str) -> str:
                 "with_prompt": True,
                 "without_model": False,
                 "limit_rate": "0",
-                "retry_count": 3,
-                "pause_time": 3.0,
+                "retry_count": retry_count,
+                "pause_time": pause_seconds,
                 "cache_mode": "1",
                 "strict_mode": "1",
                 "model_overwrite": False,
