@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
 import sys
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import asyncssh
+
+logger = logging.getLogger(__name__)
+
+BLOCK_BYTES = 64 * 1024
 
 
 class DemoInstance:
@@ -54,11 +60,25 @@ class DemoInstance:
             cwd=self.home,
             env={"HOME": str(self.home), "PATH": path, **self._env},
         )
+        if process.stdin is None or process.stdout is None or process.stderr is None:
+            raise RuntimeError("the pipes of the command are missing")
+        feeding = asyncio.create_task(_pump(session.stdin, process.stdin))
         try:
-            await session.redirect(stdin=process.stdin, stdout=process.stdout, stderr=process.stderr)
+            await asyncio.gather(_pump(process.stdout, session.stdout), _pump(process.stderr, session.stderr))
             status = await process.wait()
-            await session.stdout.drain()
             session.exit(status if status >= 0 else 128 - status)
+        except (asyncssh.Error, ConnectionError) as error:
+            logger.debug("a session has ended early: %r", error)
         finally:
+            feeding.cancel()
+            await asyncio.gather(feeding, return_exceptions=True)
             if process.returncode is None:
                 process.terminate()
+
+
+async def _pump(source: Any, target: Any) -> None:
+    while data := await source.read(BLOCK_BYTES):
+        target.write(data)
+        await target.drain()
+    if isinstance(target, asyncio.StreamWriter):
+        target.close()

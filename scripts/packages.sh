@@ -1,0 +1,34 @@
+#!/bin/sh
+# Debian packages that a step needs and does not find: installed where the user is root, else named in one line.
+#   packages.sh python    Python's venv
+#   packages.sh tests     what the tests run beside it
+set -eu
+
+missing=
+need() { # <package> <test that succeeds when it is there>
+    if ! sh -c "$2" >/dev/null 2>&1; then
+        missing="$missing $1"
+    fi
+}
+
+need python3 '${PYTHON:-python3} -c "import sys; sys.exit(sys.version_info < (3, 11))"'
+need python3-venv '${PYTHON:-python3} -c "import ensurepip, venv"'
+if [ "${1:-}" = tests ]; then
+    need openssh-server 'PATH=$PATH:/usr/sbin command -v sshd'
+    need nodejs 'command -v node'
+    need npm 'command -v npm'
+    need wget 'command -v wget'
+    need curl 'command -v curl'
+    need procps 'command -v ps'
+    need strace 'command -v strace'
+fi
+
+[ -n "$missing" ] || exit 0
+if [ "$(id -u)" != 0 ]; then
+    echo "please install what is missing: sudo apt-get install$missing" >&2
+    exit 1
+fi
+export DEBIAN_FRONTEND=noninteractive
+apt-get update -qq
+# shellcheck disable=SC2086
+apt-get install -y -qq --no-install-recommends $missing >/dev/null

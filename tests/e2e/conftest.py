@@ -1,0 +1,79 @@
+"""The world of an end-to-end test: a CivitAI, an instance with sshd, a library, and the service as a process."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from service.demo.civitai import StandInCivitai, StandInModel
+from service.runner.remote import civitdl_config
+from tests.kit.service import ServiceProcess
+from tests.kit.sshd import Sshd
+
+
+class World:
+    """Everything real, on loopback, below one folder."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.cards = folder / "resources"
+        self.civitai = StandInCivitai(folder / "civitai")
+        self.instance: Sshd
+        self.service: ServiceProcess
+        self.ui_home = folder / "ComfyUI"
+
+    async def start(self) -> None:
+        self.cards.mkdir()
+        self.ui_home.mkdir()
+        await self.civitai.start()
+        self.instance = await self.new_instance("instance")
+        self.service = ServiceProcess(
+            self.folder,
+            {
+                "INSTALLER_DATABASE_URL": f"sqlite+aiosqlite:///{self.folder / 'installer.sqlite3'}",
+                "INSTALLER_RESOURCES_DIR": str(self.cards),
+                "INSTALLER_SSH_KEY": str(self.instance.key_path),
+                "INSTALLER_KNOWN_HOSTS": str(self.folder / "known_hosts"),
+            },
+        )
+        await self.service.start()
+
+    async def new_instance(self, name: str) -> Sshd:
+        """Another instance that the same key opens. Its civitdl is set to short pauses and one retry."""
+        folder = self.folder / name
+        folder.mkdir()
+        instance = Sshd(folder, env=self.civitai.env)
+        if hasattr(self, "instance"):
+            (folder / "authorized_keys").write_bytes((self.instance.folder / "authorized_keys").read_bytes())
+        config = instance.home / ".config/civitdl/config.json"
+        config.parent.mkdir(parents=True)
+        config.write_text(civitdl_config("", retry_count=1, pause_seconds=0.1), encoding="utf-8")
+        return await instance.start()
+
+    def model(self, model: StandInModel, folder: str = "loras") -> str:
+        """Add a model and the card that installs it; returns the card's path."""
+        self.civitai.add(model)
+        url = f"https://civitai.com/models/{model.id}?modelVersionId={model.version_id}"
+        return self.card(f"{folder}/model_{model.id}.md", f'civitdl "{url}" "$UI_HOME/models/{folder}"')
+
+    def card(self, path: str, script: str, front: str = "") -> str:
+        file = self.cards / path
+        file.parent.mkdir(parents=True, exist_ok=True)
+        text = f"---\ntitle: Card {path}\n{front}---\n# Download\n```bash\n{script}\n```\n"
+        file.write_text(text, encoding="utf-8")
+        return path
+
+    async def close(self) -> None:
+        await self.service.kill()
+        await self.civitai.stop()
+        await self.instance.close()
+
+
+@pytest.fixture
+async def world(tmp_path: Path) -> AsyncIterator[World]:
+    built = World(tmp_path)
+    await built.start()
+    yield built
+    await built.close()
