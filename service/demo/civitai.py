@@ -105,6 +105,7 @@ class StandInCivitai:
         self._released = asyncio.Event()
         self._runners: list[web.AppRunner] = []
         self._proxy: asyncio.Server | None = None
+        self._tunnels: dict[asyncio.Task[None], asyncio.StreamWriter] = {}
         self._tls_port = 0
         self.proxy_port = 0
         self.control_port = 0
@@ -127,6 +128,7 @@ class StandInCivitai:
             "REQUESTS_CA_BUNDLE": bundle,
             "SSL_CERT_FILE": bundle,
             "CURL_CA_BUNDLE": bundle,
+            "WGETRC": str(self._folder / "wgetrc"),
         }
 
     def add(self, *models: StandInModel) -> None:
@@ -146,6 +148,7 @@ class StandInCivitai:
         self._folder.mkdir(parents=True, exist_ok=True)
         authority = trustme.CA()
         authority.cert_pem.write_to_path(str(self.ca_path))
+        (self._folder / "wgetrc").write_text(f"ca_certificate = {self.ca_path}\n", encoding="utf-8")
         context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
         authority.issue_cert(*HOSTS).configure_cert(context)
         app = web.Application()
@@ -167,6 +170,10 @@ class StandInCivitai:
         self.release()
         if self._proxy is not None:
             self._proxy.close()
+        for writer in self._tunnels.values():
+            writer.transport.abort()
+        if self._tunnels:
+            await asyncio.wait(self._tunnels)
         for runner in self._runners:
             await runner.cleanup()
 
@@ -289,6 +296,10 @@ class StandInCivitai:
     # --- the CONNECT proxy ----------------------------------------------------------------------------------------
 
     async def _tunnel(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.current_task()
+        if task is not None:
+            self._tunnels[task] = writer
+            task.add_done_callback(lambda done: self._tunnels.pop(done, None))
         with contextlib.suppress(ConnectionError, asyncio.IncompleteReadError, asyncio.LimitOverrunError):
             head = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1")
             method, target, *_ = head.split()

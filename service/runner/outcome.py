@@ -81,11 +81,13 @@ _WORDS: tuple[tuple[Cause, re.Pattern[str]], ...] = tuple(
             r"name or service not known|name resolution|getaddrinfo|nameresolutionerror|could not resolve|"
             r"unable to resolve|nodename nor servname|no address associated|name resolution failed|no such host",
         ),
+        (Cause.NETWORK, r"proxy tunnell?ing failed|tunnel connection failed|http code \d+ from proxy"),
         (
             Cause.TLS,
             r"certificate|sslerror|\bssl\b.{0,40}(?:error|fail|alert|connect|handshake|eof)|\btls\b.{0,40}"
             r"(?:error|fail|alert|handshake)|handshake failure|unable to establish ssl",
         ),
+        (Cause.TOOL_MISSING, r"command not found|no module named|: not found$"),
         (
             Cause.AUTH_REQUIRED,
             r"valid api key|requires? (?:a )?login|authentication (?:is )?(?:required|failed)|"
@@ -115,7 +117,6 @@ _WORDS: tuple[tuple[Cause, re.Pattern[str]], ...] = tuple(
             r"permission denied|read-only file system|operation not permitted|\[errno (?:1|13|30)\]|cannot write to|"
             r"not writable|failed (?:to )?(?:writing|write)",
         ),
-        (Cause.TOOL_MISSING, r"command not found|no module named|: not found$"),
         (Cause.KILLED, r"^killed$|out of memory|memoryerror|cannot allocate memory"),
     )
 )
@@ -175,13 +176,13 @@ def failed(cause: Cause, error: str, exit_code: int | None = None) -> Outcome:
 
 def cause_in(text: str) -> Cause | None:
     """The cause that these words name."""
-    for cause, words in _WORDS[:3]:
+    for cause, words in _WORDS[:5]:
         if words.search(text):
             return cause
     status = _STATUS.search(text)
     if status is not None and (cause_ := _of_status(int(status[1]))) is not None:
         return cause_
-    return next((cause for cause, words in _WORDS[3:] if words.search(text)), None)
+    return next((cause for cause, words in _WORDS[5:] if words.search(text)), None)
 
 
 def _of_status(status: int) -> Cause | None:

@@ -10,7 +10,7 @@ import pytest
 from service.demo.civitai import StandInCivitai, StandInModel
 from service.runner.remote import civitdl_config
 from tests.kit.service import ServiceProcess
-from tests.kit.sshd import Sshd
+from tests.kit.sshd import USER, Sshd
 
 
 class World:
@@ -34,6 +34,7 @@ class World:
             {
                 "INSTALLER_DATABASE_URL": f"sqlite+aiosqlite:///{self.folder / 'installer.sqlite3'}",
                 "INSTALLER_RESOURCES_DIR": str(self.cards),
+                "INSTALLER_SSH_USER": USER,
                 "INSTALLER_SSH_KEY": str(self.instance.key_path),
                 "INSTALLER_KNOWN_HOSTS": str(self.folder / "known_hosts"),
             },

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import getpass
 import os
 import shlex
 import shutil
@@ -14,9 +15,12 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 import asyncssh
+import pytest
 
 SSHD = shutil.which("sshd", path=f"{os.environ.get('PATH', '')}:/usr/sbin:/sbin")
 START_SECONDS_MAX = 10
+USER = getpass.getuser()
+needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="mounts a file system of its own: run as root")
 
 
 def free_port() -> int:
@@ -67,7 +71,8 @@ class Sshd:
     async def start(self) -> Sshd:
         config = self.folder / "sshd_config"
         config.write_text(self._config(), encoding="utf-8")
-        Path("/run/sshd").mkdir(exist_ok=True)
+        if os.geteuid() == 0:
+            Path("/run/sshd").mkdir(exist_ok=True)
         if SSHD is None:
             raise RuntimeError("sshd is missing: apt-get install openssh-server")
         log = open(self.folder / "sshd.log", "ab")  # noqa: SIM115
@@ -137,7 +142,7 @@ class Sshd:
             "UsePAM no",
             "PidFile none",
             "MaxStartups 1000",
-            f"SetEnv {' '.join(shlex.quote(f'{name}={value}').replace(chr(39), chr(34)) for name, value in env.items())}",
+            "SetEnv " + " ".join(f'{name}="{value}"' for name, value in env.items()),
         ]
         if self._login_shell is not None:
             lines.append(f"ForceCommand {self._login_shell_script()}")

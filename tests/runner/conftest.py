@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from service.runner.ssh import Connection, Connector, Instance
-from tests.kit.sshd import Sshd
+from tests.kit.sshd import USER, Sshd
 
 
 @pytest.fixture
@@ -35,6 +35,6 @@ def make_connector(tmp_path: Path) -> Callable[..., Connector]:
 
 @pytest.fixture
 async def connection(sshd: Sshd, make_connector: Callable[..., Connector]) -> AsyncIterator[Connection]:
-    connection = await make_connector(sshd).connect(Instance(host="127.0.0.1", port=sshd.port, user="root"))
+    connection = await make_connector(sshd).connect(Instance(host="127.0.0.1", port=sshd.port, user=USER))
     yield connection
     await connection.close()

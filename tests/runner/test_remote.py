@@ -17,7 +17,7 @@ from service.errors import LinkDown
 from service.runner.outcome import Ended
 from service.runner.remote import AttemptSpec, Remote
 from service.runner.ssh import Connection, Connector, Instance
-from tests.kit.sshd import Sshd
+from tests.kit.sshd import USER, Sshd, needs_root
 
 
 def spec(script: str, **changes: Any) -> AttemptSpec:
@@ -61,7 +61,7 @@ async def test_output_is_live(connection: Connection) -> None:
     async with Remote(connection).attach(of, 0) as attachment:
         chunks = aiter(attachment)
         assert await anext(chunks) == b"one\n"
-        (await connection.run("touch $HOME/go", b"")).exit_status == 0
+        assert (await connection.run("touch $HOME/go", b"")).exit_status == 0
         assert b"".join([chunk async for chunk in chunks]) == b"two\n"
         assert attachment.ended() == Ended(exit_code=0)
 
@@ -92,7 +92,7 @@ async def test_an_ended_attempt_is_read_again_and_not_run_again(connection: Conn
 
 async def test_ten_attaches_at_once_start_one_process(sshd: Sshd, make_connector: Callable[..., Connector]) -> None:
     of = spec("echo ran >>$HOME/ran; for i in 1 2 3; do echo $i; sleep 0.2; done")
-    instance = Instance(host="127.0.0.1", port=sshd.port, user="root")
+    instance = Instance(host="127.0.0.1", port=sshd.port, user=USER)
     connections = [await make_connector(sshd).connect(instance) for _ in range(10)]
     results = await asyncio.gather(*(run(connection, of) for connection in connections))
     assert results == [(b"1\n2\n3\n", Ended(exit_code=0))] * 10
@@ -106,12 +106,17 @@ async def test_a_cut_link_loses_nothing(
 ) -> None:
     of = spec('echo "pid $$"; for i in $(seq 20); do echo "line $i"; sleep 0.1; done')
     seen = b""
-    with pytest.raises(LinkDown):
+
+    async def read_and_cut() -> None:
+        nonlocal seen
         async with Remote(connection).attach(of, 0) as attachment:
             async for chunk in attachment:
                 seen += chunk
                 if b"line 3\n" in seen:
                     sshd.cut()
+
+    with pytest.raises(LinkDown):
+        await read_and_cut()
     again = await make_connector(sshd).connect(connection.instance)
     rest, ended = await run(again, spec("never", job_id=of.job_id, must_exist=True), len(seen))
     await again.close()
@@ -145,7 +150,7 @@ async def test_hostile_ui_home_and_noisy_shells(
     ui_home = "/tmp/a $(touch x) `touch y` 'single' \"double\"\nnewline;touch z"
     server = Sshd(tmp_path, login_shell=shell, noise="motd without a newline\nand more")
     await server.start()
-    connection = await make_connector(server).connect(Instance(host="127.0.0.1", port=server.port, user="root"))
+    connection = await make_connector(server).connect(Instance(host="127.0.0.1", port=server.port, user=USER))
     output, ended = await run(connection, spec('printf %s "$UI_HOME"', ui_home=ui_home))
     assert output.decode() == ui_home
     assert ended == Ended(exit_code=0)
@@ -236,10 +241,11 @@ async def small_disk(tmp_path: Path) -> AsyncIterator[Path]:
     subprocess.run(["umount", "-l", str(mount)], check=True)
 
 
+@needs_root
 async def test_full_disks(small_disk: Path, tmp_path: Path, make_connector: Callable[..., Connector]) -> None:
     server = Sshd(tmp_path, home=small_disk)
     await server.start()
-    connection = await make_connector(server).connect(Instance(host="127.0.0.1", port=server.port, user="root"))
+    connection = await make_connector(server).connect(Instance(host="127.0.0.1", port=server.port, user=USER))
     _, ended = await run(connection, spec("cat /dev/zero >$HOME/filler"))
     assert ended == Ended(exit_code=1, disk_full=True)
     assert await run(connection, spec("echo never")) == (b"", Ended(exit_code=None, disk_full=True))
