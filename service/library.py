@@ -7,14 +7,17 @@ is reported by name and reason and harms no other.
 from __future__ import annotations
 
 import hashlib
+import math
+import os
 import re
-from collections.abc import Mapping, Sequence
+import stat
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import Any
+from typing import Annotated, Any
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
 from service.errors import CardError, FieldError, InvalidRequest, UnknownResource
 
@@ -25,9 +28,14 @@ CARDS_MAX = 10_000
 YAML_DEPTH_MAX = 20
 
 _FENCE = re.compile(r"^ {0,3}(?P<fence>`{3,}|~{3,})[ \t]*(?P<info>[^`\n]*)$")
-_DOWNLOAD = re.compile(r"^#{1,6}[ \t]+download[ \t]*#*$", re.IGNORECASE)
-_DESCRIPTION = re.compile(r"^#{1,6}[ \t]+description[ \t]*#*$", re.IGNORECASE)
-_HEADING = re.compile(r"^#{1,6}[ \t]")
+_HEADING = re.compile(r"^ {0,3}(?P<level>#{1,6})[ \t]+(?P<title>.*?)[ \t#]*$")
+_FRONT = re.compile(r"---[ \t]*\n(?P<front>(?:.*\n)*?)---[ \t]*(?:\n|$)")
+
+
+def _one_line(value: str) -> str:
+    if not value.strip() or any(ord(character) < 32 or ord(character) == 127 for character in value):
+        raise ValueError("must be one line of text")
+    return value.strip()
 
 
 class FrontMatter(BaseModel):
@@ -35,7 +43,7 @@ class FrontMatter(BaseModel):
 
     model_config = ConfigDict(extra="allow", strict=True, frozen=True, hide_input_in_errors=True)
 
-    title: str = Field(min_length=1, max_length=500)
+    title: Annotated[str, Field(max_length=500), AfterValidator(_one_line)]
     type: str | None = None
     ecosystem: str | None = None
     basemodel: str | None = None
@@ -68,7 +76,8 @@ class Resource:
 
     def to_dict(self) -> dict[str, Any]:
         front = self.front.model_dump(mode="json")
-        return {"path": self.path, **front, "description": self.description, "sha256": self.sha256}
+        own = {"path": self.path, "description": self.description, "sha256": self.sha256}
+        return {"path": self.path, **front, **own}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -94,15 +103,21 @@ class Library:
         file = self._file(path)
         try:
             status = file.stat()
-        except (OSError, ValueError) as error:
+        except OSError as error:
             raise UnknownResource(self._unknown(path)) from error
+        if not stat.S_ISREG(status.st_mode):
+            raise CardError(f'card "{path}" is not a file')
         mark = (status.st_mtime_ns, status.st_size, status.st_ino)
         known = self._read.get(path)
         if known is not None and known[0] == mark:
             return known[1]
         if status.st_size > CARD_BYTES_MAX:
             raise CardError(f'card "{path}" is larger than {CARD_BYTES_MAX} bytes')
-        resource = parse_card(path, file.read_bytes())
+        try:
+            raw = file.read_bytes()
+        except OSError as error:
+            raise CardError(f'card "{path}" cannot be read: {error.strerror}') from error
+        resource = parse_card(path, raw)
         self._read[path] = (mark, resource)
         return resource
 
@@ -122,8 +137,6 @@ class Library:
         resolved: dict[str, Resource] = {}
         for index, path in enumerate(paths):
             self._add(path, (), resolved, f"resources[{index}]")
-        if len(resolved) > RESOURCES_MAX:
-            raise _invalid("resources", f"{len(resolved)} resources with dependencies, at most {RESOURCES_MAX} a job")
         return list(resolved.values())
 
     def _add(self, path: str, chain: tuple[str, ...], resolved: dict[str, Resource], field: str) -> None:
@@ -147,6 +160,8 @@ class Library:
         for dependency in resource.dependencies:
             self._add(dependency, (*chain, path), resolved, field)
         resolved[path] = resource
+        if len(resolved) > RESOURCES_MAX:
+            raise _invalid("resources", f"more than {RESOURCES_MAX} resources with their dependencies: split the job")
 
     def _one(self, path: str) -> Resource | BrokenCard:
         try:
@@ -160,7 +175,8 @@ class Library:
             raise InvalidRequest(f'"{_short(path)}" is not the path of a card: {reason}')
         file = self._folder / path
         folder = self._folder.resolve()
-        if not file.resolve().is_relative_to(folder):
+        # realpath, because resolve() raises when links go in a circle.
+        if not Path(os.path.realpath(file)).is_relative_to(folder):
             raise InvalidRequest(f'"{_short(path)}" is not the path of a card: it leads out of the resource folder')
         return file
 
@@ -190,27 +206,48 @@ def parse_card(path: str, raw: bytes) -> Resource:
 
 
 def _split_front(path: str, text: str) -> tuple[FrontMatter, str]:
-    if not text.startswith("---\n"):
+    if not text.startswith("---"):
         raise CardError(f'card "{path}" has no front matter: begin it with --- and a title')
-    front, mark, body = text[4:].partition("\n---\n")
-    if not mark:
+    found = _FRONT.match(text)
+    if found is None:
         raise CardError(f'card "{path}": the front matter does not end with ---')
     try:
-        data = yaml.load(front, _CardLoader)  # noqa: S506 - a SafeLoader without aliases
+        data = yaml.load(found["front"], _CardLoader)  # noqa: S506 - a SafeLoader without aliases
+        _check_plain(data, YAML_DEPTH_MAX)
     except yaml.YAMLError as error:
         mark_ = getattr(error, "problem_mark", None)
         where = f" in line {mark_.line + 2}" if mark_ is not None else ""
         raise CardError(f'card "{path}": the front matter is not YAML{where}: {_problem(error)}') from error
     except (RecursionError, ValueError) as error:
-        raise CardError(f'card "{path}": the front matter cannot be read: {type(error).__name__}') from error
-    if not isinstance(data, Mapping) or not all(isinstance(key, str) for key in data):
+        raise CardError(f'card "{path}": the front matter cannot be read: {error}') from error
+    if not isinstance(data, dict):
         raise CardError(f'card "{path}": the front matter must be a list of "key: value" lines')
+    # A listed key without a value is a key that is not there.
+    given = {key: value for key, value in data.items() if value is not None or key not in FrontMatter.model_fields}
     try:
-        return FrontMatter.model_validate(dict(data)), body
+        return FrontMatter.model_validate(given), text[found.end() :]
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"])
-        raise CardError(f'card "{path}": {where}: {first["msg"].lower()}') from error
+        raise CardError(f'card "{path}": {where}: {first["msg"].lower().removeprefix("value error, ")}') from error
+
+
+def _check_plain(value: Any, depth: int) -> None:
+    """Raises ValueError for what JSON cannot carry: it would break the list that the card stands in."""
+    if depth == 0:
+        raise ValueError(f"more than {YAML_DEPTH_MAX} levels")
+    if isinstance(value, dict):
+        if not all(isinstance(key, str) for key in value):
+            raise ValueError("a key is not text: put it in quotes")
+        for part in (*value, *value.values()):
+            _check_plain(part, depth - 1)
+    elif isinstance(value, list):
+        for part in value:
+            _check_plain(part, depth - 1)
+    elif isinstance(value, str):
+        value.encode("utf-8")
+    elif not isinstance(value, int | float | None) or (isinstance(value, float) and not math.isfinite(value)):
+        raise ValueError(f"{str(value)[:40]} is neither text, number, list nor map")
 
 
 class _CardLoader(yaml.SafeLoader):
@@ -231,12 +268,13 @@ _CardLoader.yaml_implicit_resolvers = {
 
 
 class _Sections:
-    """The description, and the first bash block under the Download heading. A heading inside a block is none."""
+    """The description, and the first bash block under the Download heading. A heading inside a block is none, and a
+    smaller heading belongs to the section that it stands in."""
 
     def __init__(self, body: str) -> None:
         self.description = ""
         self.script = ""
-        section, fence, is_script, found = "", "", False, False
+        section, level, fence, is_script, found = "", 0, "", False, False
         for line in body.split("\n"):
             marks = _FENCE.match(line)
             if fence:
@@ -249,9 +287,11 @@ class _Sections:
                 fence = marks["fence"]
                 words = marks["info"].split()
                 is_script = section == "download" and not found and bool(words) and words[0].lower() == "bash"
-            elif _HEADING.match(line):
-                section = "download" if _DOWNLOAD.match(line) else "description" if _DESCRIPTION.match(line) else ""
-                continue
+            elif (heading := _HEADING.match(line)) is not None:
+                title = heading["title"].strip().lower()
+                if title in ("download", "description") or len(heading["level"]) <= level:
+                    section, level = title, len(heading["level"])
+                    continue
             if section == "description":
                 self.description += line + "\n"
         if fence and is_script:
@@ -261,8 +301,8 @@ class _Sections:
 def _wrong_path(path: str) -> str | None:
     if not path or len(path) > PATH_CHARACTERS_MAX:
         return f"it must have 1 to {PATH_CHARACTERS_MAX} characters"
-    if any(ord(character) < 32 or ord(character) == 127 for character in path):
-        return "it holds control characters"
+    if any(ord(character) < 32 or ord(character) == 127 or "\ud800" <= character <= "\udfff" for character in path):
+        return "it holds characters that no path of a card may hold"
     if path.startswith("/") or "\\" in path:
         return "it must be relative to the resource folder, with / between its parts"
     if any(part in ("", ".", "..") for part in path.split("/")):
@@ -283,7 +323,8 @@ def _invalid(field: str, message: str) -> InvalidRequest:
 
 
 def _short(path: str) -> str:
-    return path if len(path) <= 120 else path[:117] + "..."
+    printable = path.encode("utf-8", "backslashreplace").decode("utf-8")
+    return printable if len(printable) <= 120 else printable[:117] + "..."
 
 
 def _problem(error: yaml.YAMLError) -> str:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import hmac
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import orjson
@@ -38,6 +38,7 @@ REPLAY_QUEUE_RESUME = 500
 PACE_SECONDS = 0.01
 PACE_SECONDS_MAX = 0.2
 JOIN_SECONDS_MAX = 20.0
+HANG_UP_SECONDS_MAX = 0.5
 
 _PROGRESS = "resource_install_progress"
 EVENT_NAMES = {
@@ -129,8 +130,7 @@ class Sockets:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
-        for engine_sid in list(self.server.eio.sockets):
-            await self.server.eio.disconnect(engine_sid)
+        await self._hang_up(self.server.eio.sockets)
         await self.server.shutdown()
 
     async def _sweep(self) -> None:
@@ -140,9 +140,17 @@ class Sockets:
             await asyncio.sleep(JOIN_SECONDS_MAX)
             joined = self.server.manager
             now = {sid for sid in self.server.eio.sockets if joined.sid_from_eio_sid(sid, NAMESPACE) is None}
-            for engine_sid in strangers & now:
-                await self.server.eio.disconnect(engine_sid)
+            await self._hang_up(strangers & now)
             strangers = now - strangers
+
+    async def _hang_up(self, engine_sids: Iterable[str]) -> None:
+        """Close these connections. Engine.IO waits until a client has read its queue; a client may never do so."""
+        closing = [asyncio.create_task(self.server.eio.disconnect(engine_sid)) for engine_sid in tuple(engine_sids)]
+        if closing:
+            _, waiting = await asyncio.wait(closing, timeout=HANG_UP_SECONDS_MAX)
+            for task in waiting:
+                task.cancel()
+            await asyncio.gather(*closing, return_exceptions=True)
 
     # --- handlers: python-socketio calls them, with whatever a client sent -------------------------------------
 

@@ -115,7 +115,7 @@ _WORDS: tuple[tuple[Cause, re.Pattern[str]], ...] = tuple(
         (
             Cause.PERMISSION,
             r"permission denied|read-only file system|operation not permitted|\[errno (?:1|13|30)\]|cannot write to|"
-            r"not writable|failed (?:to )?(?:writing|write)",
+            r"not writable|fail(?:ed|ure)(?: to)? writ(?:e|ing)",
         ),
         (Cause.KILLED, r"^killed$|out of memory|memoryerror|cannot allocate memory"),
     )
@@ -243,5 +243,6 @@ def _exit_failed(evidence: Evidence, ended: Ended) -> Outcome:
 
 def _last_error(evidence: Evidence) -> str | None:
     """The last line that names a cause, else the last that reads like an error at all."""
-    named = (line for line in reversed(evidence.error_lines) if cause_in(line) is not None)
+    lines = (*reversed(evidence.error_lines), *reversed(evidence.tail))
+    named = (line for line in lines if cause_in(line) is not None)
     return next(named, next(reversed(evidence.error_lines), None))

@@ -98,10 +98,15 @@ class Journal:
                 after = page[-1].sequence
                 if page[-1].type in TERMINAL_TYPES:
                     return
-            elif (await self._job_queue.get(job_id)).is_terminal:
+            elif await self._is_behind_the_end(job_id, after):
                 return
             elif stream.published <= after:
                 await stream.news.wait()
+
+    async def _is_behind_the_end(self, job_id: str, after: int) -> bool:
+        """The end never overtakes the last event: an ended job may have one more that was appended a moment ago."""
+        job = await self._job_queue.get(job_id)
+        return job.is_terminal and after >= job.last_sequence
 
     async def check_after(self, job_id: str, after: int) -> Job:
         """The job, when ``after`` is a sequence that it has reached. Raises UnknownJob, InvalidRequest."""

@@ -80,10 +80,10 @@ def test_going_on_at_any_event_gives_the_rest(path: Path) -> None:
 
 def test_the_dictionaries_that_users_know() -> None:
     raw = (
-        b'Now downloading "Dramatic Lighting Slider"...\n'
-        b"\rModel:  45%|\xe2\x96\x88\xe2\x96\x88\xe2\x96\x88\xe2\x96\x88\xe2\x96\x8c     | 3.65M/8.12M [00:03<00:04, 60.9MiB/s]"
-        b'\nDownload completed for "Dramatic Lighting Slider"\n'
-    )
+        'Now downloading "Dramatic Lighting Slider"...\n'
+        "\rModel:  45%|████▌     | 3.65M/8.12M [00:03<00:04, 60.9MiB/s]"
+        '\nDownload completed for "Dramatic Lighting Slider"\n'
+    ).encode()
     assert [new.event.to_dict() for new in parse([raw])] == [
         {"type": "stage_start", "name": "Dramatic Lighting Slider"},
         {

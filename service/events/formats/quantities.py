@@ -7,7 +7,7 @@ import re
 BYTES_MAX = 1 << 60
 SECONDS_MAX = 366 * 86_400
 
-_AMOUNT = re.compile(r"(\d{1,15}(?:\.\d{1,6})?) ?([kKMGTPE]?)")
+_AMOUNT = re.compile(r"(\d{1,15}(?:\.\d{1,6})?)(?![\d.]) ?([kKMGTPE]?)")
 _CLOCK = re.compile(r"(?:(\d{1,5}) days?, |(\d{1,5})d )?(?:(\d{1,5}):)?(\d{1,5}):(\d{1,2})")
 _UNITS = re.compile(r"(?:(\d{1,5})d ?)?(?:(\d{1,5})h ?)?(?:(\d{1,5})m ?)?(?:(\d{1,9}(?:\.\d{1,3})?)s)?")
 _POWERS = {"": 0, "k": 1, "K": 1, "M": 2, "G": 3, "T": 4, "P": 5, "E": 6}

@@ -15,8 +15,10 @@ from service.events.formats.quantities import amount, percent, seconds, whole
 from service.events.lines import plain
 
 BRACKET_BYTES_MAX = 300
-BAR_BYTES_MAX = 4096  # as wide as a terminal may be, three bytes a column
+BAR_BYTES_MAX = 1024  # as wide as a terminal may be, three bytes a column
 BASE = 1000
+SPACE = ord(" ")
+DIGITS = b"0123456789"
 STAGES = ("images", "model", "cache")
 
 _TIME = r"(?:\d{1,5} days?, )?\d[\d:]{1,12}"
@@ -39,7 +41,10 @@ class Bar:
 def closes(line: bytearray) -> Bar | None:
     """The bar that ends with this line's last byte, which is a ``]``."""
     begin = line.rfind(b"[", max(0, len(line) - BRACKET_BYTES_MAX))
-    bracket = _BRACKET.fullmatch(bytes(line[begin:])) if begin >= 0 else None
+    # Cheap looks first: a line of nothing but brackets must not cost more than other lines.
+    if begin < 1 or line[begin - 1] != SPACE or line[begin + 1] not in DIGITS:
+        return None
+    bracket = _BRACKET.fullmatch(bytes(line[begin:]))
     if bracket is None:
         return None
     near = plain(bytes(line[max(0, begin - BAR_BYTES_MAX) : begin]))

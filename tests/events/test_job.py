@@ -1,0 +1,146 @@
+"""The fold, its transition table, and the registry of events."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from service.events import event_types as types
+from service.events.event_types import Event, UnknownEvent, decode, registered
+from service.events.job import TRANSITIONS, Job, JobState, ResourceState, TransitionRefused, apply, fold
+from service.events.recorded_event import RecordedEvent, rfc3339
+
+RESOURCES = [
+    {"resource": "a.md", "title": "A", "dependencies": []},
+    {"resource": "b.md", "title": "B", "dependencies": ["a.md"]},
+]
+QUEUED = types.JobQueued(ssh_host="h", ssh_port=22, ssh_user="root", ui_home="/ui", resources=RESOURCES)
+ENDED = {"installed": 1, "total": 2, "results": []}
+EXAMPLES: dict[str, Event] = {
+    event.type: event
+    for event in (
+        QUEUED,
+        types.JobStarted(),
+        types.HostKeyAccepted(host_key_sha256="SHA256:x", algorithm="ssh-ed25519"),
+        types.ResourceStarted(title="A2", card_sha256="0" * 64),
+        types.StageStart(name="x"),
+        types.Progress(stage="model", percent=45, downloaded="1M"),
+        types.StageComplete(name="x"),
+        types.Output(line="hello", cut=True),
+        types.LinkLost(reason="gone"),
+        types.JobReattached(after_restart=True),
+        types.ResourceInstalled(exit_code=0, seconds=1.5),
+        types.ResourceFailed(cause="tls", error="e", hint="h", exit_code=5, seconds=2.0, tail=["t"]),
+        types.JobCompleted(**ENDED),
+        types.JobFailed(error="e", cause="tls", hint="h", **ENDED),
+    )
+}
+
+
+def record(event: Event | UnknownEvent, sequence: int, **changes: Any) -> RecordedEvent:
+    values: dict[str, Any] = {
+        "position": None,
+        "job_id": "j",
+        "sequence": sequence,
+        "type": event.type,
+        "version": event.version,
+        "at_ms": 1_000 * sequence,
+        "resource": "a.md",
+        "attempt": 1,
+        "source_offset": None,
+        "data_json": json.dumps(event.data()),
+    }
+    return RecordedEvent(**(values | changes))
+
+
+def job_in(state: JobState) -> Job:
+    job = apply(None, record(QUEUED, 1), QUEUED)
+    return replace(job, state=state)
+
+
+def test_every_registered_event_has_an_example_and_comes_back_as_it_was() -> None:
+    assert set(registered()) == {(event.type, event.version) for event in EXAMPLES.values()}
+    for event in EXAMPLES.values():
+        recorded = record(event, 1)
+        assert recorded.event() == event
+        assert event.to_dict() == {"type": event.type, **event.data()}
+
+
+def test_an_unknown_event_is_kept_and_passed_on() -> None:
+    event = decode("job_teleported", 3, {"where": "mars"})
+    assert isinstance(event, UnknownEvent)
+    assert event.to_dict() == {"type": "job_teleported", "where": "mars"}
+    job = apply(job_in(JobState.RUNNING), record(event, 2), event)
+    assert (job.state, job.last_sequence) == (JobState.RUNNING, 2)
+    assert decode("stage_start", 1, {"name": "x", "later": 1}) == types.StageStart(name="x")
+
+
+@pytest.mark.parametrize("event_type", list(EXAMPLES))
+@pytest.mark.parametrize("state", [None, *JobState])
+def test_the_whole_table(state: JobState | None, event_type: str) -> None:
+    event = EXAMPLES[event_type]
+    job = job_in(state) if state is not None else None
+    recorded = record(event, 1 if job is None else 2)
+    expected = TRANSITIONS.get((state, event_type))
+    if expected is None:
+        with pytest.raises(TransitionRefused):
+            apply(job, recorded, event)
+    else:
+        assert apply(job, recorded, event).state is expected
+
+
+def test_no_event_may_follow_a_terminal_one_or_leave_a_hole() -> None:
+    for state in (JobState.COMPLETED, JobState.FAILED):
+        assert not [key for key in TRANSITIONS if key[0] is state]
+    with pytest.raises(TransitionRefused):
+        apply(job_in(JobState.RUNNING), record(types.LinkLost(reason="x"), 3), types.LinkLost(reason="x"))
+
+
+def test_the_fold_of_a_job() -> None:
+    events = [
+        record(QUEUED, 1, resource=None, attempt=None),
+        record(EXAMPLES["job_started"], 2),
+        record(EXAMPLES["resource_started"], 3),
+        record(EXAMPLES["stage_start"], 4, source_offset=10),
+        record(EXAMPLES["progress"], 5, source_offset=20),
+        record(EXAMPLES["link_lost"], 6),
+    ]
+    job = fold(events)
+    assert job is not None
+    a, b = job.resources
+    assert (job.state, job.link, job.last_sequence, job.started_at_ms) == (JobState.RUNNING, "reconnecting", 6, 2_000)
+    assert (a.state, a.attempt, a.name, a.stage, a.percent, a.source_offset) == (
+        ResourceState.RUNNING,
+        1,
+        "x",
+        "model",
+        45,
+        20,
+    )
+    assert (b.state, b.number, b.dependencies) == (ResourceState.PENDING, 2, ("a.md",))
+    rest = [
+        record(EXAMPLES["job_reattached"], 7),
+        record(EXAMPLES["resource_installed"], 8),
+        record(EXAMPLES["resource_failed"], 9, resource="b.md"),
+        record(EXAMPLES["job_failed"], 10),
+    ]
+    ended = fold([*events, *rest])
+    assert ended is not None
+    assert (ended.state, ended.link, ended.installed, ended.total, ended.cause) == (JobState.FAILED, None, 1, 2, "tls")
+    assert [entry["state"] for entry in ended.results()] == ["installed", "failed"]
+    assert ended.to_dict()["ended_at"] == "1970-01-01T00:00:10.000Z"
+
+
+def test_the_flat_form() -> None:
+    recorded = record(EXAMPLES["output"], 7, source_offset=3)
+    assert list(recorded.to_dict()) == ["type", "job_id", "sequence", "at", "resource", "attempt", "line", "cut"]
+    assert record(EXAMPLES["job_started"], 1, resource=None, attempt=None).to_dict() == {
+        "type": "job_started",
+        "job_id": "j",
+        "sequence": 1,
+        "at": "1970-01-01T00:00:01.000Z",
+    }
+    assert rfc3339(1_700_000_000_123) == "2023-11-14T22:13:20.123Z"

@@ -1,0 +1,36 @@
+"""The service inside the test's own process, on a real file and a free port: for tests that never kill it."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+from service.app import Service
+from service.config import load_settings
+
+
+@asynccontextmanager
+async def running(folder: Path, **settings: Any) -> AsyncIterator[Service]:
+    given = {
+        "port": 0,
+        "database_url": f"sqlite+aiosqlite:///{folder / 'installer.sqlite3'}",
+        "resources_dir": folder / "resources",
+        "known_hosts": folder / "known_hosts",
+        "connect_timeout": 600,
+    }
+    (folder / "resources").mkdir(exist_ok=True)
+    service = Service(load_settings(**(given | settings)))
+    await service.start()
+    try:
+        yield service
+    finally:
+        await service.stop()
+
+
+def write_card(folder: Path, path: str, script: str = "true", front: str = "") -> str:
+    file = folder / "resources" / path
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_text(f"---\ntitle: Card {path}\n{front}---\n# Download\n```bash\n{script}\n```\n", encoding="utf-8")
+    return path
