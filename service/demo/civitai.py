@@ -189,7 +189,8 @@ class StandInCivitai:
     async def _model(self, request: web.Request) -> web.Response:
         model = self._find(int(request.match_info["id"]))
         if model is None or model.api_status != 200:
-            return self._noted(request, web.json_response({"error": "no"}, status=404 if model is None else 500))
+            status = 404 if model is None else model.api_status
+            return self._noted(request, web.json_response({"error": "no"}, status=status))
         body = {"id": model.id, "name": model.name, "nsfwLevel": 1, "modelVersions": [_version_json(model)]}
         return self._noted(request, web.json_response(body))
 
@@ -233,7 +234,7 @@ class StandInCivitai:
         if model.body is not None:
             count.bytes = len(model.body)
             kind = "text/html" if model.body.startswith("<") else "application/json"
-            return web.Response(text=model.body, content_type=kind, headers=_disposition(model))
+            return web.Response(text=model.body, headers={**_disposition(model), "Content-Type": kind})
         response = web.StreamResponse(headers=_disposition(model))
         if model.has_length:
             response.content_length = model.size_bytes
@@ -255,7 +256,7 @@ class StandInCivitai:
             if model.drop_after_bytes is not None and count.bytes >= model.drop_after_bytes and self._fails(model):
                 if request.transport is not None:
                     request.transport.abort()
-                raise ConnectionResetError("dropped on request")
+                return
             if model.bytes_per_second is not None:
                 due = begin + count.bytes / model.bytes_per_second
                 await asyncio.sleep(max(0.0, due - asyncio.get_running_loop().time()))

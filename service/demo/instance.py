@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import logging
+import contextlib
 import os
 import sys
 from collections.abc import Mapping
@@ -12,18 +12,20 @@ from typing import Any
 
 import asyncssh
 
-logger = logging.getLogger(__name__)
-
 BLOCK_BYTES = 64 * 1024
 
 
 class DemoInstance:
-    """Runs what a session asks for as ``sh -c``, as an OpenSSH server would. ``start``, ``stop``."""
+    """Runs what a session asks for as ``sh -c``, as an OpenSSH server would. ``start``, ``stop``.
+
+    When a client goes, the pipes of its commands are closed, and what was detached from them lives on.
+    """
 
     def __init__(self, folder: Path, env: Mapping[str, str]) -> None:
         self._folder = folder
         self._env = env
         self._server: asyncssh.SSHAcceptor | None = None
+        self._sessions: set[asyncio.Task[Any]] = set()
         self.home = folder / "home"
         self.key_path = folder / "client_key"
         self.port = 0
@@ -45,10 +47,18 @@ class DemoInstance:
         self.port = self._server.get_port()
 
     async def stop(self) -> None:
+        """Stop listening and end the sessions. What runs detached goes on."""
         if self._server is not None:
             self._server.close()
+        for task in self._sessions:
+            task.cancel()
+        await asyncio.gather(*self._sessions, return_exceptions=True)
 
     async def _run(self, session: asyncssh.SSHServerProcess[bytes]) -> None:
+        task = asyncio.current_task()
+        if task is not None:
+            self._sessions.add(task)
+            task.add_done_callback(self._sessions.discard)
         path = f"{Path(sys.executable).parent}:{os.environ.get('PATH', '/usr/bin:/bin')}"
         process = await asyncio.create_subprocess_exec(
             "sh",
@@ -60,25 +70,42 @@ class DemoInstance:
             cwd=self.home,
             env={"HOME": str(self.home), "PATH": path, **self._env},
         )
-        if process.stdin is None or process.stdout is None or process.stderr is None:
-            raise RuntimeError("the pipes of the command are missing")
-        feeding = asyncio.create_task(_pump(session.stdin, process.stdin))
+        transport: asyncio.SubprocessTransport = getattr(process, "_transport")  # noqa: B009 - it has no public name
+        copies = [
+            asyncio.create_task(_pump(source, target))
+            for source, target in (
+                (session.stdin, process.stdin),
+                (process.stdout, session.stdout),
+                (process.stderr, session.stderr),
+            )
+        ]
+        closing = asyncio.create_task(self._close_pipes(session, transport))
         try:
-            await asyncio.gather(_pump(process.stdout, session.stdout), _pump(process.stderr, session.stderr))
+            await asyncio.gather(*copies[1:])
             status = await process.wait()
-            session.exit(status if status >= 0 else 128 - status)
-        except (asyncssh.Error, ConnectionError) as error:
-            logger.debug("a session has ended early: %r", error)
+            if not session.is_closing():
+                session.exit(status if status >= 0 else 128 - status)
         finally:
-            feeding.cancel()
-            await asyncio.gather(feeding, return_exceptions=True)
-            if process.returncode is None:
-                process.terminate()
+            for copy in (*copies, closing):
+                copy.cancel()
+            transport.close()
+
+    async def _close_pipes(
+        self, session: asyncssh.SSHServerProcess[bytes], transport: asyncio.SubprocessTransport
+    ) -> None:
+        """When the client has gone, so that a command that prints nothing can find it out, too."""
+        await session.wait_closed()
+        for number in (1, 2):
+            pipe = transport.get_pipe_transport(number)
+            if pipe is not None:
+                pipe.close()
 
 
 async def _pump(source: Any, target: Any) -> None:
-    while data := await source.read(BLOCK_BYTES):
-        target.write(data)
-        await target.drain()
+    """Copy until the end, or until one side has gone."""
+    with contextlib.suppress(asyncssh.Error, ConnectionError):
+        while data := await source.read(BLOCK_BYTES):
+            target.write(data)
+            await target.drain()
     if isinstance(target, asyncio.StreamWriter):
         target.close()

@@ -8,11 +8,9 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import fcntl
-import os
 import socket
 from collections import deque
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Container, Iterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,6 +20,7 @@ from weakref import WeakValueDictionary
 import asyncssh
 
 from service.errors import AuthenticationFailed, HostKeyChanged, LinkDown, RemoteError
+from service.runner.known_hosts import KnownHosts, KnownKey, fingerprint, plain_fingerprint
 from service.runner.targets import check_target
 
 HostKeyPolicy = Literal["strict", "accept-new", "off"]
@@ -31,7 +30,18 @@ BUFFER_BYTES_HIGH = 1 << 20
 BUFFER_BYTES_LOW = 1 << 18
 STDERR_BYTES_MAX = 16 * 1024
 ANSWER_BYTES_MAX = 4 << 20
+RUN_SECONDS_MAX = 120
+ADDRESSES_MAX = 3
 DEFAULT_KEYS = ("id_ed25519", "id_ecdsa", "id_rsa")
+# In this order, and no certificates: nobody here has the authority that signed them.
+HOST_KEY_ALGORITHMS = (
+    "ssh-ed25519",
+    "ecdsa-sha2-nistp256",
+    "ecdsa-sha2-nistp384",
+    "ecdsa-sha2-nistp521",
+    "rsa-sha2-512",
+    "rsa-sha2-256",
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -168,18 +178,22 @@ class Connection:
                 channel.close()
 
     async def run(self, command: str, stdin: bytes) -> Completed:
-        """All that a short command prints, up to a bound."""
-        async with self.open(command, stdin) as stream:
-            answer = bytearray()
-            async for chunk in stream:
-                answer += chunk
-                if len(answer) > ANSWER_BYTES_MAX:
-                    raise RemoteError(f"{self.instance} answered more than {ANSWER_BYTES_MAX} bytes")
-            return Completed(stdout=bytes(answer), stderr=stream.stderr, exit_status=stream.exit_status)
+        """All that a short command prints, up to a bound. Raises LinkDown, also when there is no answer in time."""
+        with _mapped(self.instance):
+            async with asyncio.timeout(RUN_SECONDS_MAX), self.open(command, stdin) as stream:
+                answer = bytearray()
+                async for chunk in stream:
+                    answer += chunk
+                    if len(answer) > ANSWER_BYTES_MAX:
+                        raise RemoteError(f"{self.instance} answered more than {ANSWER_BYTES_MAX} bytes")
+                return Completed(stdout=bytes(answer), stderr=stream.stderr, exit_status=stream.exit_status)
 
     async def close(self) -> None:
-        self._connection.abort()
+        self.abort()
         await self._connection.wait_closed()
+
+    def abort(self) -> None:
+        self._connection.abort()
 
 
 class Connector:
@@ -197,8 +211,8 @@ class Connector:
         keepalive_count_max: int = 3,
         connect_timeout_seconds: float = 20.0,
     ) -> None:
-        self._keys = [str(key_path)] if key_path is not None else _default_keys()
-        self._known_hosts = _KnownHosts(known_hosts_path)
+        self._key_path = key_path
+        self._known_hosts = KnownHosts(known_hosts_path)
         self._policy = host_key_policy
         self._bound_to_loopback = bound_to_loopback
         self._targets = tuple(ssh_targets)
@@ -210,37 +224,61 @@ class Connector:
     async def connect(self, instance: Instance) -> Connection:
         """A connection whose host key and user are accepted.
 
-        Raises LinkDown (try again later), AuthenticationFailed, HostKeyChanged, TargetRefused.
+        Raises LinkDown (try again later), AuthenticationFailed, HostKeyChanged, TargetRefused; RemoteError when the
+        file of known hosts cannot be used.
         """
         lock = self._handshakes.setdefault((instance.host, instance.port), asyncio.Lock())
         async with lock:
             with _mapped(instance):
-                address = await asyncio.wait_for(self._resolve(instance), self._connect_timeout_seconds)
-            return await self._handshake(instance, address)
+                addresses = await asyncio.wait_for(self._resolve(instance), self._connect_timeout_seconds)
+            for address in addresses[:-1]:
+                # A name with several addresses is up when one of them is.
+                with contextlib.suppress(LinkDown):
+                    return await self._accept(instance, address)
+            return await self._accept(instance, addresses[-1])
 
-    async def _resolve(self, instance: Instance) -> str:
-        """The one address to connect to. It is checked here, and no other look-up follows."""
+    async def _resolve(self, instance: Instance) -> list[str]:
+        """The addresses to connect to. They are checked here, and no other look-up follows."""
         found = await asyncio.get_running_loop().getaddrinfo(instance.host, instance.port, type=socket.SOCK_STREAM)
-        address = str(found[0][4][0])
-        check_target(
-            instance.host,
-            instance.port,
-            address,
-            bound_to_loopback=self._bound_to_loopback,
-            allowed=self._targets,
-        )
-        return address
+        addresses = list(dict.fromkeys(str(entry[4][0]) for entry in found))[:ADDRESSES_MAX]
+        for address in addresses:
+            check_target(
+                instance.host,
+                instance.port,
+                address,
+                bound_to_loopback=self._bound_to_loopback,
+                allowed=self._targets,
+            )
+        return addresses
 
-    async def _handshake(self, instance: Instance, address: str) -> Connection:
+    async def _accept(self, instance: Instance, address: str) -> Connection:
+        """A handshake; when one certain key is asked for and the instance showed another kind of key, it may have
+        the wanted one as well."""
         known = self._known_hosts.keys(instance.host, instance.port)
-        check = _HostKeyCheck(instance, self._policy, known)
+        shown: list[HostKeyChanged] = []
+        without: set[str] = set()
+        while True:
+            check = _HostKeyCheck(instance, self._policy, known, without)
+            try:
+                connection = await self._handshake(instance, address, check)
+            except HostKeyChanged as error:
+                shown.append(error)
+                without.add(check.shown_algorithm)
+                if instance.host_key_sha256 is None or not check.algorithms():
+                    raise shown[0] from error
+            except LinkDown as error:
+                raise shown[0] if shown else error from error
+            else:
+                return self._remembered(Connection(connection, instance, check.host_key), check)
+
+    async def _handshake(self, instance: Instance, address: str, check: _HostKeyCheck) -> asyncssh.SSHClientConnection:
         with _mapped(instance, check):
-            connection = await asyncssh.connect(
+            return await asyncssh.connect(
                 address,
                 instance.port,
                 username=instance.user,
                 client_factory=lambda: check,
-                client_keys=self._keys or None,
+                client_keys=self._keys() or None,
                 known_hosts=([], [], []),
                 server_host_key_algs=check.algorithms(),
                 x509_trusted_certs=None,
@@ -254,53 +292,89 @@ class Connector:
                 connect_timeout=self._connect_timeout_seconds,
                 login_timeout=self._connect_timeout_seconds,
             )
+
+    def _remembered(self, connection: Connection, check: _HostKeyCheck) -> Connection:
         if check.host_key is not None and check.host_key.is_new:
-            self._known_hosts.remember(instance.host, instance.port, check.key_line)
-        return Connection(connection, instance, check.host_key)
+            try:
+                self._known_hosts.remember(
+                    connection.instance.host, connection.instance.port, check.host_key.algorithm, check.blob
+                )
+            except RemoteError:
+                connection.abort()
+                raise
+        return connection
+
+    def _keys(self) -> Sequence[asyncssh.SSHKeyPair]:
+        """Read at each handshake: a key may be put there while the service runs."""
+        if self._key_path is not None:
+            try:
+                return asyncssh.load_keypairs(str(self._key_path))
+            except (OSError, ValueError) as error:
+                raise AuthenticationFailed(
+                    f"the key {self._key_path} in INSTALLER_SSH_KEY cannot be used: {_reason(error)}"
+                ) from error
+        keys: list[asyncssh.SSHKeyPair] = []
+        for path in _default_keys():
+            # A default key that is locked by a passphrase is no key for a service.
+            with contextlib.suppress(OSError, ValueError):
+                keys += asyncssh.load_keypairs(path)
+        return keys
 
 
 class _HostKeyCheck(asyncssh.SSHClient):
     """Decides about the key that an instance shows. asyncssh trusts no key by itself here, so every key comes by."""
 
-    def __init__(self, instance: Instance, policy: HostKeyPolicy, known: Sequence[asyncssh.SSHKey]) -> None:
+    def __init__(
+        self, instance: Instance, policy: HostKeyPolicy, known: Sequence[KnownKey], without: Container[str] = ()
+    ) -> None:
         self._instance = instance
         self._policy = policy
-        self._known = known
+        self._known = [key for key in known if not key.revoked]
+        self._revoked = [key for key in known if key.revoked]
+        self._without = without
         self.host_key: HostKey | None = None
-        self.key_line = ""
+        self.shown_algorithm = ""
+        self.blob = b""
         self.refusal: RemoteError | None = None
 
-    def algorithms(self) -> Sequence[str] | tuple[()]:
-        """Ask for the kind of key that is known: another kind would look like a changed key."""
-        if self._instance.host_key_sha256 is not None or self._policy == "off":
-            return ()
-        return [algorithm.decode() for key in self._known for algorithm in key.sig_algorithms] or ()
+    def algorithms(self) -> Sequence[str]:
+        """The kinds of key that are known come first: another kind would look like a changed key."""
+        kinds = [key.algorithm for key in self._known]
+        known_first = sorted(HOST_KEY_ALGORITHMS, key=lambda algorithm: _kind(algorithm) not in kinds)
+        return [algorithm for algorithm in known_first if _kind(algorithm) not in self._without]
 
     def validate_host_public_key(self, host: str, addr: str, port: int, key: asyncssh.SSHKey) -> bool:
-        shown = key.get_fingerprint()
-        is_known = any(key == known for known in self._known)
-        self.refusal = self._refusal(shown, is_known)
+        self.shown_algorithm = key.get_algorithm()
+        self.blob = key.public_data
+        is_known = any(known.blob == self.blob for known in self._known)
+        self.refusal = self._refusal(fingerprint(self.blob), is_known)
         if self.refusal is not None:
             return False
         self.host_key = HostKey(
-            fingerprint=shown, algorithm=key.get_algorithm(), is_new=not is_known and self._policy != "off"
+            fingerprint=fingerprint(self.blob),
+            algorithm=self.shown_algorithm,
+            is_new=not is_known and (self._policy != "off" or self._instance.host_key_sha256 is not None),
         )
-        self.key_line = key.export_public_key().decode().strip()
         return True
 
     def _refusal(self, shown: str, is_known: bool) -> RemoteError | None:
+        if any(revoked.blob == self.blob for revoked in self._revoked):
+            return HostKeyChanged(
+                f"the host key {shown} of {self._instance} is marked as revoked in the file in INSTALLER_KNOWN_HOSTS",
+                shown,
+            )
         wanted = self._instance.host_key_sha256
         if wanted is not None:
-            if _fingerprint(wanted) == shown:
+            wanted = plain_fingerprint(wanted)
+            if wanted == shown:
                 return None
             return HostKeyChanged(
-                f"{self._instance} shows the host key {shown}, but host_key_sha256 asks for {_fingerprint(wanted)}",
-                shown,
+                f"{self._instance} shows the host key {shown}, but host_key_sha256 asks for {wanted}", shown
             )
         if is_known or self._policy == "off":
             return None
         if self._known:
-            before = ", ".join(key.get_fingerprint() for key in self._known)
+            before = ", ".join(key.fingerprint for key in self._known)
             return HostKeyChanged(
                 f"the host key of {self._instance} has changed from {before} to {shown}: if this is a new instance at "
                 "the same address, start the install again with host_key_sha256 set to the new fingerprint",
@@ -315,37 +389,9 @@ class _HostKeyCheck(asyncssh.SSHClient):
         return None
 
 
-class _KnownHosts:
-    """The file of known keys, in OpenSSH's format. One writer at a time; replaced whole, readable by the owner."""
-
-    def __init__(self, path: Path) -> None:
-        self._path = path
-
-    def keys(self, host: str, port: int) -> list[asyncssh.SSHKey]:
-        if not self._path.exists():
-            return []
-        known = asyncssh.import_known_hosts(self._path.read_text(encoding="utf-8"))
-        return list(asyncssh.match_known_hosts(known, host, "", None if port == 22 else port)[0])
-
-    def remember(self, host: str, port: int, key_line: str) -> None:
-        """This key, and no other, is the host's from now on."""
-        name = host if port == 22 else f"[{host}]:{port}"
-        self._path.parent.mkdir(parents=True, exist_ok=True)
-        with open(self._path.with_name(self._path.name + ".lock"), "a", encoding="utf-8") as lock:
-            fcntl.flock(lock, fcntl.LOCK_EX)
-            lines = self._path.read_text(encoding="utf-8").splitlines() if self._path.exists() else []
-            kept = [line for line in lines if line.split(" ", 1)[0] != name]
-            fresh = self._path.with_name(self._path.name + ".new")
-            with open(os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w", encoding="utf-8") as file:
-                file.writelines(f"{line}\n" for line in [*kept, f"{name} {' '.join(key_line.split()[:2])}"])
-                file.flush()
-                os.fsync(file.fileno())
-            fresh.replace(self._path)
-
-
-def _fingerprint(text: str) -> str:
-    """``SHA256:…`` without padding, as OpenSSH prints it, from any usual way to write it."""
-    return "SHA256:" + text.removeprefix("SHA256:").rstrip("=")
+def _kind(algorithm: str) -> str:
+    """The kind of key behind a signature algorithm, as a known_hosts file names it."""
+    return "ssh-rsa" if algorithm.startswith("rsa-") else algorithm
 
 
 def _default_keys() -> list[str]:
@@ -360,12 +406,12 @@ def _mapped(instance: Instance, check: _HostKeyCheck | None = None) -> Iterator[
         yield
     except asyncssh.HostKeyNotVerifiable as error:
         raise (check and check.refusal) or HostKeyChanged(f"{instance}: {error.reason}") from error
-    except (asyncssh.PermissionDenied, asyncssh.KeyImportError, asyncssh.KeyEncryptionError) as error:
+    except (asyncssh.PermissionDenied, asyncssh.IllegalUserName) as error:
         raise AuthenticationFailed(
             f"{instance} refused the user or the key: check ssh_user and INSTALLER_SSH_KEY ({_reason(error)})"
         ) from error
-    except socket.gaierror as error:
-        raise LinkDown(f"{instance}: the name cannot be resolved ({error.strerror})") from error
+    except (socket.gaierror, UnicodeError) as error:
+        raise LinkDown(f"{instance}: the name cannot be resolved ({_reason(error)})") from error
     except (TimeoutError, asyncssh.TimeoutError) as error:
         raise LinkDown(f"{instance}: no answer in time") from error
     except (OSError, asyncssh.Error) as error:

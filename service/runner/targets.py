@@ -12,6 +12,7 @@ Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 
 # Where clouds keep the credentials of a machine; nobody rents an instance there.
 METADATA_NAMES = ("metadata", "metadata.google.internal", "instance-data", "instance-data.ec2.internal")
+NAT64 = ipaddress.IPv6Network("64:ff9b::/96")
 METADATA_ADDRESSES = tuple(map(ipaddress.ip_address, ("169.254.169.254", "fd00:ec2::254", "100.100.100.200")))
 
 
@@ -36,7 +37,9 @@ def check_target(host: str, port: int, address: str, *, bound_to_loopback: bool,
     loopback addresses for a service that is bound beyond loopback, and nothing else.
     """
     ip = _plain(ipaddress.ip_address(address.partition("%")[0]))
-    if ip in METADATA_ADDRESSES or ip.is_link_local or ip.is_multicast or ip.is_unspecified or ip.is_reserved:
+    # To Python, ::1 is reserved as well.
+    reserved = ip.is_reserved and not ip.is_loopback
+    if ip in METADATA_ADDRESSES or ip.is_link_local or ip.is_multicast or ip.is_unspecified or reserved:
         raise TargetRefused(f"ssh_host {host} ({ip}) is a link-local, metadata or reserved address and never a target")
     if bound_to_loopback or ip.is_global:
         return
@@ -49,6 +52,8 @@ def check_target(host: str, port: int, address: str, *, bound_to_loopback: bool,
 def _plain(ip: Address) -> Address:
     """The IPv4 address inside an IPv6 one, which reaches the same machine."""
     if isinstance(ip, ipaddress.IPv6Address):
+        if ip in NAT64:
+            return ipaddress.IPv4Address(int(ip) & 0xFFFF_FFFF)
         return ip.ipv4_mapped or ip.sixtofour or ip
     return ip
 

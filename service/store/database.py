@@ -23,7 +23,7 @@ from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from sqlalchemy import Connection, event, text
 from sqlalchemy.engine import URL, make_url
-from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import ArgumentError, DBAPIError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 from sqlalchemy.pool import StaticPool
 
@@ -139,7 +139,10 @@ class Database:
 
 def parse_url(url: str) -> URL:
     """The URL of a SQLite file. Raises ConfigError for anything else: memory has no durability."""
-    parsed = make_url(url)
+    try:
+        parsed = make_url(url)
+    except (ArgumentError, ValueError) as error:
+        raise ConfigError("INSTALLER_DATABASE_URL: this is no database URL, use sqlite+aiosqlite:///FILE") from error
     if parsed.drivername not in ("sqlite", "sqlite+aiosqlite"):
         raise ConfigError(f"INSTALLER_DATABASE_URL: {parsed.drivername} is not supported, use sqlite+aiosqlite:///FILE")
     if parsed.database in (None, "", ":memory:") or "mode=memory" in str(parsed):

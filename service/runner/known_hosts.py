@@ -1,0 +1,151 @@
+"""The file of known host keys, in OpenSSH's format: which keys a host and port may show. Pure text and files.
+
+A key is known for one host and port and for no other: several instances often share one address. A line that cannot be
+read is left where it is and ignored.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import fcntl
+import hashlib
+import hmac
+import os
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from pathlib import Path
+
+from service.errors import RemoteError
+
+PORT_DEFAULT = 22
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class KnownKey:
+    """A public key as the file holds it. ``revoked``: it must never be accepted."""
+
+    algorithm: str
+    blob: bytes
+    revoked: bool = False
+
+    @property
+    def fingerprint(self) -> str:
+        return fingerprint(self.blob)
+
+
+class KnownHosts:
+    """One writer at a time; the file is replaced whole and readable by its owner alone."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+
+    def keys(self, host: str, port: int) -> list[KnownKey]:
+        """Raises RemoteError when the file cannot be read."""
+        name = _name(host, port)
+        try:
+            lines = self._lines()
+        except OSError as error:
+            raise self._unusable("read", error) from error
+        return [key for names, key in map(_parsed, lines) if key is not None and _matches(names, name)]
+
+    def remember(self, host: str, port: int, algorithm: str, blob: bytes) -> None:
+        """This key, and no other, is the host's from now on. Raises RemoteError when the file cannot be written."""
+        name = _name(host, port)
+        line = f"{name} {algorithm} {base64.b64encode(blob).decode()}"
+        try:
+            self._path.parent.mkdir(parents=True, exist_ok=True)
+            with open(self._path.with_name(self._path.name + ".lock"), "a", encoding="utf-8") as lock:
+                fcntl.flock(lock, fcntl.LOCK_EX)
+                kept = [
+                    before for before in map(lambda text: _without(text, name), self._lines()) if before is not None
+                ]
+                self._replace([*kept, line])
+        except OSError as error:
+            raise self._unusable("written", error) from error
+
+    def _lines(self) -> list[str]:
+        if not self._path.exists():
+            return []
+        return self._path.read_text(encoding="utf-8", errors="surrogateescape").splitlines()
+
+    def _replace(self, lines: list[str]) -> None:
+        fresh = self._path.with_name(self._path.name + ".new")
+        descriptor = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+        with open(descriptor, "w", encoding="utf-8", errors="surrogateescape") as file:
+            file.writelines(f"{line}\n" for line in lines)
+            file.flush()
+            os.fsync(file.fileno())
+        fresh.replace(self._path)
+
+    def _unusable(self, done: str, error: OSError) -> RemoteError:
+        return RemoteError(
+            f"the file of known hosts {self._path} cannot be {done} ({error.strerror}): "
+            "check its rights, or name another one in INSTALLER_KNOWN_HOSTS"
+        )
+
+
+def fingerprint(blob: bytes) -> str:
+    """``SHA256:…`` without padding, as OpenSSH prints it."""
+    return plain_fingerprint(base64.b64encode(hashlib.sha256(blob).digest()).decode())
+
+
+def plain_fingerprint(text: str) -> str:
+    """The same form from any usual way to write it: without the prefix, with padding."""
+    return "SHA256:" + text.removeprefix("SHA256:").rstrip("=")
+
+
+def _name(host: str, port: int) -> str:
+    host = host.lower()
+    return host if port == PORT_DEFAULT else f"[{host}]:{port}"
+
+
+def _parsed(line: str) -> tuple[str, KnownKey | None]:
+    """The names that a line is for, and its key: None for a comment, a certificate authority or a broken line."""
+    fields = line.split()
+    marker = fields.pop(0) if line.lstrip().startswith("@") else ""
+    if line.lstrip().startswith("#") or marker not in ("", "@revoked") or len(fields) < 3:
+        return "", None
+    names, algorithm, encoded = fields[:3]
+    try:
+        blob = base64.b64decode(encoded, validate=True)
+    except binascii.Error:
+        return "", None
+    return names, KnownKey(algorithm=algorithm, blob=blob, revoked=bool(marker))
+
+
+def _matches(names: str, name: str) -> bool:
+    """As OpenSSH does: names and patterns by commas, ``!`` excludes, ``|1|`` is a hashed name."""
+    if names.startswith("|1|"):
+        return _matches_hash(names, name)
+    patterns = names.lower().split(",")
+    if any(pattern.startswith("!") and _fits(pattern[1:], name) for pattern in patterns):
+        return False
+    return any(_fits(pattern, name) for pattern in patterns)
+
+
+def _fits(pattern: str, name: str) -> bool:
+    # Brackets are part of a name here, never a set of characters.
+    return fnmatchcase(name, pattern.replace("[", "[[]"))
+
+
+def _matches_hash(hashed: str, name: str) -> bool:
+    try:
+        salt, digest = (base64.b64decode(part, validate=True) for part in hashed.split("|")[2:4])
+    except (binascii.Error, ValueError):
+        return False
+    return hmac.compare_digest(hmac.new(salt, name.encode(), "sha1").digest(), digest)
+
+
+def _without(line: str, name: str) -> str | None:
+    """The line with its key taken from this name: None when it was for that name alone. Patterns and revoked keys
+    stay: they were written by a person."""
+    names, key = _parsed(line)
+    if key is None or key.revoked:
+        return line
+    if names.startswith("|1|"):
+        return None if _matches_hash(names, name) else line
+    others = [other for other in names.split(",") if other.lower() != name]
+    if not others:
+        return None
+    return line.replace(names, ",".join(others), 1)

@@ -1,0 +1,52 @@
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Sequence
+from pathlib import Path
+
+import pytest
+
+from service.app import clock_ms
+from service.events.event_types import JobQueued
+from service.events.recorded_event import RecordedEvent
+from service.store.database import Database
+from service.store.event_store import EventStore
+from service.store.job_queue import JobQueue
+from service.store.journal import Journal
+
+RESOURCES = [{"resource": "a.md", "title": "A", "dependencies": []}]
+
+
+def queued(host: str = "h", port: int = 22) -> JobQueued:
+    return JobQueued(ssh_host=host, ssh_port=port, ssh_user="root", ui_home="/ui", resources=RESOURCES)
+
+
+class Store:
+    """The store on a real file, and what it published."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.published: list[RecordedEvent] = []
+        self.database = Database(f"sqlite+aiosqlite:///{path}")
+        self.events = EventStore(self.database)
+        self.queue = JobQueue(self.database)
+        self.journal = Journal(self.events, self.queue, clock_ms=clock_ms, publish=self._publish)
+
+    async def open(self) -> Store:
+        await self.database.open()
+        self.events.start()
+        return self
+
+    async def close(self) -> None:
+        await self.journal.drain()
+        await self.events.stop()
+        await self.database.close()
+
+    async def _publish(self, job_id: str, events: Sequence[RecordedEvent]) -> None:
+        self.published += events
+
+
+@pytest.fixture
+async def store(tmp_path: Path) -> AsyncIterator[Store]:
+    opened = await Store(tmp_path / "test.sqlite3").open()
+    yield opened
+    await opened.close()

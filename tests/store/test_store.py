@@ -1,0 +1,266 @@
+"""The event log on a real SQLite file: appended before published, whole or not at all, and rebuilt from itself."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import sqlite3
+import subprocess
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from sqlalchemy import text
+
+from service.errors import ConfigError, DatabaseHeld, DatabaseNewer, SequenceConflict, StoreUnavailable, UnknownJob
+from service.events import event_types as types
+from service.events.job import TransitionRefused, fold
+from service.events.recorded_event import NewEvent, RecordedEvent
+from service.store.database import Database
+from service.store.event_store import Append
+from service.store.job_queue import rebuild
+from tests.kit.sshd import needs_root
+from tests.store.conftest import Store, queued
+
+STARTED = NewEvent(event=types.JobStarted())
+BEGUN = NewEvent(event=types.ResourceStarted(title="A", card_sha256="0" * 64), resource="a.md", attempt=1)
+
+
+def bar(percent: int, offset: int | None = None) -> NewEvent:
+    event = types.Progress(stage="model", percent=percent)
+    return NewEvent(event=event, resource="a.md", attempt=1, source_offset=offset)
+
+
+async def running_job(store: Store) -> str:
+    job = await store.journal.enqueue(queued())
+    await store.journal.record(job.job_id, [STARTED, BEGUN])
+    return job.job_id
+
+
+async def test_events_and_projection_agree(store: Store) -> None:
+    job_id = await running_job(store)
+    await store.journal.record(job_id, [bar(n, n) for n in range(1, 101)])
+    history = await store.events.read(job_id)
+    assert [event.sequence for event in history] == list(range(1, 104))
+    assert [event.to_json() for event in store.published] == [event.to_json() for event in history]
+    assert await store.queue.get(job_id) == fold(history)
+    assert await store.events.read(job_id, after=100, limit=2) == history[100:102]
+    assert await store.events.read(job_id, types=["job_started"]) == history[1:2]
+
+
+async def test_what_may_not_follow_is_refused_and_leaves_nothing(store: Store) -> None:
+    job_id = await running_job(store)
+    with pytest.raises(TransitionRefused):
+        await store.journal.record(job_id, [bar(1), NewEvent(event=types.JobStarted())])
+    await store.journal.record(job_id, [bar(2)])
+    assert [event.sequence for event in await store.events.read(job_id)] == [1, 2, 3, 4]
+    with pytest.raises(UnknownJob):
+        await store.journal.record("nope", [bar(1)])
+
+
+async def test_a_conflict_of_one_stream_fails_that_stream_alone(store: Store) -> None:
+    ids = [await running_job(store) for _ in range(3)]
+    jobs = [await store.queue.get(job_id) for job_id in ids]
+
+    def append(index: int, sequence: int) -> Append:
+        event = RecordedEvent(
+            position=None,
+            job_id=ids[index],
+            sequence=sequence,
+            type="job_started",
+            version=1,
+            at_ms=1,
+            resource=None,
+            attempt=None,
+            source_offset=None,
+            data_json="{}",
+        )
+        return Append(before=jobs[index], after=replace(jobs[index], last_sequence=sequence), events=[event])
+
+    async def committed(_events: Sequence[RecordedEvent]) -> None:
+        return None
+
+    wanted = [append(0, 4), append(1, 3), append(2, 4)]  # the second stream holds sequence 3 already
+    results = await asyncio.gather(*(store.events.append(a, committed) for a in wanted), return_exceptions=True)
+    assert [type(result) for result in results] == [type(None), SequenceConflict, type(None)]
+    assert [(await store.queue.get(job_id)).last_sequence for job_id in ids] == [4, 3, 4]
+
+
+async def test_a_cancelled_record_is_both_committed_and_published_or_neither(store: Store) -> None:
+    seed = random.randrange(2**32)
+    print(f"seed {seed}")
+    chance = random.Random(seed)
+    job_id = await running_job(store)
+    for n in range(60):
+        task = asyncio.create_task(store.journal.record(job_id, [bar(n % 100)]))
+        for _ in range(chance.randrange(12)):
+            await asyncio.sleep(0)
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+    await store.journal.drain()
+    history = await store.events.read(job_id)
+    assert [event.to_json() for event in store.published] == [event.to_json() for event in history]
+    assert [event.sequence for event in history] == list(range(1, len(history) + 1))
+
+
+async def test_late_subscribers_get_all_in_order_while_events_come(store: Store) -> None:
+    job_id = await running_job(store)
+    rooms: list[list[int]] = []
+
+    async def publish(_job_id: str, events: Sequence[RecordedEvent]) -> None:
+        for room in rooms:
+            room += [event.sequence for event in events]
+
+    store.journal._publish = publish
+    seen: list[list[int]] = []
+
+    async def join(delay: float) -> None:
+        await asyncio.sleep(delay)
+        mine: list[int] = []
+        seen.append(mine)
+
+        async def deliver(events: Sequence[RecordedEvent]) -> None:
+            mine.extend(event.sequence for event in events)
+            await asyncio.sleep(0.001)
+
+        await store.journal.hand_over(job_id, 0, deliver, lambda _last: rooms.append(mine))
+
+    async def write() -> None:
+        for n in range(150):
+            await store.journal.record(job_id, [bar(n % 100) for _ in range(10)])
+
+    seed = random.randrange(2**32)
+    print(f"seed {seed}")
+    chance = random.Random(seed)
+    await asyncio.gather(write(), *(join(chance.random() * 0.5) for _ in range(40)))
+    assert seen == [list(range(1, 1_504))] * 40
+
+
+async def test_follow_never_ends_before_the_last_event(store: Store) -> None:
+    job_id = await running_job(store)
+
+    async def follow() -> list[int]:
+        return [event.sequence async for page in store.journal.follow(job_id, 0) for event in page]
+
+    followers = [asyncio.create_task(follow()) for _ in range(20)]
+    for n in range(50):
+        await store.journal.record(job_id, [bar(n)])
+    done = NewEvent(event=types.ResourceInstalled(exit_code=0, seconds=1.0), resource="a.md", attempt=1)
+    await store.journal.record(job_id, [done])
+    await store.journal.record(job_id, [NewEvent(event=types.JobCompleted(installed=1, total=1, results=[]))])
+    assert await asyncio.gather(*followers) == [list(range(1, 56))] * 20
+
+
+async def test_rebuild_gives_the_same_rows(store: Store) -> None:
+    ids = [await running_job(store) for _ in range(5)]
+    for job_id in ids[1:]:
+        await store.journal.record(job_id, [bar(5, 7), NewEvent(event=types.LinkLost(reason="x"))])
+
+    async def rows() -> list[object]:
+        async with store.database.read() as connection:
+            found = []
+            for table in ("jobs", "job_resources"):
+                found += (await connection.execute(text(f"select * from {table} order by 1, 2"))).all()
+            return found
+
+    before = await rows()
+    async with store.database.write() as connection:
+        await connection.execute(text("update jobs set state = 'completed', last_sequence = 0"))
+        await connection.execute(text("delete from job_resources where job_id = :id"), {"id": ids[0]})
+    assert await rows() != before
+    assert await rebuild(store.database) == 5
+    assert await rows() == before
+
+
+async def test_the_queue_gives_one_job_an_instance(store: Store) -> None:
+    first = await store.journal.enqueue(queued("a"))
+    await store.journal.enqueue(queued("a"))
+    other = await store.journal.enqueue(queued("b"))
+    claimed = await store.queue.next_to_claim()
+    assert claimed is not None
+    assert claimed.job_id == first.job_id
+    await store.journal.record(first.job_id, [STARTED])
+    claimed = await store.queue.next_to_claim()
+    assert claimed is not None
+    assert claimed.job_id == other.job_id
+    await store.journal.record(other.job_id, [STARTED])
+    assert await store.queue.next_to_claim() is None
+    assert [job.job_id for job in await store.queue.to_rescue()] == [first.job_id, other.job_id]
+
+
+async def test_a_second_service_and_a_newer_database_are_refused(store: Store, tmp_path: Path) -> None:
+    with pytest.raises(DatabaseHeld, match=r"another running service \(process \d+\) holds"):
+        await Database(f"sqlite+aiosqlite:///{store.path}").open()
+    newer = tmp_path / "newer.sqlite3"
+    with sqlite3.connect(newer) as connection:
+        connection.execute("create table alembic_version (version_num varchar(32))")
+        connection.execute("insert into alembic_version values ('9999')")
+    connection.close()
+    with pytest.raises(DatabaseNewer, match="revision 9999"):
+        await Database(f"sqlite+aiosqlite:///{newer}").open()
+    for url in ("sqlite+aiosqlite://", "sqlite+aiosqlite:///:memory:", "mysql://x/y"):
+        with pytest.raises(ConfigError):
+            Database(url)
+
+
+async def test_the_writer_is_durable_and_the_readers_cannot_write(store: Store) -> None:
+    async with store.database.write() as connection:
+        assert await connection.scalar(text("pragma journal_mode")) == "wal"
+        assert await connection.scalar(text("pragma synchronous")) == 2
+    async with store.database.read() as connection:
+        assert await connection.scalar(text("pragma wal_autocheckpoint")) == 0
+    with pytest.raises(StoreUnavailable, match="readonly"):
+        async with store.database.read() as connection:
+            await connection.execute(text("delete from events"))
+
+
+async def test_a_database_that_is_locked_for_a_while_is_only_a_delay(store: Store) -> None:
+    job_id = await running_job(store)
+    blocker = sqlite3.connect(store.path, isolation_level=None)
+    blocker.execute("begin immediate")
+    recording = asyncio.create_task(store.journal.record(job_id, [bar(1)]))
+    await asyncio.sleep(1)
+    assert not recording.done()
+    assert len(await store.events.read(job_id)) == 3
+    blocker.execute("rollback")
+    blocker.close()
+    await recording
+    assert len(await store.events.read(job_id)) == 4
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    mount = tmp_path / "small"
+    mount.mkdir()
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=3m", "tmpfs", str(mount)], check=True)
+    yield mount
+    subprocess.run(["umount", "-l", str(mount)], check=True)
+
+
+@needs_root
+async def test_a_full_disk_loses_nothing(small_disk: Path) -> None:
+    store = await Store(small_disk / "test.sqlite3").open()
+    job_id = await running_job(store)
+    filler = small_disk / "filler"
+    subprocess.run(["dd", "if=/dev/zero", f"of={filler}", "bs=4k"], check=False, capture_output=True)
+    big = NewEvent(event=types.Output(line="x" * 10_000), resource="a.md", attempt=1)
+    recorded = 0
+
+    async def record_until_full() -> None:
+        nonlocal recorded
+        while True:
+            await store.journal.record(job_id, [big])
+            recorded += 1
+
+    with pytest.raises(StoreUnavailable, match="full"):
+        await record_until_full()
+    assert (await store.database.check()).writable is False
+    filler.unlink()
+    await store.journal.record(job_id, [big])
+    history = await store.events.read(job_id)
+    assert [event.sequence for event in history] == list(range(1, 3 + recorded + 1 + 1))
+    assert [event.to_json() for event in store.published] == [event.to_json() for event in history]
+    assert await store.queue.get(job_id) == fold(history)
+    assert (await store.database.check()).ready
+    await store.close()
