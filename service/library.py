@@ -22,6 +22,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationErr
 from service.errors import CardError, FieldError, InvalidRequest, UnknownResource
 
 CARD_BYTES_MAX = 256 * 1024
+FRONT_CHARACTERS_MAX = 32 * 1024
 PATH_CHARACTERS_MAX = 255
 RESOURCES_MAX = 100
 CARDS_MAX = 10_000
@@ -211,6 +212,8 @@ def _split_front(path: str, text: str) -> tuple[FrontMatter, str]:
     found = _FRONT.match(text)
     if found is None:
         raise CardError(f'card "{path}": the front matter does not end with ---')
+    if len(found["front"]) > FRONT_CHARACTERS_MAX:
+        raise CardError(f'card "{path}": the front matter is longer than {FRONT_CHARACTERS_MAX} characters')
     try:
         data = yaml.load(found["front"], _CardLoader)  # noqa: S506 - a SafeLoader without aliases
         _check_plain(data, YAML_DEPTH_MAX)

@@ -73,6 +73,7 @@ MISHAPS: dict[str, tuple[Callable[[Path], object], str]] = {
     "a key that is no text": (lambda file: file.write_text(card("x: {1: 2}\n")), "a key is not text"),
     "no UTF-8": (lambda file: file.write_bytes(card().encode() + b"\xff"), "is not UTF-8: byte"),
     "a NUL": (lambda file: file.write_text(card() + "\0"), "NUL"),
+    "slow to read": (lambda file: file.write_text(card(f"x: [{'1,' * 20_000}]\n")), "longer than"),
     "too large": (lambda file: file.write_bytes(b"x" * (CARD_BYTES_MAX + 1)), "larger than"),
     "no front matter": (lambda file: file.write_text(DOWNLOAD), "no front matter"),
     "no end of the front matter": (lambda file: file.write_text("---\ntitle: x\n"), "does not end"),

@@ -75,7 +75,7 @@ BAD_BODIES = [
     ({**GOOD, "resources": ["loras/a.md", "loras/a.md"]}, "resources[1]", "named twice"),
     ({**GOOD, "resources": ["../../etc/passwd"]}, "resources[0]", "must not hold empty parts, . or .."),
     ({**GOOD, "resources": ["/etc/passwd"]}, "resources[0]", "must be relative"),
-    ({**GOOD, "resources": ["loras/a.md\0"]}, "resources[0]", "control characters"),
+    ({**GOOD, "resources": ["loras/a.md\0"]}, "resources[0]", "characters that no path"),
     ({**GOOD, "resources": ["loras\\a.md"]}, "resources[0]", "must be relative"),
     ({**GOOD, "resources": ["leads_out.md"]}, "resources[0]", "leads out"),
     ({**GOOD, "resources": ["loras/broken.md"]}, "resources[0]", "no front matter"),

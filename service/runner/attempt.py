@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import replace
 
+from service.crash_points import crash_point
 from service.events.event_types import Event, ResourceFailed, ResourceInstalled
 from service.events.parser import ProgressParser
 from service.events.recorded_event import NewEvent
@@ -35,15 +36,20 @@ class Attempt:
 
     async def follow(self, connection: Connection) -> Ended:
         """Start it or find it, and follow it to its end. Raises LinkDown; then call again with a new connection."""
+        crash_point("before_launch")
         spec = replace(self._spec, must_exist=self._spec.must_exist or self._fed_bytes > 0)
         async with Remote(connection).attach(spec, self._fed_bytes) as attachment:
             async for chunk in attachment:
-                await self._keep(self._parser.feed(chunk))
+                crash_point("before_parse")
+                events = self._parser.feed(chunk)
+                crash_point("after_parse")
+                await self._keep(events)
                 self._fed_bytes += len(chunk)
             return attachment.ended()
 
     async def finish(self, ended: Ended, seconds: float) -> Outcome:
         """Record the last lines and the verdict, in one piece."""
+        crash_point("before_verdict")
         closing = self._fresh(self._parser.close(ended.exit_code))
         evidence = self._parser.evidence
         outcome = judge(evidence, ended)

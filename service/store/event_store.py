@@ -20,6 +20,7 @@ from sqlalchemy import bindparam, insert, select, update
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from service.crash_points import crash_point
 from service.errors import SequenceConflict, StoreError, StoreUnavailable
 from service.events.job import Job, ResourceProgress
 from service.events.recorded_event import RecordedEvent
@@ -131,7 +132,9 @@ class EventStore:
     async def _commit(self, batch: list[_Waiting]) -> None:
         try:
             async with self._database.write() as connection:
+                crash_point("before_append")
                 await _write(connection, [waiting.append for waiting in batch])
+                crash_point("after_append")
         except IntegrityError as error:
             if len(batch) > 1:
                 for waiting in batch:
@@ -145,7 +148,9 @@ class EventStore:
             logger.exception("a commit failed")
             _fail(batch, error)
         else:
+            crash_point("after_commit")
             await self._tell(batch)
+            crash_point("after_emit")
 
     async def _tell(self, batch: list[_Waiting]) -> None:
         for waiting in batch:

@@ -149,6 +149,10 @@ class Watcher:
     def has_ended(self) -> bool:
         return bool(self.received) and self.events[-1]["type"] in TERMINAL
 
+    @property
+    def is_connected(self) -> bool:
+        return self._client is not None and self._client.connected
+
     async def join(self, *, whole: bool = False) -> dict[str, Any]:
         """Connect and subscribe behind the last event that was seen. Returns the acknowledgement."""
         client = self._client = socketio.AsyncClient(reconnection=False)

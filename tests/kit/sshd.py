@@ -97,7 +97,8 @@ class Sshd:
     async def close(self) -> None:
         """Stop, and end everything that was started in this home."""
         await self.stop()
-        _kill(self.marked_processes(), signal.SIGKILL)
+        home = f"HOME={self.home}".encode()
+        _kill([pid for pid in _pids() if home in _read(pid, "environ").split(b"\0")], signal.SIGKILL)
 
     def sessions(self) -> list[int]:
         """The server processes of the sessions, children first."""

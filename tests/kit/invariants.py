@@ -1,0 +1,69 @@
+"""What must hold whatever was killed, cut or filled: checked against the log, the clients and the instances."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from service.events.event_types import decode
+from service.events.job import fold
+from service.events.parser import ProgressParser
+from service.events.recorded_event import RecordedEvent
+from tests.kit.service import TERMINAL, Watcher, check_stream
+from tests.kit.sshd import Sshd
+
+PARSED = ("stage_start", "progress", "stage_complete", "output")
+
+
+def check_database(path: Path) -> None:
+    """The file is whole, every stream is 1..n, and every row is the fold of its stream."""
+    with sqlite3.connect(path) as connection:
+        assert connection.execute("pragma integrity_check").fetchall() == [("ok",)]
+        rows = connection.execute("select * from events order by job_id, sequence").fetchall()
+        jobs = connection.execute("select job_id, state, last_sequence, cause from jobs").fetchall()
+    connection.close()
+    streams: dict[str, list[RecordedEvent]] = {}
+    for row in rows:
+        streams.setdefault(row[1], []).append(RecordedEvent(**dict(zip(RecordedEvent.__slots__, row, strict=True))))
+    assert sorted(streams) == sorted(job[0] for job in jobs)
+    for job_id, state, last_sequence, cause in jobs:
+        stream = streams[job_id]
+        assert [event.sequence for event in stream] == list(range(1, len(stream) + 1))
+        job = fold(stream)
+        assert job is not None
+        assert (job.state, job.last_sequence, job.cause) == (state, last_sequence, cause)
+        ends = [event.sequence for event in stream if event.type in TERMINAL]
+        assert ends == ([len(stream)] if job.is_terminal else [])
+
+
+def check_client(watcher: Watcher, history: list[dict[str, Any]]) -> None:
+    """A client's view is the log, in order, each event once."""
+    assert watcher.events == history
+
+
+def check_job(history: list[dict[str, Any]], instance: Sshd, titles: Iterable[tuple[str, str]]) -> None:
+    """The stream is whole, and what it says of the output is what one clean reading of the remote logs gives.
+
+    ``titles``: the path and the title of each resource, in the order of the job.
+    """
+    check_stream(history)
+    folder = instance.home / ".local/state/resource-installer" / history[0]["job_id"]
+    for number, (path, title) in enumerate(titles, start=1):
+        attempts = {event["attempt"] for event in history if event.get("resource") == path and "attempt" in event}
+        for attempt in attempts:
+            mine = [e for e in history if e.get("resource") == path and e.get("attempt") == attempt]
+            log = (folder / f"{number}-{attempt}/log").read_bytes()
+            parser = ProgressParser(title=title)
+            exit_code = int((folder / f"{number}-{attempt}/exit").read_text().split()[0])
+            clean = [new.event.to_dict() for new in parser.feed(log) + parser.close(exit_code)]
+            seen = [_own_fields(event) for event in mine if event["type"] in PARSED]
+            assert seen == clean
+
+
+def _own_fields(event: dict[str, Any]) -> dict[str, Any]:
+    fields = json.loads(json.dumps(event))
+    own = decode(event["type"], 1, fields)
+    return own.to_dict()
