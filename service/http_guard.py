@@ -22,6 +22,7 @@ from service.errors import (
     CardError,
     FieldError,
     Forbidden,
+    InvalidRequest,
     RequestError,
     StoreUnavailable,
     TargetRefused,
@@ -88,6 +89,8 @@ def middlewares(guard: Guard) -> list[Middleware]:
             return refusal(error)
         except web.HTTPRequestEntityTooLarge:
             return refusal(BodyTooLarge(f"the body is larger than {BODY_BYTES_MAX} bytes"))
+        except web.RequestPayloadError:
+            return refusal(InvalidRequest("the body cannot be read: its Content-Encoding or its chunks are broken"))
         except web.HTTPException as error:
             if error.status < 400:
                 raise

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ipaddress
 import json
 import re
 from typing import Annotated, Any
@@ -11,15 +12,25 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationErr
 from service.errors import FieldError, InvalidRequest
 from service.library import RESOURCES_MAX
 
-_HOST = re.compile(r"(?!-)[A-Za-z0-9._-]{1,253}(?<!-)|\[?[0-9A-Fa-f:.]{2,45}(?:%[A-Za-z0-9]{1,15})?\]?")
+_LABEL = r"[A-Za-z0-9_](?:[A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?"
+_HOST_NAME = re.compile(rf"{_LABEL}(?:\.{_LABEL})*\.?")
+_HOST_CHARACTERS_MAX = 253
 _FINGERPRINT = re.compile(r"(?:SHA256:)?[A-Za-z0-9+/]{43}=?")
 DEPTH_MAX = 32
 
 
 def _host(value: str) -> str:
-    if not _HOST.fullmatch(value):
+    bare = value[1:-1] if value.startswith("[") and value.endswith("]") else value
+    if len(bare) > _HOST_CHARACTERS_MAX or not (_HOST_NAME.fullmatch(bare) or _is_ipv6(bare)):
         raise ValueError("must be a host name or an address, without user, port or spaces")
-    return value.strip("[]")
+    return bare
+
+
+def _is_ipv6(value: str) -> bool:
+    try:
+        return ipaddress.ip_address(value).version == 6 and value.isprintable() and " " not in value
+    except ValueError:
+        return False
 
 
 def _absolute(value: str) -> str:
@@ -59,7 +70,9 @@ def parse_install(body: bytes) -> InstallRequest:
         return InstallRequest.model_validate(data)
     except ValidationError as error:
         errors = [FieldError(_field(entry), _message(entry)) for entry in error.errors()[:20]]
-        raise InvalidRequest("; ".join(f"{e.field}: {e.message}" for e in errors[:5]), errors) from None
+        raise InvalidRequest(
+            "; ".join(f"{e.field}: {e.message}" if e.field else e.message for e in errors[:5]), errors
+        ) from None
 
 
 def _json(body: bytes) -> Any:
@@ -85,11 +98,12 @@ def _depth(body: bytes) -> int:
 
 
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    names = [name for name, _ in pairs]
-    doubled = next((name for name in names if names.count(name) > 1), None) if len(names) < 1000 else None
-    if doubled is not None:
-        raise ValueError(f'the field "{doubled[:80]}" stands there twice')
-    return dict(pairs)
+    fields: dict[str, Any] = {}
+    for name, value in pairs:
+        if name in fields:
+            raise ValueError(f'the field "{name[:80]}" stands there twice')
+        fields[name] = value
+    return fields
 
 
 def _no_constant(name: str) -> Any:
@@ -113,4 +127,6 @@ def _message(entry: Any) -> str:
         return f"at most {context['max_length']} allowed, got {context.get('actual_length', 'more')}"
     if kind == "too_short":
         return "must name at least one resource"
+    if kind == "string_pattern_mismatch":
+        return "does not fit the pattern of a user name: letters, digits, _ . - and $"
     return str(entry["msg"]).removeprefix("Value error, ").replace("Input should", "should")[:300]

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from pathlib import Path
 
-from service.errors import RemoteError
+from service.errors import LinkDown
 
 PORT_DEFAULT = 22
 
@@ -41,7 +41,7 @@ class KnownHosts:
         self._path = path
 
     def keys(self, host: str, port: int) -> list[KnownKey]:
-        """Raises RemoteError when the file cannot be read."""
+        """Raises LinkDown when the file cannot be read: it may be mended while the install goes on."""
         name = _name(host, port)
         try:
             lines = self._lines()
@@ -50,16 +50,14 @@ class KnownHosts:
         return [key for names, key in map(_parsed, lines) if key is not None and _matches(names, name)]
 
     def remember(self, host: str, port: int, algorithm: str, blob: bytes) -> None:
-        """This key, and no other, is the host's from now on. Raises RemoteError when the file cannot be written."""
+        """This key, and no other, is the host's from now on. Raises LinkDown when the file cannot be written."""
         name = _name(host, port)
         line = f"{name} {algorithm} {base64.b64encode(blob).decode()}"
         try:
             self._path.parent.mkdir(parents=True, exist_ok=True)
             with open(self._path.with_name(self._path.name + ".lock"), "a", encoding="utf-8") as lock:
                 fcntl.flock(lock, fcntl.LOCK_EX)
-                kept = [
-                    before for before in map(lambda text: _without(text, name), self._lines()) if before is not None
-                ]
+                kept = [before for before in (_without(text, name) for text in self._lines()) if before is not None]
                 self._replace([*kept, line])
         except OSError as error:
             raise self._unusable("written", error) from error
@@ -78,8 +76,8 @@ class KnownHosts:
             os.fsync(file.fileno())
         fresh.replace(self._path)
 
-    def _unusable(self, done: str, error: OSError) -> RemoteError:
-        return RemoteError(
+    def _unusable(self, done: str, error: OSError) -> LinkDown:
+        return LinkDown(
             f"the file of known hosts {self._path} cannot be {done} ({error.strerror}): "
             "check its rights, or name another one in INSTALLER_KNOWN_HOSTS"
         )

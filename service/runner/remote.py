@@ -51,6 +51,7 @@ class Attachment:
     def __init__(self, stream: Stream, nonce: str) -> None:
         self._stream = stream
         self._nonce = nonce.encode()
+        self._begun = False
 
     async def __aiter__(self) -> AsyncIterator[bytes]:
         """Raises LinkDown, RemoteProtocolError."""
@@ -60,6 +61,7 @@ class Attachment:
             noise += chunk
             begin = noise.find(mark)
             if begin >= 0:
+                self._begun = True
                 if len(noise) > begin + len(mark):
                     yield noise[begin + len(mark) :]
                 break
@@ -71,6 +73,8 @@ class Attachment:
     def ended(self) -> Ended:
         """How the attempt ended; asked behind the end of the log. Raises LinkDown, RemoteProtocolError."""
         _, mark, said = self._stream.stderr.rpartition(b"\n" + self._nonce + b" ")
+        if not mark and self._begun:
+            raise LinkDown("the instance ended the session before the attempt had ended")
         if not mark:
             said = self._stream.stderr[-300:]
             raise RemoteProtocolError(f"the instance did not say how the attempt ended: {_text(said)!r}")

@@ -8,22 +8,21 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 import socket
 from collections import deque
-from collections.abc import AsyncIterator, Container, Iterator, Sequence
+from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 from weakref import WeakValueDictionary
 
 import asyncssh
 
 from service.errors import AuthenticationFailed, HostKeyChanged, LinkDown, RemoteError
-from service.runner.known_hosts import KnownHosts, KnownKey, fingerprint, plain_fingerprint
+from service.runner.host_keys import HostKey, HostKeyPolicy, HostKeyRule
+from service.runner.known_hosts import KnownHosts
 from service.runner.targets import check_target
-
-HostKeyPolicy = Literal["strict", "accept-new", "off"]
 
 SESSIONS_MAX = 8  # OpenSSH's MaxSessions is 10
 BUFFER_BYTES_HIGH = 1 << 20
@@ -31,17 +30,10 @@ BUFFER_BYTES_LOW = 1 << 18
 STDERR_BYTES_MAX = 16 * 1024
 ANSWER_BYTES_MAX = 4 << 20
 RUN_SECONDS_MAX = 120
+OPEN_TRIES_MAX = 5
+OPEN_RETRY_SECONDS = 0.1
 ADDRESSES_MAX = 3
 DEFAULT_KEYS = ("id_ed25519", "id_ecdsa", "id_rsa")
-# In this order, and no certificates: nobody here has the authority that signed them.
-HOST_KEY_ALGORITHMS = (
-    "ssh-ed25519",
-    "ecdsa-sha2-nistp256",
-    "ecdsa-sha2-nistp384",
-    "ecdsa-sha2-nistp521",
-    "rsa-sha2-512",
-    "rsa-sha2-256",
-)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,15 +48,6 @@ class Instance:
     def __str__(self) -> str:
         host = f"[{self.host}]" if ":" in self.host else self.host
         return f"{self.user}@{host}:{self.port}"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class HostKey:
-    """The key that an instance showed. ``is_new``: it was not known before and is remembered from now on."""
-
-    fingerprint: str
-    algorithm: str
-    is_new: bool
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -168,14 +151,28 @@ class Connection:
         """Run the command with these bytes on its standard input; the session ends with the block."""
         async with self._sessions:
             with _mapped(self.instance):
-                session = _Session()
-                channel, _ = await self._connection.create_session(lambda: session, command, encoding=None)
-                channel.write(stdin)
-                channel.write_eof()
+                channel, stream = await self._create_session(command)
+                # A command that ended without reading its input closed the channel: what it printed says more.
+                with contextlib.suppress(BrokenPipeError):
+                    channel.write(stdin)
+                    channel.write_eof()
             try:
-                yield session.stream
+                yield stream
             finally:
                 channel.close()
+
+    async def _create_session(self, command: str) -> tuple[asyncssh.SSHClientChannel[bytes], Stream]:
+        """An sshd counts sessions that were just closed for a moment longer, and then refuses a new one."""
+        for _ in range(OPEN_TRIES_MAX - 1):
+            with contextlib.suppress(asyncssh.ChannelOpenError):
+                return await self._session(command)
+            await asyncio.sleep(OPEN_RETRY_SECONDS)
+        return await self._session(command)
+
+    async def _session(self, command: str) -> tuple[asyncssh.SSHClientChannel[bytes], Stream]:
+        session = _Session()
+        channel, _ = await self._connection.create_session(lambda: session, command, encoding=None)
+        return channel, session.stream
 
     async def run(self, command: str, stdin: bytes) -> Completed:
         """All that a short command prints, up to a bound. Raises LinkDown, also when there is no answer in time."""
@@ -224,13 +221,13 @@ class Connector:
     async def connect(self, instance: Instance) -> Connection:
         """A connection whose host key and user are accepted.
 
-        Raises LinkDown (try again later), AuthenticationFailed, HostKeyChanged, TargetRefused; RemoteError when the
-        file of known hosts cannot be used.
+        Raises LinkDown (try again later), AuthenticationFailed, HostKeyChanged, TargetRefused.
         """
         lock = self._handshakes.setdefault((instance.host, instance.port), asyncio.Lock())
         async with lock:
             with _mapped(instance):
-                addresses = await asyncio.wait_for(self._resolve(instance), self._connect_timeout_seconds)
+                async with asyncio.timeout(self._connect_timeout_seconds):
+                    addresses = await self._resolve(instance)
             for address in addresses[:-1]:
                 # A name with several addresses is up when one of them is.
                 with contextlib.suppress(LinkDown):
@@ -252,54 +249,60 @@ class Connector:
         return addresses
 
     async def _accept(self, instance: Instance, address: str) -> Connection:
-        """A handshake; when one certain key is asked for and the instance showed another kind of key, it may have
-        the wanted one as well."""
+        """A handshake; when one certain key is asked for and the instance shows another kind of key, it may have the
+        wanted one as well."""
         known = self._known_hosts.keys(instance.host, instance.port)
-        shown: list[HostKeyChanged] = []
-        without: set[str] = set()
-        while True:
-            check = _HostKeyCheck(instance, self._policy, known, without)
+        rule = HostKeyRule(str(instance), self._policy, instance.host_key_sha256, known)
+        without: list[str] = []
+        refusal: HostKeyChanged | None = None
+        while algorithms := rule.algorithms(without):
+            check = _HostKeyCheck(rule)
             try:
-                connection = await self._handshake(instance, address, check)
+                connection = await self._handshake(instance, address, algorithms, check)
             except HostKeyChanged as error:
-                shown.append(error)
-                without.add(check.shown_algorithm)
-                if instance.host_key_sha256 is None or not check.algorithms():
-                    raise shown[0] from error
-            except LinkDown as error:
-                raise shown[0] if shown else error from error
+                if rule.wanted is None or not check.shown_algorithm:
+                    raise
+                without.append(check.shown_algorithm)
+                refusal = refusal or error
+            except LinkDown:
+                if refusal is None:
+                    raise
+                break
             else:
-                return self._remembered(Connection(connection, instance, check.host_key), check)
+                return self._remembered(Connection(connection, instance, check.host_key))
+        raise refusal or HostKeyChanged(f"{instance} has no host key of a kind that this service knows")
 
-    async def _handshake(self, instance: Instance, address: str, check: _HostKeyCheck) -> asyncssh.SSHClientConnection:
+    async def _handshake(
+        self, instance: Instance, address: str, algorithms: Sequence[str], check: _HostKeyCheck
+    ) -> asyncssh.SSHClientConnection:
+        # Not asyncssh's own timeout: it is wait_for, which in Python 3.11 can swallow a cancellation.
         with _mapped(instance, check):
-            return await asyncssh.connect(
-                address,
-                instance.port,
-                username=instance.user,
-                client_factory=lambda: check,
-                client_keys=self._keys() or None,
-                known_hosts=([], [], []),
-                server_host_key_algs=check.algorithms(),
-                x509_trusted_certs=None,
-                preferred_auth="publickey",
-                agent_path=None,
-                agent_forwarding=False,
-                config=None,
-                compression_algs=None,
-                keepalive_interval=self._keepalive_seconds,
-                keepalive_count_max=self._keepalive_count_max,
-                connect_timeout=self._connect_timeout_seconds,
-                login_timeout=self._connect_timeout_seconds,
-            )
-
-    def _remembered(self, connection: Connection, check: _HostKeyCheck) -> Connection:
-        if check.host_key is not None and check.host_key.is_new:
-            try:
-                self._known_hosts.remember(
-                    connection.instance.host, connection.instance.port, check.host_key.algorithm, check.blob
+            async with asyncio.timeout(self._connect_timeout_seconds):
+                return await asyncssh.connect(
+                    address,
+                    instance.port,
+                    username=instance.user,
+                    client_factory=lambda: check,
+                    client_keys=self._keys() or None,
+                    known_hosts=([], [], []),
+                    server_host_key_algs=algorithms,
+                    x509_trusted_certs=None,
+                    preferred_auth="publickey",
+                    agent_path=None,
+                    agent_forwarding=False,
+                    config=None,
+                    compression_algs=None,
+                    keepalive_interval=self._keepalive_seconds,
+                    keepalive_count_max=self._keepalive_count_max,
+                    login_timeout=self._connect_timeout_seconds,
                 )
-            except RemoteError:
+
+    def _remembered(self, connection: Connection) -> Connection:
+        key, instance = connection.host_key, connection.instance
+        if key is not None and key.is_new:
+            try:
+                self._known_hosts.remember(instance.host, instance.port, key.algorithm, key.blob)
+            except LinkDown:
                 connection.abort()
                 raise
         return connection
@@ -322,76 +325,22 @@ class Connector:
 
 
 class _HostKeyCheck(asyncssh.SSHClient):
-    """Decides about the key that an instance shows. asyncssh trusts no key by itself here, so every key comes by."""
+    """Asks the rule about the key that an instance shows. asyncssh trusts no key by itself here, so every key comes
+    by."""
 
-    def __init__(
-        self, instance: Instance, policy: HostKeyPolicy, known: Sequence[KnownKey], without: Container[str] = ()
-    ) -> None:
-        self._instance = instance
-        self._policy = policy
-        self._known = [key for key in known if not key.revoked]
-        self._revoked = [key for key in known if key.revoked]
-        self._without = without
+    def __init__(self, rule: HostKeyRule) -> None:
+        self._rule = rule
         self.host_key: HostKey | None = None
         self.shown_algorithm = ""
-        self.blob = b""
-        self.refusal: RemoteError | None = None
-
-    def algorithms(self) -> Sequence[str]:
-        """The kinds of key that are known come first: another kind would look like a changed key."""
-        kinds = [key.algorithm for key in self._known]
-        known_first = sorted(HOST_KEY_ALGORITHMS, key=lambda algorithm: _kind(algorithm) not in kinds)
-        return [algorithm for algorithm in known_first if _kind(algorithm) not in self._without]
+        self.refusal: HostKeyChanged | None = None
 
     def validate_host_public_key(self, host: str, addr: str, port: int, key: asyncssh.SSHKey) -> bool:
         self.shown_algorithm = key.get_algorithm()
-        self.blob = key.public_data
-        is_known = any(known.blob == self.blob for known in self._known)
-        self.refusal = self._refusal(fingerprint(self.blob), is_known)
-        if self.refusal is not None:
-            return False
-        self.host_key = HostKey(
-            fingerprint=fingerprint(self.blob),
-            algorithm=self.shown_algorithm,
-            is_new=not is_known and (self._policy != "off" or self._instance.host_key_sha256 is not None),
-        )
-        return True
-
-    def _refusal(self, shown: str, is_known: bool) -> RemoteError | None:
-        if any(revoked.blob == self.blob for revoked in self._revoked):
-            return HostKeyChanged(
-                f"the host key {shown} of {self._instance} is marked as revoked in the file in INSTALLER_KNOWN_HOSTS",
-                shown,
-            )
-        wanted = self._instance.host_key_sha256
-        if wanted is not None:
-            wanted = plain_fingerprint(wanted)
-            if wanted == shown:
-                return None
-            return HostKeyChanged(
-                f"{self._instance} shows the host key {shown}, but host_key_sha256 asks for {wanted}", shown
-            )
-        if is_known or self._policy == "off":
-            return None
-        if self._known:
-            before = ", ".join(key.fingerprint for key in self._known)
-            return HostKeyChanged(
-                f"the host key of {self._instance} has changed from {before} to {shown}: if this is a new instance at "
-                "the same address, start the install again with host_key_sha256 set to the new fingerprint",
-                shown,
-            )
-        if self._policy == "strict":
-            return HostKeyChanged(
-                f"the host key {shown} of {self._instance} is not known: add it to the file in INSTALLER_KNOWN_HOSTS, "
-                "or send it as host_key_sha256",
-                shown,
-            )
-        return None
-
-
-def _kind(algorithm: str) -> str:
-    """The kind of key behind a signature algorithm, as a known_hosts file names it."""
-    return "ssh-rsa" if algorithm.startswith("rsa-") else algorithm
+        try:
+            self.host_key = self._rule.check(self.shown_algorithm, key.public_data)
+        except HostKeyChanged as error:
+            self.refusal = error
+        return self.refusal is None
 
 
 def _default_keys() -> list[str]:
@@ -414,10 +363,13 @@ def _mapped(instance: Instance, check: _HostKeyCheck | None = None) -> Iterator[
         raise LinkDown(f"{instance}: the name cannot be resolved ({_reason(error)})") from error
     except (TimeoutError, asyncssh.TimeoutError) as error:
         raise LinkDown(f"{instance}: no answer in time") from error
-    except (OSError, asyncssh.Error) as error:
+    except (OSError, asyncssh.Error, asyncssh.packet.PacketDecodeError) as error:
         raise LinkDown(f"{instance}: {_reason(error)}") from error
 
 
 def _reason(error: Exception) -> str:
+    if isinstance(error, OSError) and error.errno is not None and error.errno > 0:
+        # asyncio's own text for a refused connection is "Connect call failed".
+        return os.strerror(error.errno)
     reason = getattr(error, "reason", None) or getattr(error, "strerror", None) or str(error) or type(error).__name__
     return str(reason)[:300]

@@ -69,22 +69,6 @@ async def test_kill_9_in_the_middle_of_a_download(world: World) -> None:
     await watcher.leave()
 
 
-async def test_the_command_ended_while_the_service_was_dead(world: World) -> None:
-    script = 'echo ran >>"$HOME/ran"; while [ ! -e "$HOME/go" ]; do sleep 0.05; done; echo last words; exit 7'
-    job_id = await world.service.install(world.instance, world.ui_home, world.card("other/seven.md", script))
-    await until(lambda: (world.instance.home / "ran").exists())
-    await world.service.kill()
-    (world.instance.home / "go").touch()
-    await until(lambda: not world.instance.marked_processes())
-    await world.service.start()
-    job = await world.service.ended(job_id)
-    assert (job["state"], job["resources"][0]["exit_code"]) == ("failed", 7)
-    history = await world.service.history(job_id)
-    check_stream(history)
-    assert [event["line"] for event in history if event["type"] == "output"] == ["last words"]
-    assert (world.instance.home / "ran").read_text() == "ran\n"
-
-
 async def test_sigterm_with_clients_and_installs(world: World) -> None:
     other = await world.new_instance("other")
     model = StandInModel(

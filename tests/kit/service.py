@@ -7,7 +7,7 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -51,11 +51,15 @@ class ServiceProcess:
         return (self.folder / "service.log").read_text(encoding="utf-8", errors="replace")
 
     async def start(self, **settings: str) -> ServiceProcess:
+        return await self.start_under([sys.executable], **settings)
+
+    async def start_under(self, python: Sequence[str], **settings: str) -> ServiceProcess:
+        """Start it with this command in the place of the interpreter's own."""
         port = self.url.rpartition(":")[2] or "0"
         inherited = {name: value for name, value in os.environ.items() if not name.startswith("INSTALLER_")}
         with open(self.folder / "service.log", "ab") as log:
             self._process = await asyncio.create_subprocess_exec(
-                sys.executable,
+                *python,
                 "-m",
                 "service",
                 "serve",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import shutil
 import signal
 import subprocess
 from collections.abc import AsyncIterator, Callable
@@ -126,16 +127,49 @@ async def test_a_cut_link_loses_nothing(
     assert ended == Ended(exit_code=0)
 
 
-async def test_nothing_lingers_behind_a_cut_link(sshd: Sshd, connection: Connection) -> None:
-    of = spec("while :; do echo tick; sleep 0.05; done")
-    attach = Remote(connection).attach(of, 0)
-    async with attach as attachment:
+@pytest.mark.parametrize("then", ["while :; do echo tick; sleep 0.05; done", "sleep 30"])
+async def test_nothing_lingers_behind_a_cut_link(sshd: Sshd, connection: Connection, then: str) -> None:
+    of = spec(f"echo begin; {then}")
+    async with Remote(connection).attach(of, 0) as attachment:
         await anext(aiter(attachment))
         log = str(directory(sshd, of) / "log")
         assert _followers(log)
         sshd.cut()
         await until(lambda: not _followers(log))
     assert sshd.marked_processes("card")
+
+
+async def test_a_follower_that_is_killed_is_a_link_that_broke(connection: Connection, sshd: Sshd) -> None:
+    """The attempt goes on, whatever happens to those who watch it."""
+    of = spec('echo one; while [ ! -e "$HOME/go" ]; do sleep 0.05; done; echo two')
+
+    async def read_and_kill(program: str) -> bytes:
+        seen = b""
+        async with Remote(connection).attach(of, 0) as attachment:
+            async for chunk in attachment:
+                seen += chunk
+                for pid in _children_of_session(program, of):
+                    os.kill(pid, signal.SIGKILL)
+            attachment.ended()
+        return seen
+
+    with pytest.raises(LinkDown, match="could not be followed"):
+        await read_and_kill("tail")
+    # Without its shell the tail goes on alone, and what is missing at its end is how the attempt ended.
+    shell = asyncio.create_task(read_and_kill("sh"))
+    await asyncio.sleep(0.5)
+    (sshd.home / "go").touch()
+    with pytest.raises(LinkDown, match="before the attempt had ended"):
+        await shell
+    assert await run(connection, of) == (b"one\ntwo\n", Ended(exit_code=0))
+
+
+def _children_of_session(program: str, of: AttemptSpec) -> list[int]:
+    """The tail that follows this attempt, or the shell that started it."""
+    listing = subprocess.run(["ps", "axww", "-o", "pid,ppid,args"], capture_output=True, text=True, check=True).stdout
+    rows = [line.split(None, 2) for line in listing.splitlines()[1:]]
+    tails = [(int(pid), int(parent)) for pid, parent, args in rows if args.startswith("tail ") and of.job_id in args]
+    return [pid if program == "tail" else parent for pid, parent in tails]
 
 
 def _followers(log: str) -> list[str]:
@@ -267,6 +301,31 @@ async def test_the_key_is_on_no_command_line(connection: Connection, sshd: Sshd)
     assert config.endswith("700\n600\n")
 
 
+async def test_a_missing_tool_is_named(tmp_path: Path, make_connector: Callable[..., Connector]) -> None:
+    tools = tmp_path / "tools"
+    tools.mkdir()
+    wanted = ["sh", "bash", "flock", "setsid", "tail", "cat", "rm", "mkdir", "sed", "cut", "df", "wc", "chmod", "mv"]
+    for name in [*wanted, "grep", "sleep"]:
+        path = shutil.which(name)
+        assert path is not None
+        (tools / name).symlink_to(path)
+    server = Sshd(tmp_path, env={"PATH": str(tools)})
+    await server.start()
+    connection = await make_connector(server).connect(Instance(host="127.0.0.1", port=server.port, user=USER))
+    assert await run(connection, spec("echo hello")) == (b"hello\n", Ended(exit_code=0))
+    for name in ("flock", "setsid", "tail", "bash"):
+        (tools / name).rename(tools / "away")
+        assert (await run(connection, spec("echo never")))[1] == Ended(exit_code=None, tool_missing=name)
+        (tools / "away").rename(tools / name)
+    (tools / "tail").unlink()
+    (tools / "tail").write_text("#!/bin/sh\necho 'tail: unrecognized option' >&2; exit 1\n")
+    (tools / "tail").chmod(0o755)
+    _, ended = await run(connection, spec("echo never"))
+    assert ended == Ended(exit_code=None, tool_missing="tail --pid (of GNU coreutils)")
+    await connection.close()
+    await server.close()
+
+
 async def test_wget_is_asked_for_a_bar(connection: Connection, sshd: Sshd) -> None:
     fake = sshd.home / "bin"
     fake.mkdir()
@@ -290,3 +349,17 @@ async def test_sweep_removes_ended_jobs_only(connection: Connection, sshd: Sshd)
     await Remote(connection).sweep(ended_among)
     assert not directory(sshd, mine).parent.exists()
     assert directory(sshd, foreign).exists()
+
+
+async def test_what_still_runs_ends_when_its_job_is_removed(connection: Connection, sshd: Sshd) -> None:
+    gone, kept = spec("echo begin; sleep 60"), spec("echo begin; sleep 60")
+    remote = Remote(connection)
+    for of in (gone, kept):
+        async with remote.attach(of, 0) as attachment:
+            await anext(aiter(attachment))
+    await remote.remove(gone.job_id)
+    await until(lambda: not sshd.marked_processes(gone.job_id))
+    assert not directory(sshd, gone).parent.exists()
+    assert sshd.marked_processes(kept.job_id)
+    await remote.remove(gone.job_id, str(uuid4()))
+    assert directory(sshd, kept).exists()

@@ -49,8 +49,7 @@ def may(
 ) -> bool:
     try:
         check_target(host, port, address or host, bound_to_loopback=bound_to_loopback, allowed=allowed)
-    except TargetRefused as error:
-        assert host in str(error)
+    except TargetRefused:
         return False
     return True
 
@@ -123,5 +122,5 @@ def test_a_name_is_judged_when_it_is_resolved(host: str) -> None:
 
 
 def test_a_private_literal_is_refused_before_anything_is_queued() -> None:
-    with pytest.raises(TargetRefused, match="list it in INSTALLER_SSH_TARGETS"):
+    with pytest.raises(TargetRefused, match=r"10\.1\.2\.3.*list it in INSTALLER_SSH_TARGETS"):
         check_host("10.1.2.3", 22, bound_to_loopback=False, allowed=())

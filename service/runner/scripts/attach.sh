@@ -43,8 +43,13 @@ start() {
         setsid bash "$dir/supervise" </dev/null >/dev/null 2>&1 &
 }
 
-# Whatever still carries this attempt's mark in its environment: never a process id alone, it may be another's by now.
+# Whatever still carries this attempt's mark in its environment, and its group while the leader carries it: never an id
+# alone, it may be another's by now.
 kill_leftovers() {
+    group=$(cat "$dir/group" 2>/dev/null)
+    if [ -n "$group" ] && grep -qszxF "RESOURCE_INSTALLER_ATTEMPT=$dir" "/proc/$group/environ"; then
+        kill -KILL -- "-$group" 2>/dev/null
+    fi
     for round in 1 2 3; do
         found=
         for process in /proc/[0-9]*; do
@@ -57,8 +62,14 @@ kill_leftovers() {
     done
 }
 
+# The attempt goes on, but was not followed to its end; not at once again, whatever the reason is.
+broken() {
+    sleep 1
+    say held
+}
+
 report() {
-    flock -s -n 8 8<"$dir/lock" || say held
+    flock -s -n 8 8<"$dir/lock" || broken
     [ -s "$dir/exit" ] && say "exit $(cat "$dir/exit")"
     [ "$(cat "$dir/boot" 2>/dev/null)" = "$(identity)" ] || say lost
     kill_leftovers
@@ -75,6 +86,7 @@ main() {
     for tool in bash flock setsid tail; do
         command -v "$tool" >/dev/null 2>&1 || say "missing $tool"
     done
+    tail -c 0 --pid=$$ /dev/null >/dev/null 2>&1 || say "missing tail --pid (of GNU coreutils)"
     state=${HOME:-/root}/.local/state/resource-installer
     dir=$state/$job/$number-$attempt
     if [ ! -e "$dir/log" ]; then
@@ -93,7 +105,9 @@ main() {
     waiter=$!
     tail -c "+$((offset + 1))" -f --pid="$waiter" -s 0.2 "$dir/log" 2>/dev/null &
     wait $!
+    followed=$?
     kill "$waiter" 2>/dev/null
+    [ "$followed" = 0 ] || broken
     report
 }
 

@@ -1,8 +1,24 @@
-# Removes the directories of the jobs named in `jobs`.
+# Removes the directories of the jobs named in `jobs`. These jobs have ended: what still runs for them (a job may be given
+# up while its instance is away) ends first.
+
+end() {
+    for process in /proc/[0-9]*; do
+        if grep -qszxF "RESOURCE_INSTALLER_ATTEMPT=$1" "$process/environ"; then
+            kill -KILL "${process#/proc/}" 2>/dev/null
+        fi
+    done
+}
+
 main() {
-    cd "${HOME:-/root}/.local/state/resource-installer" 2>/dev/null || exit 0
+    LC_ALL=C
+    export LC_ALL
+    state=${HOME:-/root}/.local/state/resource-installer
     for job in $jobs; do
-        rm -rf -- "$job"
+        for lock in "$state/$job"/*/lock; do
+            [ -e "$lock" ] || continue
+            flock -n 8 8<"$lock" || end "${lock%/lock}"
+        done
+        rm -rf -- "${state:?}/$job"
     done
     exit 0
 }

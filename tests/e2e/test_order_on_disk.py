@@ -1,0 +1,63 @@
+"""Appended before broadcast, as the kernel sees it: a sync of the log lies between each write and the first send."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import shutil
+import sys
+
+from tests.e2e.conftest import World
+from tests.kit.service import Watcher
+
+EVENTS = 100
+CALL = re.compile(r"^(?P<pid>\d+) +(?P<at>[\d.]+) (?P<call>\w+)\((?P<fd>\d+)<(?P<path>[^>]*)>(?P<rest>.*)$")
+
+
+async def test_a_sync_lies_between_each_append_and_its_first_send(world: World) -> None:
+    await world.service.terminate()
+    trace = world.folder / "trace"
+    strace = shutil.which("strace")
+    assert strace is not None
+    command = [
+        strace,
+        "-D",
+        "-f",
+        "-ttt",
+        "-yy",
+        "-s",
+        "4096",
+        "-e",
+        "trace=write,pwrite64,fdatasync,fsync,sendto,sendmsg",
+    ]
+    await world.service.start_under([*command, "-o", str(trace), sys.executable])
+    script = "\n".join(["for n in $(seq 1 100); do", '  echo "mark-$n-end"', "  sleep 0.02", "done"])
+    job_id = await world.service.install(world.instance, world.ui_home, world.card("other/lines.md", script))
+    watcher = Watcher(world.service.url, job_id)
+    await watcher.join()
+    await watcher.end()
+    await watcher.leave()
+    await world.service.terminate()
+    await asyncio.sleep(0.2)
+    lines = trace.read_text(encoding="utf-8", errors="replace").splitlines()
+    synced, appended, sent = 0, {}, {}
+    syncs: list[int] = []
+    for number, line in enumerate(lines):
+        found = CALL.match(line)
+        if found is None:
+            continue
+        is_log = found["path"].endswith("-wal")
+        if found["call"] in ("fdatasync", "fsync") and is_log:
+            syncs.append(number)
+            synced += 1
+        for mark in re.findall(r"mark-(\d+)-end", found["rest"]):
+            if is_log:
+                appended.setdefault(mark, number)
+            elif found["path"].startswith("TCP") and "resource_install_output" in found["rest"]:
+                sent.setdefault(mark, number)
+    marks = [str(n) for n in range(1, EVENTS + 1)]
+    assert sorted(appended, key=int) == marks
+    assert sorted(sent, key=int) == marks
+    for mark in marks:
+        assert any(appended[mark] < sync < sent[mark] for sync in syncs), mark
+    print(f"{EVENTS} events, {synced} syncs of the write-ahead log")
