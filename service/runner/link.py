@@ -23,6 +23,7 @@ logger = logging.getLogger(__name__)
 
 RETRY_SECONDS_FIRST = 0.5
 RETRY_SECONDS_MAX = 10.0
+LIVED_SECONDS_MIN = 1.0
 T = TypeVar("T")
 
 
@@ -60,11 +61,15 @@ class Link:
         """Do the work over the link, again after each loss of the link. Raises LinkFailed."""
         while True:
             connection = await self._connected()
+            begin = asyncio.get_running_loop().time()
             try:
                 return await work(connection)
             except LinkDown as error:
                 logger.info("link to %s lost: %s", self._instance, error)
                 await self._lost(error)
+                # A link that comes up and breaks at once, again and again, must not fill the log with that.
+                lived = asyncio.get_running_loop().time() - begin
+                await asyncio.sleep(max(0.0, LIVED_SECONDS_MIN - lived))
 
     @property
     def connection(self) -> Connection | None:

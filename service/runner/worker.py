@@ -21,6 +21,7 @@ from service.store.journal import Journal
 logger = logging.getLogger(__name__)
 
 STORE_RETRY_SECONDS = 1.0
+STOP_SECONDS = 0.5
 
 
 class Worker:
@@ -46,9 +47,12 @@ class Worker:
     async def stop(self) -> None:
         """Every record that is under way is finished by the journal, which shields it."""
         tasks = [task for task in (self._claimer, *self._running.values()) if task is not None]
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        waiting = set(tasks)
+        while waiting:
+            # A library below may swallow a cancellation: it is asked again.
+            for task in waiting:
+                task.cancel()
+            _, waiting = await asyncio.wait(waiting, timeout=STOP_SECONDS)
 
     async def _claim_until_stopped(self) -> None:
         rescued = False
