@@ -37,7 +37,6 @@ def upgrade() -> None:
     sa.Column('ssh_user', sa.Text(), nullable=False),
     sa.Column('host_key_sha256', sa.Text(), nullable=True),
     sa.Column('ui_home', sa.Text(), nullable=False),
-    sa.Column('last_sequence', sa.Integer(), nullable=False),
     sa.Column('created_at_ms', sa.Integer(), nullable=False),
     sa.Column('started_at_ms', sa.Integer(), nullable=True),
     sa.Column('ended_at_ms', sa.Integer(), nullable=True),

@@ -7,9 +7,8 @@ written in the transaction of the events that it follows from, and can be made a
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field, fields, replace
 from enum import StrEnum
-from typing import Any, cast
+from typing import Any, NamedTuple, cast
 
 from service.events import event_types as types
 from service.events.event_types import Event, UnknownEvent
@@ -60,8 +59,7 @@ class TransitionRefused(ValueError):
     """This event cannot follow in this state: a mistake in the caller, never a fact about an instance."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ResourceProgress:
+class ResourceProgress(NamedTuple):
     """One resource of a job: its state, and the last progress that its tool printed. ``number`` counts from 1."""
 
     number: int
@@ -117,25 +115,24 @@ class ResourceProgress:
         }
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Job:
-    """The projection of one stream."""
+class Job(NamedTuple):
+    """The projection of one stream. A tuple, like its resources: one is made for every event."""
 
     job_id: str
     state: JobState
-    link: str | None = None
     ssh_host: str
     ssh_port: int
     ssh_user: str
-    host_key_sha256: str | None = None
     ui_home: str
     last_sequence: int
     created_at_ms: int
+    resources: tuple[ResourceProgress, ...]
+    link: str | None = None
+    host_key_sha256: str | None = None
     started_at_ms: int | None = None
     ended_at_ms: int | None = None
     error: str | None = None
     cause: str | None = None
-    resources: tuple[ResourceProgress, ...] = field(repr=False)
 
     @property
     def instance(self) -> str:
@@ -190,15 +187,15 @@ def apply(job: Job | None, recorded: RecordedEvent, event: Event | UnknownEvent)
     if isinstance(event, UnknownEvent):
         if job is None:
             raise TransitionRefused(f"{recorded.job_id} begins with an unknown event {event.type!r}")
-        return replace(job, last_sequence=recorded.sequence)
+        return job._replace(last_sequence=recorded.sequence)
     before = job.state if job is not None else None
     after = TRANSITIONS.get((before, event.type))
     if after is None:
         raise TransitionRefused(f"{event.type} cannot follow in state {before} of job {recorded.job_id}")
     if job is None:
         return _queued(recorded, cast(types.JobQueued, event))
-    folded = _FOLDS[type(event)](job, recorded, event)
-    return replace(folded, state=after, last_sequence=recorded.sequence)
+    changes = _FOLDS[type(event)](job, recorded, event)
+    return job._replace(state=after, last_sequence=recorded.sequence, **changes)
 
 
 def fold(history: Iterable[RecordedEvent]) -> Job | None:
@@ -235,48 +232,59 @@ def _queued(recorded: RecordedEvent, event: types.JobQueued) -> Job:
     )
 
 
-def _change(job: Job, recorded: RecordedEvent, **changes: Any) -> Job:
-    """The job with these changes in the resource that the event names."""
+Changes = dict[str, Any]
+
+
+def _resource(job: Job, recorded: RecordedEvent, **changes: Any) -> Changes:
+    """The job's resources with these changes in the one that the event names."""
     if recorded.source_offset is not None:
         changes["source_offset"] = recorded.source_offset
-    resources = tuple(replace(r, **changes) if r.resource == recorded.resource else r for r in job.resources)
-    return replace(job, resources=resources)
+    path = recorded.resource
+    return {"resources": tuple([r._replace(**changes) if r.resource == path else r for r in job.resources])}
 
 
-def _unchanged(job: Job, recorded: RecordedEvent, event: Event) -> Job:
-    return job if recorded.source_offset is None else _change(job, recorded)
+def _only_the_offset(job: Job, recorded: RecordedEvent, event: Event) -> Changes:
+    return {} if recorded.source_offset is None else _resource(job, recorded)
 
 
-def _job_started(job: Job, recorded: RecordedEvent, event: Event) -> Job:
-    return replace(job, started_at_ms=recorded.at_ms)
+def _job_started(job: Job, recorded: RecordedEvent, event: Event) -> Changes:
+    return {"started_at_ms": recorded.at_ms}
 
 
-def _connected(job: Job, recorded: RecordedEvent, event: Event) -> Job:
-    return replace(job, link=CONNECTED)
+def _connected(job: Job, recorded: RecordedEvent, event: Event) -> Changes:
+    return {"link": CONNECTED}
 
 
-def _link_lost(job: Job, recorded: RecordedEvent, event: Event) -> Job:
-    return replace(job, link=RECONNECTING)
+def _link_lost(job: Job, recorded: RecordedEvent, event: Event) -> Changes:
+    return {"link": RECONNECTING}
 
 
-def _resource_started(job: Job, recorded: RecordedEvent, event: types.ResourceStarted) -> Job:
-    started = ResourceProgress(
-        number=0, resource="", title=event.title, state=ResourceState.RUNNING, card_sha256=event.card_sha256
-    )
-    fresh = {f.name: getattr(started, f.name) for f in fields(started) if f.name not in _IDENTITY}
-    fresh |= {"attempt": recorded.attempt, "started_at_ms": recorded.at_ms}
-    return replace(_change(job, recorded, **fresh), link=CONNECTED)
+def _resource_started(job: Job, recorded: RecordedEvent, event: types.ResourceStarted) -> Changes:
+    """A new attempt begins from nothing: only what the resource is stays."""
+    resources = [
+        ResourceProgress(
+            number=r.number,
+            resource=r.resource,
+            title=event.title,
+            dependencies=r.dependencies,
+            state=ResourceState.RUNNING,
+            attempt=recorded.attempt or 1,
+            card_sha256=event.card_sha256,
+            started_at_ms=recorded.at_ms,
+        )
+        if r.resource == recorded.resource
+        else r
+        for r in job.resources
+    ]
+    return {"resources": tuple(resources), "link": CONNECTED}
 
 
-_IDENTITY = ("number", "resource", "dependencies")
+def _stage_start(job: Job, recorded: RecordedEvent, event: types.StageStart) -> Changes:
+    return _resource(job, recorded, name=event.name)
 
 
-def _stage_start(job: Job, recorded: RecordedEvent, event: types.StageStart) -> Job:
-    return _change(job, recorded, name=event.name)
-
-
-def _progress(job: Job, recorded: RecordedEvent, event: types.Progress) -> Job:
-    return _change(
+def _progress(job: Job, recorded: RecordedEvent, event: types.Progress) -> Changes:
+    return _resource(
         job,
         recorded,
         stage=event.stage,
@@ -288,8 +296,8 @@ def _progress(job: Job, recorded: RecordedEvent, event: types.Progress) -> Job:
     )
 
 
-def _resource_installed(job: Job, recorded: RecordedEvent, event: types.ResourceInstalled) -> Job:
-    return _change(
+def _resource_installed(job: Job, recorded: RecordedEvent, event: types.ResourceInstalled) -> Changes:
+    return _resource(
         job,
         recorded,
         state=ResourceState.INSTALLED,
@@ -299,8 +307,8 @@ def _resource_installed(job: Job, recorded: RecordedEvent, event: types.Resource
     )
 
 
-def _resource_failed(job: Job, recorded: RecordedEvent, event: types.ResourceFailed) -> Job:
-    return _change(
+def _resource_failed(job: Job, recorded: RecordedEvent, event: types.ResourceFailed) -> Changes:
+    return _resource(
         job,
         recorded,
         state=ResourceState.FAILED,
@@ -313,21 +321,21 @@ def _resource_failed(job: Job, recorded: RecordedEvent, event: types.ResourceFai
     )
 
 
-def _ended(job: Job, recorded: RecordedEvent, event: types.JobCompleted | types.JobFailed) -> Job:
-    ended = replace(job, ended_at_ms=recorded.at_ms, link=None)
+def _ended(job: Job, recorded: RecordedEvent, event: types.JobCompleted | types.JobFailed) -> Changes:
+    ended: Changes = {"ended_at_ms": recorded.at_ms, "link": None}
     if isinstance(event, types.JobFailed):
-        return replace(ended, error=event.error, cause=event.cause)
+        ended |= {"error": event.error, "cause": event.cause}
     return ended
 
 
-_FOLDS: dict[type[Event], Callable[[Job, RecordedEvent, Any], Job]] = {
+_FOLDS: dict[type[Event], Callable[[Job, RecordedEvent, Any], Changes]] = {
     types.JobStarted: _job_started,
     types.HostKeyAccepted: _connected,
     types.ResourceStarted: _resource_started,
     types.StageStart: _stage_start,
     types.Progress: _progress,
-    types.StageComplete: _unchanged,
-    types.Output: _unchanged,
+    types.StageComplete: _only_the_offset,
+    types.Output: _only_the_offset,
     types.LinkLost: _link_lost,
     types.JobReattached: _connected,
     types.ResourceInstalled: _resource_installed,

@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any
+from functools import lru_cache
+from typing import Any, NamedTuple
 
 from service.events.event_types import Event, UnknownEvent, decode
 
@@ -24,9 +25,8 @@ class NewEvent:
     source_offset: int | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RecordedEvent:
-    """An event as the log holds it.
+class RecordedEvent(NamedTuple):
+    """An event as the log holds it: a tuple, since a history is made of many.
 
     ``sequence`` counts 1..n within the job, ``position`` over the whole log. ``at_ms``: milliseconds since the epoch,
     when it was appended. ``data_json``: the fields of its type as one JSON object.
@@ -66,9 +66,14 @@ class RecordedEvent:
 
 def rfc3339(at_ms: int) -> str:
     """UTC with milliseconds: ``2026-01-31T23:59:59.123Z``."""
-    moment = datetime.fromtimestamp(at_ms // 1000, UTC)
-    return f"{moment:%Y-%m-%dT%H:%M:%S}.{at_ms % 1000:03d}Z"
+    return f"{_second(at_ms // 1000)}.{at_ms % 1000:03d}Z"
 
 
+@lru_cache(maxsize=256)
+def _second(at_seconds: int) -> str:
+    return f"{datetime.fromtimestamp(at_seconds, UTC):%Y-%m-%dT%H:%M:%S}"
+
+
+@lru_cache(maxsize=1024)
 def _quote(text: str) -> str:
     return json.dumps(text, ensure_ascii=False)

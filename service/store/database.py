@@ -11,29 +11,49 @@ import asyncio
 import fcntl
 import os
 import shutil
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, TypeVar
 
 from alembic import command
 from alembic.config import Config
 from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
-from sqlalchemy import Connection, event, text
+from sqlalchemy import Connection, create_engine, event, text
+from sqlalchemy.dialects.sqlite import dialect as sqlite_dialect
 from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import ArgumentError, DBAPIError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 from sqlalchemy.pool import StaticPool
+from sqlalchemy.sql import ClauseElement
 
 from service.errors import ConfigError, DatabaseHeld, DatabaseNewer, StoreUnavailable
+
+T = TypeVar("T")
 
 BUSY_TIMEOUT_MS = 10_000
 READERS_MAX = 4
 FREE_BYTES_MIN = 1 << 20
 # The journal is written in full pages: larger commits between two checkpoints cost disk, smaller ones cost fsyncs.
 CHECKPOINT_PAGES = 4_000
+
+
+class Prepared:
+    """A statement that is compiled once and run with rows of plain tuples: the hot path of the writer.
+
+    The values of a row come in the order in which the statement binds them.
+    """
+
+    def __init__(self, statement: ClauseElement) -> None:
+        compiled = statement.compile(dialect=sqlite_dialect())
+        self.names: tuple[str, ...] = tuple(getattr(compiled, "positiontup"))  # noqa: B009 - of SQLCompiler alone
+        self._sql = str(compiled)
+
+    def run(self, connection: Connection, rows: list[tuple[Any, ...]]) -> None:
+        connection.exec_driver_sql(self._sql, rows)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,14 +76,14 @@ class Database:
 
     def __init__(self, url: str) -> None:
         self._url = parse_url(url)
-        self._writer_engine: AsyncEngine = create_async_engine(self._url, poolclass=StaticPool)
+        self._writer_engine = create_engine(self._url.set(drivername="sqlite"), poolclass=StaticPool)
+        self._writer_thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="database-writer")
         self._reader_engine: AsyncEngine = create_async_engine(
             self._url, isolation_level="AUTOCOMMIT", pool_size=READERS_MAX, max_overflow=0
         )
-        self._write_lock = asyncio.Lock()
         self._held: IO[str] | None = None
-        event.listen(self._writer_engine.sync_engine, "connect", _prepare_writer)
-        event.listen(self._writer_engine.sync_engine, "begin", _begin_immediate)
+        event.listen(self._writer_engine, "connect", _prepare_writer)
+        event.listen(self._writer_engine, "begin", _begin_immediate)
         event.listen(self._reader_engine.sync_engine, "connect", _prepare_reader)
 
     async def open(self) -> None:
@@ -78,8 +98,7 @@ class Database:
         except PermissionError as error:
             raise ConfigError(f"INSTALLER_DATABASE_URL: cannot write in {path.parent}: {error.strerror}") from error
         try:
-            async with self._write_lock, self._writer_engine.begin() as connection:
-                await connection.run_sync(_migrate)
+            await self._in_writer(self._transaction, _migrate)
         except DBAPIError as error:
             await self.close()
             raise ConfigError(f"INSTALLER_DATABASE_URL: {path} cannot be opened: {error.orig}") from error
@@ -89,23 +108,22 @@ class Database:
 
     async def close(self) -> None:
         await self._reader_engine.dispose()
-        await self._writer_engine.dispose()
+        await self._in_writer(self._writer_engine.dispose)
+        self._writer_thread.shutdown()
         if self._held is not None:
             self._held.close()
             self._held = None
 
-    @asynccontextmanager
-    async def write(self) -> AsyncIterator[AsyncConnection]:
-        """The writer connection, in one transaction: committed at the end of the block, or rolled back.
+    async def write(self, work: Callable[[Connection], T]) -> T:
+        """Do the work on the writer connection, in one transaction and on the writer's own thread: committed when the
+        work returns, rolled back when it raises. One hop to the thread and back, however many statements.
 
         Raises StoreUnavailable when the disk is full or the database stays locked.
         """
-        async with self._write_lock:
-            try:
-                async with self._writer_engine.begin() as connection:
-                    yield connection
-            except DBAPIError as error:
-                raise _store_error(error) from error
+        try:
+            return await self._in_writer(self._transaction, work)
+        except DBAPIError as error:
+            raise _store_error(error) from error
 
     @asynccontextmanager
     async def read(self) -> AsyncIterator[AsyncConnection]:
@@ -121,15 +139,19 @@ class Database:
         head = _scripts().get_current_head()
         version, revision, detail = "", None, self._room()
         try:
-            async with self.write() as connection:
-                version = str(await connection.scalar(text("select sqlite_version()")))
-                revision = await connection.run_sync(_revision)
-                await connection.execute(text("update alembic_version set version_num = version_num"))
+            version, revision = await self.write(_probe)
         except StoreUnavailable as error:
             detail = str(error)
         return DatabaseHealth(
             writable=detail is None, revision=revision, head=head, sqlite_version=version, detail=detail
         )
+
+    def _transaction(self, work: Callable[[Connection], T]) -> T:
+        with self._writer_engine.begin() as connection:
+            return work(connection)
+
+    async def _in_writer(self, call: Callable[..., T], *arguments: Any) -> T:
+        return await asyncio.get_running_loop().run_in_executor(self._writer_thread, call, *arguments)
 
     def _room(self) -> str | None:
         folder = Path(self._url.database or "").parent
@@ -162,6 +184,12 @@ def alembic_config() -> Config:
 
 def _scripts() -> ScriptDirectory:
     return ScriptDirectory.from_config(alembic_config())
+
+
+def _probe(connection: Connection) -> tuple[str, str | None]:
+    """A real write that changes nothing: SQLite's version, and the revision."""
+    connection.execute(text("update alembic_version set version_num = version_num"))
+    return str(connection.scalar(text("select sqlite_version()"))), _revision(connection)
 
 
 def _revision(connection: Connection) -> str | None:

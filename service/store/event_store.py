@@ -14,17 +14,17 @@ import logging
 from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
+from operator import attrgetter
 from typing import Any
 
-from sqlalchemy import bindparam, insert, select, update
+from sqlalchemy import Connection, bindparam, insert, select, update
 from sqlalchemy.exc import IntegrityError
-from sqlalchemy.ext.asyncio import AsyncConnection
 
 from service.crash_points import crash_point
 from service.errors import SequenceConflict, StoreError, StoreUnavailable
 from service.events.job import Job, ResourceProgress
 from service.events.recorded_event import RecordedEvent
-from service.store.database import Database
+from service.store.database import Database, Prepared
 from service.store.tables import events, job_resources, jobs
 
 logger = logging.getLogger(__name__)
@@ -35,20 +35,36 @@ COMMIT_EVENTS_MAX = 4_096
 _EVENT_COLUMNS = tuple(column.name for column in events.columns)
 _RESOURCE_COLUMNS = tuple(c.name for c in job_resources.columns if c.name not in ("job_id", "dependencies"))
 _JOB_COLUMNS = tuple(c.name for c in jobs.columns if c.name not in ("number", "job_id"))
-_INSERT_EVENTS = insert(events)
+_JOB_CHANGES = ("state", "link", "started_at_ms", "ended_at_ms", "error", "cause")
+# What a line of output changes, and what only the begin and the end of an attempt change beside it.
+_PROGRESS_CHANGES = (
+    "source_offset",
+    "name",
+    "stage",
+    "percent",
+    "downloaded_bytes",
+    "total_bytes",
+    "bytes_per_second",
+    "eta_seconds",
+)
+_RESOURCE_CHANGES = tuple(name for name in _RESOURCE_COLUMNS if name not in ("number", "resource"))
+
+_INSERT_EVENTS = Prepared(insert(events).values({name: bindparam(name) for name in _EVENT_COLUMNS[1:]}))
 _INSERT_JOB = insert(jobs)
 _INSERT_RESOURCES = insert(job_resources)
-_UPDATE_JOB = (
-    update(jobs)
-    .where(jobs.c.job_id == bindparam("of_job_id"))
-    .values({name: bindparam(name) for name in ("state", "link", "last_sequence", "started_at_ms", "ended_at_ms")})
-    .values({name: bindparam(name) for name in ("error", "cause")})
+_UPDATE_JOB = Prepared(
+    update(jobs).where(jobs.c.job_id == bindparam("of_job_id")).values({name: bindparam(name) for name in _JOB_CHANGES})
 )
-_UPDATE_RESOURCE = (
-    update(job_resources)
-    .where(job_resources.c.job_id == bindparam("of_job_id"), job_resources.c.number == bindparam("of_number"))
-    .values({name: bindparam(name) for name in _RESOURCE_COLUMNS if name not in ("number", "resource")})
-)
+
+
+def _update_resource(names: Sequence[str]) -> Prepared:
+    """An update of these columns of one resource."""
+    of_resource = (job_resources.c.job_id == bindparam("of_job_id"), job_resources.c.number == bindparam("of_number"))
+    return Prepared(update(job_resources).where(*of_resource).values({name: bindparam(name) for name in names}))
+
+
+_UPDATE_PROGRESS = _update_resource(_PROGRESS_CHANGES)
+_UPDATE_RESOURCE = _update_resource(_RESOURCE_CHANGES)
 
 Committed = Callable[[Sequence[RecordedEvent]], Awaitable[None]]
 
@@ -89,17 +105,17 @@ class EventStore:
         if self._writer is not None:
             await self._writer
 
-    async def append(self, append: Append, committed: Committed) -> None:
-        """Durable, and told to ``committed``, when this returns.
+    def submit(self, append: Append, committed: Committed) -> asyncio.Future[None]:
+        """Hand an append to the writer. The future is done when it is durable and told to ``committed``.
 
-        Raises StoreUnavailable (nothing was written: the same append may be tried again) and SequenceConflict.
+        It fails with StoreUnavailable (nothing was written: the same append may be tried again) and SequenceConflict.
         """
         if self._writer is None or self._writer.done():
             raise StoreUnavailable("the event log is closed: the service is stopping")
         done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._waiting.append(_Waiting(append, committed, done))
         self._wake.set()
-        await done
+        return done
 
     async def read(
         self, job_id: str, after: int = 0, limit: int = PAGE_EVENTS, types: Sequence[str] | None = None
@@ -110,7 +126,7 @@ class EventStore:
             query = query.where(events.c.type.in_(types))
         async with self._database.read() as connection:
             rows = (await connection.execute(query.order_by(events.c.sequence).limit(limit))).all()
-        return [RecordedEvent(**dict(zip(_EVENT_COLUMNS, row, strict=True))) for row in rows]
+        return [RecordedEvent._make(row) for row in rows]
 
     async def _write_until_stopped(self) -> None:
         while True:
@@ -131,10 +147,8 @@ class EventStore:
 
     async def _commit(self, batch: list[_Waiting]) -> None:
         try:
-            async with self._database.write() as connection:
-                crash_point("before_append")
-                await _write(connection, [waiting.append for waiting in batch])
-                crash_point("after_append")
+            statements = _statements([waiting.append for waiting in batch])
+            await self._database.write(lambda connection: _write(connection, statements))
         except IntegrityError as error:
             if len(batch) > 1:
                 for waiting in batch:
@@ -169,28 +183,47 @@ def _fail(batch: list[_Waiting], error: Exception) -> None:
             waiting.done.set_exception(error)
 
 
-async def _write(connection: AsyncConnection, appends: Sequence[Append]) -> None:
-    """All statements of one commit: one executemany a table."""
+Statements = list[tuple[Any, list[Any]]]
+
+
+def _statements(appends: Sequence[Append]) -> Statements:
+    """One executemany a table, and only for what has changed: a line of output touches its own row and no other."""
     new = [append.after for append in appends if append.before is None]
-    if new:
-        await connection.execute(_INSERT_JOB, [job_values(job) for job in new])
-        await connection.execute(_INSERT_RESOURCES, [resource_values(job, r) for job in new for r in job.resources])
-    await connection.execute(_INSERT_EVENTS, [_event_values(event) for a in appends for event in a.events])
-    changed = [append for append in appends if append.before is not None]
-    if changed:
-        await connection.execute(_UPDATE_JOB, [_job_changes(append.after) for append in changed])
-    resources = [(append.after, r) for append in changed for r in _changed_resources(append)]
-    if resources:
-        await connection.execute(_UPDATE_RESOURCE, [_resource_changes(job, r) for job, r in resources])
+    changed = [(append.before, append.after) for append in appends if append.before is not None]
+    resources = [(b, a, job) for before, job in changed for b, a in zip(before.resources, job.resources, strict=True)]
+    begun_or_ended = [(job, r) for b, r, job in resources if r is not b and _has_begun_or_ended(b, r)]
+    progressed = [(job, r) for b, r, job in resources if r is not b and not _has_begun_or_ended(b, r)]
+    jobs_changed = [after for before, after in changed if _JOB_ROW(before) != _JOB_ROW(after)]
+    wanted: Statements = [
+        (_INSERT_JOB, [job_values(job) for job in new]),
+        (_INSERT_RESOURCES, [resource_values(job, r) for job in new for r in job.resources]),
+        (_INSERT_EVENTS, [_EVENT_ROW(event) for append in appends for event in append.events]),
+        (_UPDATE_JOB, [(*_JOB_ROW(job), job.job_id) for job in jobs_changed]),
+        (_UPDATE_PROGRESS, [(*_PROGRESS_ROW(r), job.job_id, r.number) for job, r in progressed]),
+        (_UPDATE_RESOURCE, [(*_RESOURCE_ROW(r), job.job_id, r.number) for job, r in begun_or_ended]),
+    ]
+    return [(statement, rows) for statement, rows in wanted if rows]
 
 
-def _changed_resources(append: Append) -> list[ResourceProgress]:
-    before = append.before.resources if append.before is not None else ()
-    return [new for old, new in zip(before, append.after.resources, strict=True) if new is not old]
+def _write(connection: Connection, statements: Statements) -> None:
+    crash_point("before_append")
+    for statement, rows in statements:
+        if isinstance(statement, Prepared):
+            statement.run(connection, rows)
+        else:
+            connection.execute(statement, rows)
+    crash_point("after_append")
 
 
-def _event_values(event: RecordedEvent) -> dict[str, Any]:
-    return {name: getattr(event, name) for name in _EVENT_COLUMNS if name != "position"}
+# The names come from the statements themselves, in the order in which they bind.
+_EVENT_ROW = attrgetter(*_INSERT_EVENTS.names)
+_JOB_ROW = attrgetter(*_UPDATE_JOB.names[:-1])
+_PROGRESS_ROW = attrgetter(*_UPDATE_PROGRESS.names[:-2])
+_RESOURCE_ROW = attrgetter(*_UPDATE_RESOURCE.names[:-2])
+
+
+def _has_begun_or_ended(before: ResourceProgress, after: ResourceProgress) -> bool:
+    return before.state is not after.state or before.attempt != after.attempt
 
 
 def job_values(job: Job) -> dict[str, Any]:
@@ -202,21 +235,3 @@ def resource_values(job: Job, resource: ResourceProgress) -> dict[str, Any]:
     """The row of this resource."""
     values = {name: getattr(resource, name) for name in _RESOURCE_COLUMNS}
     return {"job_id": job.job_id, "dependencies": json.dumps(resource.dependencies), **values}
-
-
-def _job_changes(job: Job) -> dict[str, Any]:
-    return {
-        "of_job_id": job.job_id,
-        "state": job.state,
-        "link": job.link,
-        "last_sequence": job.last_sequence,
-        "started_at_ms": job.started_at_ms,
-        "ended_at_ms": job.ended_at_ms,
-        "error": job.error,
-        "cause": job.cause,
-    }
-
-
-def _resource_changes(job: Job, resource: ResourceProgress) -> dict[str, Any]:
-    changes = {name: getattr(resource, name) for name in _RESOURCE_COLUMNS if name not in ("number", "resource")}
-    return {"of_job_id": job.job_id, "of_number": resource.number, **changes}

@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from sqlalchemy import Row, Select, delete, exists, insert, select
+from sqlalchemy import Connection, Row, Select, delete, exists, func, insert, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from service.errors import FieldError, InvalidRequest, UnknownJob
@@ -18,6 +18,10 @@ from service.store.tables import events, job_resources, jobs
 
 LIST_MAX = 500
 
+# The last sequence is the log's own: an update of it with every line would say the same thing twice.
+_LAST_SEQUENCE = select(func.max(events.c.sequence)).where(events.c.job_id == jobs.c.job_id).scalar_subquery()
+_JOBS = select(jobs, _LAST_SEQUENCE.label("last_sequence"))
+
 
 class JobQueue:
     """Reads the projection. A claim itself is an event (``job_started``), recorded by whoever claims."""
@@ -27,7 +31,7 @@ class JobQueue:
 
     async def get(self, job_id: str) -> Job:
         """Raises UnknownJob."""
-        found = await self._load(select(jobs).where(jobs.c.job_id == job_id))
+        found = await self._load(_JOBS.where(jobs.c.job_id == job_id))
         if not found:
             raise UnknownJob(f'unknown job "{job_id[:64]}": no such job in the log')
         return found[0]
@@ -37,7 +41,7 @@ class JobQueue:
     ) -> tuple[list[Job], str | None]:
         """A page of jobs, newest first, and the cursor of the next page (None: this is the last)."""
         limit = min(limit, LIST_MAX)
-        query = select(jobs).order_by(jobs.c.number.desc()).limit(limit + 1)
+        query = _JOBS.order_by(jobs.c.number.desc()).limit(limit + 1)
         if state is not None:
             query = query.where(jobs.c.state == state)
         if host is not None:
@@ -57,13 +61,13 @@ class JobQueue:
             other.c.ssh_port == jobs.c.ssh_port,
             other.c.state == JobState.RUNNING,
         )
-        query = select(jobs).where(jobs.c.state == JobState.QUEUED, ~busy).order_by(jobs.c.number).limit(1)
+        query = _JOBS.where(jobs.c.state == JobState.QUEUED, ~busy).order_by(jobs.c.number).limit(1)
         found = await self._load(query)
         return found[0] if found else None
 
     async def to_rescue(self) -> list[Job]:
         """The jobs that were running when the service ended, oldest first."""
-        return await self._load(select(jobs).where(jobs.c.state == JobState.RUNNING).order_by(jobs.c.number))
+        return await self._load(_JOBS.where(jobs.c.state == JobState.RUNNING).order_by(jobs.c.number))
 
     async def ended_among(self, job_ids: Sequence[str]) -> list[str]:
         """Those of these ids that are ended jobs of this log."""
@@ -79,30 +83,31 @@ class JobQueue:
 
 async def rebuild(database: Database) -> int:
     """Make the rows of jobs and resources again from the log alone, in one transaction. Returns how many jobs."""
-    async with database.write() as connection:
-        # Insertion order is the order of the queue: the position of each stream's first event.
-        streams = (
-            await connection.execute(select(events.c.job_id).where(events.c.sequence == 1).order_by(events.c.position))
-        ).all()
-        await connection.execute(delete(job_resources))
-        numbers = {r.job_id: r.number for r in (await connection.execute(select(jobs.c.job_id, jobs.c.number))).all()}
-        await connection.execute(delete(jobs))
-        for (job_id,) in streams:
-            job = await _folded(connection, job_id)
-            number = {"number": numbers[job_id]} if job_id in numbers else {}
-            await connection.execute(insert(jobs), [{**job_values(job), **number}])
-            await connection.execute(insert(job_resources), [resource_values(job, r) for r in job.resources])
-    return len(streams)
+    return await database.write(_rebuild)
 
 
-async def _folded(connection: AsyncConnection, job_id: str) -> Job:
+def _rebuild(connection: Connection) -> int:
+    # A job keeps its number, which is its place in the queue; without one the order of the log decides.
+    numbers = {row.job_id: row.number for row in connection.execute(select(jobs.c.job_id, jobs.c.number))}
+    first = select(events.c.job_id).where(events.c.sequence == 1).order_by(events.c.position)
+    job_ids = connection.execute(first).scalars().all()
+    connection.execute(delete(job_resources))
+    connection.execute(delete(jobs))
+    for job_id in job_ids:
+        job = _folded(connection, job_id)
+        number = {"number": numbers[job_id]} if job_id in numbers else {}
+        connection.execute(insert(jobs), [{**job_values(job), **number}])
+        connection.execute(insert(job_resources), [resource_values(job, r) for r in job.resources])
+    return len(job_ids)
+
+
+def _folded(connection: Connection, job_id: str) -> Job:
     job: Job | None = None
     after = 0
     while True:
         query = select(events).where(events.c.job_id == job_id, events.c.sequence > after)
-        rows = (await connection.execute(query.order_by(events.c.sequence).limit(PAGE_EVENTS))).all()
-        for row in rows:
-            recorded = RecordedEvent(**row._mapping)
+        rows = connection.execute(query.order_by(events.c.sequence).limit(PAGE_EVENTS)).all()
+        for recorded in map(RecordedEvent._make, rows):
             job = apply(job, recorded, recorded.event())
             after = recorded.sequence
         if len(rows) < PAGE_EVENTS:

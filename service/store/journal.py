@@ -1,6 +1,7 @@
 """The first two promises, and nothing else: appended before broadcast; history first, then live, without a gap.
 
-A lock for each job, and *lock, append, publish* as one shielded task: a caller that is cancelled in the middle leaves
+A lock for each job, and *lock, append, publish* as one piece that its caller cannot break: once the append is
+submitted, the lock is given back by its completion and by nothing else. A caller that is cancelled in the middle leaves
 either nothing or an event that is both committed and published. Whoever subscribes pages through the history without
 the lock, then takes it, reads the rest and joins: what is appended later reaches it live.
 """
@@ -8,14 +9,13 @@ the lock, then takes it, reads the rest and joins: what is appended later reache
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Sequence
-from typing import Any, TypeVar
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from uuid import uuid4
 from weakref import WeakValueDictionary
 
 import orjson
 
-from service.errors import FieldError, InvalidRequest, SequenceConflict, StoreError
+from service.errors import FieldError, InvalidRequest, StoreUnavailable
 from service.events.event_types import TERMINAL_TYPES, JobQueued
 from service.events.job import Job, apply
 from service.events.recorded_event import NewEvent, RecordedEvent
@@ -24,7 +24,6 @@ from service.store.job_queue import JobQueue
 
 Publish = Callable[[str, Sequence[RecordedEvent]], Awaitable[None]]
 Deliver = Callable[[Sequence[RecordedEvent]], Awaitable[None]]
-T = TypeVar("T")
 
 
 class _Stream:
@@ -51,12 +50,12 @@ class Journal:
         self._publish = publish
         self._streams: WeakValueDictionary[str, _Stream] = WeakValueDictionary()
         self._active: dict[str, _Stream] = {}
-        self._tasks: set[asyncio.Task[Any]] = set()
+        self._pending: set[asyncio.Future[None]] = set()
 
     async def enqueue(self, queued: JobQueued) -> Job:
         """A new stream that begins with this event. Durable when it returns; raises StoreUnavailable."""
         job_id = str(uuid4())
-        await self._shielded(self._record(job_id, [NewEvent(event=queued)], new=True))
+        await self._record(job_id, [NewEvent(event=queued)], new=True)
         return await self._job_queue.get(job_id)
 
     async def record(self, job_id: str, events: Sequence[NewEvent]) -> Job:
@@ -64,7 +63,7 @@ class Journal:
 
         Raises StoreUnavailable (nothing was recorded; the same call may be made again), TransitionRefused.
         """
-        return await self._shielded(self._record(job_id, events, new=False))
+        return await self._record(job_id, events, new=False)
 
     async def hand_over(self, job_id: str, after: int, deliver: Deliver, join: Callable[[int], None]) -> None:
         """Deliver all events behind ``after`` in order, then call ``join(last)`` at the one moment when none can be
@@ -118,35 +117,46 @@ class Journal:
 
     async def drain(self) -> None:
         """Wait for every record that is under way."""
-        while self._tasks:
-            await asyncio.wait(self._tasks)
+        while self._pending:
+            await asyncio.wait(self._pending)
 
     async def _record(self, job_id: str, events: Sequence[NewEvent], *, new: bool) -> Job:
         stream = self._stream(job_id)
-        async with stream.lock:
+        await stream.lock.acquire()
+        try:
             before = stream.job
             if before is None and not new:
                 before = await self._job_queue.get(job_id)
-            after, recorded = self._fold(job_id, before, events)
-            if not recorded:
-                assert before is not None
+            if not events and before is not None:
+                stream.lock.release()
                 return before
+            after, recorded = self._fold(job_id, before, events)
 
             async def committed(batch: Sequence[RecordedEvent]) -> None:
                 stream.published = batch[-1].sequence
                 stream.news.set()
                 await self._publish(job_id, batch)
 
-            stream.job = None
-            try:
-                await self._event_store.append(Append(before=before, after=after, events=recorded), committed)
-            except SequenceConflict:
-                raise
-            except StoreError:
-                stream.job = before
-                raise
-            self._keep(job_id, stream, after)
-            return after
+            done = self._event_store.submit(Append(before=before, after=after, events=recorded), committed)
+        except BaseException:
+            stream.lock.release()
+            raise
+
+        def settle(done: asyncio.Future[None]) -> None:
+            # From here on the append belongs to the writer, and so does the lock: a caller that is cancelled while it
+            # waits leaves both alone.
+            self._pending.discard(done)
+            error = done.exception()
+            if error is None:
+                self._keep(job_id, stream, after)
+            else:
+                stream.job = before if isinstance(error, StoreUnavailable) else None
+            stream.lock.release()
+
+        self._pending.add(done)
+        done.add_done_callback(settle)
+        await asyncio.shield(done)
+        return after
 
     def _fold(self, job_id: str, before: Job | None, events: Sequence[NewEvent]) -> tuple[Job, Sequence[RecordedEvent]]:
         at_ms = self._clock_ms()
@@ -163,7 +173,7 @@ class Journal:
                     resource=new.resource,
                     attempt=new.attempt,
                     source_offset=new.source_offset,
-                    data_json=orjson.dumps(new.event.data()).decode(),
+                    data_json=orjson.dumps(new.event).decode(),
                 )
             )
             job = apply(job, recorded[-1], new.event)
@@ -183,9 +193,3 @@ class Journal:
             self._active.pop(job_id, None)
         elif job.last_sequence > 1:
             self._active[job_id] = stream
-
-    async def _shielded(self, work: Coroutine[Any, Any, T]) -> T:
-        task = asyncio.create_task(work)
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
-        return await asyncio.shield(task)

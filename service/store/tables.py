@@ -44,7 +44,6 @@ jobs = Table(
     Column("ssh_user", Text, nullable=False),
     Column("host_key_sha256", Text),
     Column("ui_home", Text, nullable=False),
-    Column("last_sequence", Integer, nullable=False),
     Column("created_at_ms", Integer, nullable=False),
     Column("started_at_ms", Integer),
     Column("ended_at_ms", Integer),

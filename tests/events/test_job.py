@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -58,7 +57,7 @@ def record(event: Event | UnknownEvent, sequence: int, **changes: Any) -> Record
 
 def job_in(state: JobState) -> Job:
     job = apply(None, record(QUEUED, 1), QUEUED)
-    return replace(job, state=state)
+    return job._replace(state=state)
 
 
 def test_every_registered_event_has_an_example_and_comes_back_as_it_was() -> None:

@@ -23,18 +23,18 @@ def check_database(path: Path) -> None:
     with sqlite3.connect(path) as connection:
         assert connection.execute("pragma integrity_check").fetchall() == [("ok",)]
         rows = connection.execute("select * from events order by job_id, sequence").fetchall()
-        jobs = connection.execute("select job_id, state, last_sequence, cause from jobs").fetchall()
+        jobs = connection.execute("select job_id, state, cause from jobs").fetchall()
     connection.close()
     streams: dict[str, list[RecordedEvent]] = {}
     for row in rows:
-        streams.setdefault(row[1], []).append(RecordedEvent(**dict(zip(RecordedEvent.__slots__, row, strict=True))))
+        streams.setdefault(row[1], []).append(RecordedEvent._make(row))
     assert sorted(streams) == sorted(job[0] for job in jobs)
-    for job_id, state, last_sequence, cause in jobs:
+    for job_id, state, cause in jobs:
         stream = streams[job_id]
         assert [event.sequence for event in stream] == list(range(1, len(stream) + 1))
         job = fold(stream)
         assert job is not None
-        assert (job.state, job.last_sequence, job.cause) == (state, last_sequence, cause)
+        assert (job.state, job.last_sequence, job.cause) == (state, len(stream), cause)
         ends = [event.sequence for event in stream if event.type in TERMINAL]
         assert ends == ([len(stream)] if job.is_terminal else [])
 

@@ -7,11 +7,10 @@ import random
 import sqlite3
 import subprocess
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from sqlalchemy import text
+from sqlalchemy import Connection, text
 
 from service.errors import ConfigError, DatabaseHeld, DatabaseNewer, SequenceConflict, StoreUnavailable, UnknownJob
 from service.events import event_types as types
@@ -76,13 +75,13 @@ async def test_a_conflict_of_one_stream_fails_that_stream_alone(store: Store) ->
             source_offset=None,
             data_json="{}",
         )
-        return Append(before=jobs[index], after=replace(jobs[index], last_sequence=sequence), events=[event])
+        return Append(before=jobs[index], after=jobs[index]._replace(last_sequence=sequence), events=[event])
 
     async def committed(_events: Sequence[RecordedEvent]) -> None:
         return None
 
     wanted = [append(0, 4), append(1, 3), append(2, 4)]  # the second stream holds sequence 3 already
-    results = await asyncio.gather(*(store.events.append(a, committed) for a in wanted), return_exceptions=True)
+    results = await asyncio.gather(*(store.events.submit(a, committed) for a in wanted), return_exceptions=True)
     assert [type(result) for result in results] == [type(None), SequenceConflict, type(None)]
     assert [(await store.queue.get(job_id)).last_sequence for job_id in ids] == [4, 3, 4]
 
@@ -165,9 +164,12 @@ async def test_rebuild_gives_the_same_rows(store: Store) -> None:
             return found
 
     before = await rows()
-    async with store.database.write() as connection:
-        await connection.execute(text("update jobs set state = 'completed', last_sequence = 0"))
-        await connection.execute(text("delete from job_resources where job_id = :id"), {"id": ids[0]})
+
+    def spoil(connection: Connection) -> None:
+        connection.execute(text("update jobs set state = 'completed', cause = 'none'"))
+        connection.execute(text("delete from job_resources where job_id = :id"), {"id": ids[0]})
+
+    await store.database.write(spoil)
     assert await rows() != before
     assert await rebuild(store.database) == 5
     assert await rows() == before
@@ -205,9 +207,8 @@ async def test_a_second_service_and_a_newer_database_are_refused(store: Store, t
 
 
 async def test_the_writer_is_durable_and_the_readers_cannot_write(store: Store) -> None:
-    async with store.database.write() as connection:
-        assert await connection.scalar(text("pragma journal_mode")) == "wal"
-        assert await connection.scalar(text("pragma synchronous")) == 2
+    assert await store.database.write(lambda c: c.scalar(text("pragma journal_mode"))) == "wal"
+    assert await store.database.write(lambda c: c.scalar(text("pragma synchronous"))) == 2
     async with store.database.read() as connection:
         assert await connection.scalar(text("pragma wal_autocheckpoint")) == 0
     with pytest.raises(StoreUnavailable, match="readonly"):
