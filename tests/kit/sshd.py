@@ -43,6 +43,7 @@ class Sshd:
         home: Path | None = None,
         login_shell: str | None = None,
         noise: str = "",
+        listen: str = "127.0.0.1",
     ) -> None:
         self.folder = folder
         self.home = home if home is not None else folder / "home"
@@ -51,6 +52,7 @@ class Sshd:
         self._env = dict(env or {})
         self._login_shell = login_shell
         self._noise = noise
+        self._listen = listen
         self._process: subprocess.Popen[bytes] | None = None
         self.home.mkdir(parents=True, exist_ok=True)
         key = asyncssh.generate_private_key("ssh-ed25519")
@@ -133,7 +135,7 @@ class Sshd:
         }
         lines = [
             f"Port {self.port}",
-            "ListenAddress 127.0.0.1",
+            f"ListenAddress {self._listen}",
             f"HostKey {self.folder / 'host_key'}",
             f"AuthorizedKeysFile {self.folder / 'authorized_keys'}",
             "PermitRootLogin yes",

@@ -1,0 +1,178 @@
+"""(a) Durable appends a second, 1, 16 and 128 jobs at once, beside raw sqlite3 and bare SQLAlchemy with aiosqlite.
+
+The peers write the same row at the same durability (WAL, synchronous=FULL), as many in a commit as there are jobs.
+(g) What an append costs when the log is long already.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import sqlite3
+import time
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import orjson
+from sqlalchemy import event, insert
+from sqlalchemy.ext.asyncio import create_async_engine
+from sqlalchemy.pool import StaticPool
+
+from benchmarks.store import BAR, Store, bars, opened
+from benchmarks.table import Row, median
+from service.app import clock_ms
+from service.store.tables import events, metadata
+
+PRAGMAS = ("journal_mode=WAL", "synchronous=FULL", "wal_autocheckpoint=4000")
+COLUMNS = ("job_id", "sequence", "type", "version", "at_ms", "resource", "attempt", "source_offset", "data_json")
+
+
+async def run(quick: bool) -> list[Row]:
+    seconds, repetitions = (0.6, 2) if quick else (2.0, 5)
+    rows: list[Row] = []
+    for jobs in (1, 16, 128):
+        ours: list[float] = []
+        peers: dict[str, list[float]] = {"raw sqlite3": [], "SQLAlchemy + aiosqlite": []}
+        for _ in range(repetitions):
+            with TemporaryDirectory(dir=".") as folder:
+                ours.append(await through_the_journal(Path(folder), jobs, seconds))
+                peers["raw sqlite3"].append(raw(Path(folder), jobs, seconds))
+                peers["SQLAlchemy + aiosqlite"].append(await bare(Path(folder), jobs, seconds))
+        for name, values in peers.items():
+            has_goal = jobs == 128 and name.startswith("SQL")
+            ratio = median(ours) / median(values)
+            rows.append(
+                Row(
+                    name=f"(a) appends, {jobs} jobs",
+                    value=median(ours),
+                    unit="events/s",
+                    peer=name,
+                    peer_value=median(values),
+                    goal=">= 0.6" if has_goal else "",
+                    holds=ratio >= 0.6 if has_goal else None,
+                )
+            )
+    return rows + await growth(quick)
+
+
+async def growth(quick: bool) -> list[Row]:
+    """Appends of 16 jobs into an empty log, and into the same log with many events before them."""
+    sizes = (100_000,) if quick else (1_000_000, 5_000_000)
+    seconds = 0.6 if quick else 4.0
+    rows: list[Row] = []
+    with TemporaryDirectory(dir=".") as name:
+        async with opened(Path(name) / "long.sqlite3") as store:
+            empty = await appends(store, 16, seconds)
+            stored = 0
+            for size in sizes:
+                stored = await asyncio.to_thread(preload, Path(name) / "long.sqlite3", stored, size)
+                value = await appends(store, 16, seconds)
+                rows.append(
+                    Row(
+                        name=f"(g) appends behind {size:,} events",
+                        value=value,
+                        unit="events/s",
+                        peer="an empty log",
+                        peer_value=empty,
+                        goal="within 20 %",
+                        holds=value >= 0.8 * empty,
+                    )
+                )
+    return rows
+
+
+async def through_the_journal(folder: Path, jobs: int, seconds: float) -> float:
+    async with opened(folder / "ours.sqlite3") as store:
+        return await appends(store, jobs, seconds)
+
+
+async def appends(store: Store, jobs: int, seconds: float) -> float:
+    """Each job appends one event after the other; returns the events a second of all."""
+    ids = [await store.running_job() for _ in range(jobs)]
+    begin = time.perf_counter()
+    counts = await asyncio.gather(*(_append(store, job_id, begin + seconds) for job_id in ids))
+    return sum(counts) / (time.perf_counter() - begin)
+
+
+async def _append(store: Store, job_id: str, end: float) -> int:
+    count = 0
+    while time.perf_counter() < end:
+        await store.journal.record(job_id, bars(count, 1))
+        count += 1
+    return count
+
+
+def raw(folder: Path, jobs: int, seconds: float) -> float:
+    connection = sqlite3.connect(folder / "raw.sqlite3", isolation_level=None)
+    for pragma in PRAGMAS:
+        connection.execute(f"pragma {pragma}")
+    _create(connection)
+    statement = f"insert into events ({', '.join(COLUMNS)}) values ({', '.join('?' * len(COLUMNS))})"
+    begin, count = time.perf_counter(), 0
+    while time.perf_counter() < begin + seconds:
+        rows = [tuple(_row(job, count).values()) for job in range(jobs)]
+        connection.execute("begin immediate")
+        connection.executemany(statement, rows)
+        connection.execute("commit")
+        count += 1
+    connection.close()
+    return count * jobs / (time.perf_counter() - begin)
+
+
+async def bare(folder: Path, jobs: int, seconds: float) -> float:
+    engine = create_async_engine(f"sqlite+aiosqlite:///{folder / 'bare.sqlite3'}", poolclass=StaticPool)
+    event.listen(engine.sync_engine, "connect", _pragmas)
+    async with engine.begin() as connection:
+        await connection.run_sync(metadata.create_all)
+    begin, count = time.perf_counter(), 0
+    while time.perf_counter() < begin + seconds:
+        rows = [_row(job, count) for job in range(jobs)]
+        async with engine.begin() as connection:
+            await connection.execute(insert(events), rows)
+        count += 1
+    took = time.perf_counter() - begin
+    await engine.dispose()
+    return count * jobs / took
+
+
+def preload(path: Path, stored: int, size: int) -> int:
+    """Events of other jobs, written past the store: it is about the length of the log."""
+    connection = sqlite3.connect(path, isolation_level=None)
+    connection.execute("pragma synchronous=OFF")
+    statement = f"insert into events ({', '.join(COLUMNS)}) values ({', '.join('?' * len(COLUMNS))})"
+    for first in range(stored, size, 50_000):
+        connection.execute("begin immediate")
+        rows = (tuple(_row(n // 1_000, n % 1_000).values()) for n in range(first, min(first + 50_000, size)))
+        connection.executemany(statement, rows)
+        connection.execute("commit")
+    connection.close()
+    return size
+
+
+def _row(job: int, count: int) -> dict[str, Any]:
+    return {
+        "job_id": f"{job:08x}-0000-4000-8000-000000000000",
+        "sequence": count + 1,
+        "type": "progress",
+        "version": 1,
+        "at_ms": clock_ms(),
+        "resource": "a.md",
+        "attempt": 1,
+        "source_offset": count,
+        "data_json": orjson.dumps(BAR).decode(),
+    }
+
+
+def _create(connection: sqlite3.Connection) -> None:
+    connection.execute(
+        "create table events (position integer primary key autoincrement, job_id varchar(36), sequence integer, "
+        "type varchar(40), version integer, at_ms integer, resource text, attempt integer, source_offset integer, "
+        "data_json text, unique (job_id, sequence))"
+    )
+
+
+def _pragmas(connection: Any, _record: Any) -> None:
+    cursor = connection.cursor()
+    for pragma in PRAGMAS:
+        cursor.execute(f"pragma {pragma}")
+    cursor.close()

@@ -1,0 +1,76 @@
+"""The store alone, for measurements that need no service."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+from service.app import clock_ms
+from service.events.event_types import JobQueued, JobStarted, Progress, ResourceStarted
+from service.events.recorded_event import NewEvent, RecordedEvent
+from service.store.database import Database
+from service.store.event_store import EventStore
+from service.store.job_queue import JobQueue
+from service.store.journal import Journal
+
+BAR = Progress(
+    stage="model",
+    percent=45,
+    downloaded="3.65M",
+    total="8.12M",
+    elapsed="00:03",
+    remaining="00:04",
+    speed="60.9MiB/s",
+    downloaded_bytes=3_650_000,
+    total_bytes=8_120_000,
+    bytes_per_second=60_900_000.0,
+    eta_seconds=4.0,
+)
+Publish = Callable[[str, Sequence[RecordedEvent]], Awaitable[None]]
+
+
+async def publish_nothing(_job_id: str, _events: Sequence[RecordedEvent]) -> None:
+    return None
+
+
+class Store:
+    """A journal on a file, and jobs that are running as far as it knows."""
+
+    def __init__(self, path: Path, publish: Publish) -> None:
+        self.database = Database(f"sqlite+aiosqlite:///{path}")
+        self.events = EventStore(self.database)
+        self.queue = JobQueue(self.database)
+        self.journal = Journal(self.events, self.queue, clock_ms=clock_ms, publish=publish)
+
+    async def running_job(self) -> str:
+        resources = [{"resource": "a.md", "title": "A", "dependencies": []}]
+        queued = JobQueued(ssh_host="h", ssh_port=22, ssh_user="root", ui_home="/ui", resources=resources)
+        job = await self.journal.enqueue(queued)
+        started = NewEvent(event=ResourceStarted(title="A", card_sha256="0" * 64), resource="a.md", attempt=1)
+        await self.journal.record(job.job_id, [NewEvent(event=JobStarted()), started])
+        return job.job_id
+
+    async def fill(self, job_id: str, count: int) -> None:
+        for first in range(0, count, 1000):
+            await self.journal.record(job_id, bars(first, min(1000, count - first)))
+
+
+@asynccontextmanager
+async def opened(path: Path, publish: Publish = publish_nothing) -> AsyncIterator[Store]:
+    store = Store(path, publish)
+    await store.database.open()
+    store.events.start()
+    try:
+        yield store
+    finally:
+        await store.journal.drain()
+        await store.events.stop()
+        await store.database.close()
+
+
+def bars(first: int, count: int) -> list[NewEvent]:
+    return [
+        NewEvent(event=BAR, resource="a.md", attempt=1, source_offset=offset)
+        for offset in range(first + 1, first + count + 1)
+    ]
