@@ -22,7 +22,7 @@ MESSAGE_CHARACTERS_MAX = 500
 
 # Lines by which tools, shells and Python say that something went wrong.
 _ERROR_LINE = re.compile(
-    r"ERROR \d{3}|^curl: \(\d+\)|errorCode=\d+|failed: |unable to resolve|Unable to establish SSL|Read error|"
+    r"ERROR \d{3}|^curl: \(\d+\)|errorCode=\d+|\[ERROR\]|failed: |unable to resolve|Unable to establish SSL|Read error|"
     r"^fatal: |^ERROR\b|^\w*(?:Error|Exception)\b.{0,3}:|: command not found|No such file or directory|"
     r"Permission denied|No space left|Disk quota exceeded|Read-only file system|Cannot write to|^Killed$|"
     r"Connection (?:refused|reset|timed out)|certificate (?:verif|prob|has|is)|"
@@ -95,7 +95,7 @@ class Ledger:
         if text == civitdl.RULE:
             self._rule()
         elif self._block is not None and len(self._block) < BLOCK_LINES_MAX:
-            self._block.append(text)
+            self._block.append(text[:MESSAGE_CHARACTERS_MAX])
         if text == civitdl.RETRYING:
             self._is_civitdl = True
         elif civitdl.GAVE_UP.match(text):

@@ -14,6 +14,8 @@ from typing import Any
 LINE_BYTES_MAX = 16 * 1024
 # A secret that begins just before the cut is redacted whole: this much more is kept until then.
 LOOKAHEAD_BYTES = 1024
+# A line of nothing but brackets must not cost more than other lines: no line with a bar has so many.
+BRACKETS_MAX = 256
 
 _ENDS = re.compile(rb"[\r\n\]]")
 _BRACKET = ord("]")
@@ -21,7 +23,7 @@ _ESCAPES = re.compile(
     r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)?|[PX^_][^\x1b]*(?:\x1b\\)?|[ -/]*[0-~])?"
 )
 # C0 and C1 controls, and the marks that turn the direction of text around.
-_CONTROLS = re.compile("[\x00-\x08\x0a-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069\ufeff]")
+_CONTROLS = re.compile("[\x00-\x08\x0a-\x1f\x7f-\x9f\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069\ufeff]")
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +44,7 @@ class RecordSplitter:
         self._closes = closes
         self._line = bytearray()
         self._length = 0
+        self._brackets = 0
         self._offset = 0
 
     def feed(self, chunk: bytes) -> list[Record]:
@@ -50,8 +53,9 @@ class RecordSplitter:
         for match in _ENDS.finditer(chunk):
             end = match.end()
             if chunk[end - 1] == _BRACKET:
-                if self._length + end - begin > LINE_BYTES_MAX:
+                if self._brackets == BRACKETS_MAX or self._length + end - begin > LINE_BYTES_MAX:
                     continue
+                self._brackets += 1
                 self._keep(chunk[begin:end])
                 bar = self._closes(self._line)
                 if bar is not None:
@@ -78,7 +82,7 @@ class RecordSplitter:
     def _end(self, offset: int, bar: Any) -> Record:
         record = Record(bytes(self._line), offset, bar, self._length > LINE_BYTES_MAX)
         self._line.clear()
-        self._length = 0
+        self._length = self._brackets = 0
         return record
 
 

@@ -48,6 +48,7 @@ class ProgressParser:
         self._bounds = _Bounds()
         self._wget_length = wget.Length()
         self._wget_name: str | None = None
+        self._in_quiet_wget = False
         self._in_curl = False
         self._aria2_gids: set[str] = set()
 
@@ -95,38 +96,47 @@ class ProgressParser:
         text = plain(record.raw)
         if not text:
             return []
-        if not record.cut:
-            shown = self._progress(text)
-            if shown is not None:
-                self._ledger.bar(self._redact(text))
-                return [shown]
+        events = self._progress(text) if not record.cut else None
+        if events is not None:
+            return events
         kept = self._redact(text)
-        if record.cut:
-            kept = kept.encode()[:LINE_BYTES_MAX].decode(errors="ignore")
+        encoded = kept.encode()
+        is_cut = record.cut or len(encoded) > LINE_BYTES_MAX
+        if is_cut:
+            kept = encoded[:LINE_BYTES_MAX].decode(errors="ignore")
         self._ledger.line(kept)
         stage = self._stage(text) if not record.cut else None
         if stage is not None:
             return stage
-        return [Output(line=kept, cut=record.cut)]
+        return [Output(line=kept, cut=is_cut)]
 
-    def _progress(self, text: str) -> Progress | None:
+    def _progress(self, text: str) -> list[Event] | None:
         """What wget and curl redraw. curl's columns are numbers only, so they count behind its header alone."""
         shown = wget.progress(text, self._wget_length)
         if shown is not None:
             self._ledger.tool = "wget"
-            return shown
-        if self._in_curl:
-            shown = curl.progress(text)
-        return shown if shown is not None else curl.hash_bar(text)
+            self._ledger.bar(self._redact(text))
+            return self._wget_bar(shown)
+        if self._in_curl and (row := curl.progress(text)) is not None:
+            self._ledger.bar(self._redact(text))
+            rest = self._redact(row[1])
+            if rest:
+                self._ledger.line(rest)
+            return [row[0], *([Output(line=rest)] if rest else [])]
+        shown = curl.hash_bar(text)
+        if shown is None:
+            return None
+        self._ledger.bar(self._redact(text))
+        return [shown] if self._in_curl else [*self._curl_begins(), shown]
 
     def _stage(self, text: str) -> list[Event] | None:
         """The events of a line that begins or completes a download, or None for any other line."""
-        if (found := civitdl.STARTED.search(text)) is not None:
-            name = self._name(found[1])
+        if (found := civitdl.name_in(text, civitdl.STARTED)) is not None:
+            name = self._name(found)
             self._ledger.started(name)
             return [StageStart(name=name)]
-        if (found := civitdl.COMPLETED.search(text)) is not None:
-            name = self._name(found[1])
+        if (found := civitdl.name_in(text, civitdl.COMPLETED)) is not None:
+            name = self._name(found)
             self._ledger.completed(name)
             return [StageComplete(name=name)]
         for read in (self._wget, self._curl, self._aria2):
@@ -139,27 +149,47 @@ class ProgressParser:
         length = wget.length(text)
         if length is not None:
             self._wget_length = length
-        elif (found := wget.SAVING.search(text)) is not None:
+        elif wget.SPEAKS.match(text):
+            self._ledger.tool = "wget"
+        elif (found := wget.SAVING.match(text)) is not None:
             self._wget_name = self._name(wget.base_name(found[1]))
             self._ledger.tool = "wget"
             return [StageStart(name=self._wget_name)]
-        elif (found := wget.SAVED.search(text)) is not None:
+        elif (found := wget.SAVED.match(text)) is not None:
             name = self._name(wget.base_name(found[1])) if found[1] else self._wget_name or self._title
+            self._wget_name = None
             return [StageComplete(name=name)]
         return None
 
+    def _wget_bar(self, shown: Progress) -> list[Event]:
+        """``wget -q --show-progress`` says no name and no end: its first bar begins a file, its last one ends it."""
+        if self._wget_name is not None:
+            return [shown]
+        events: list[Event] = [shown] if self._in_quiet_wget else [StageStart(name=self._title), shown]
+        self._in_quiet_wget = shown.elapsed is None
+        if shown.elapsed is not None and shown.percent in (None, 100):
+            events.append(StageComplete(name=self._title))
+        return events
+
     def _curl(self, text: str) -> list[Event] | None:
         if curl.HEADER.match(text):
-            self._in_curl = True
+            return self._curl_begins()
+        if curl.SPEAKS.match(text):
             self._ledger.tool = "curl"
-            return [StageStart(name=self._title)]
         return [] if self._in_curl and curl.SECOND_HEADER.match(text) else None
 
+    def _curl_begins(self) -> list[Event]:
+        self._in_curl = True
+        self._ledger.tool = "curl"
+        return [StageStart(name=self._title)]
+
     def _aria2(self, text: str) -> list[Event] | None:
+        if not aria2.SPEAKS.match(text):
+            return None
+        self._ledger.tool = "aria2c"
         found = aria2.COMPLETE.search(text)
         if found is None:
             return None
-        self._ledger.tool = "aria2c"
         return [StageComplete(name=self._name(wget.base_name(found[1])))]
 
     def _name(self, name: str) -> str:
@@ -201,4 +231,6 @@ class _Bounds:
 
 
 def _closes(line: bytearray) -> tqdm.Bar | aria2.Readout | None:
-    return tqdm.closes(line) or aria2.closes(line)
+    bar = tqdm.closes(line) or aria2.closes(line)
+    # A model's name may hold a whole bar.
+    return bar if bar is None or not (civitdl.NAMING[0] in line or civitdl.NAMING[1] in line) else None

@@ -10,14 +10,19 @@ SECRET_CHARACTERS_MIN = 6
 
 _PARAMETER = re.compile(
     r"([?&;](?:[\w.-]{0,40}?(?:token|api[_-]?key|secret|signature|credential|password|security-token)|key|sig|auth|"
-    r"x-(?:amz|goog)-[\w-]{1,40}|policy|key-pair-id|expires)=)[^&\s\"'<>\]]+",
+    r"x-(?:amz|goog)-[\w-]{1,40}|policy|key-pair-id|expires)=)(?!\[redacted\])[^&\s\"'<>\]]+",
     re.IGNORECASE,
 )
 _USER_INFO = re.compile(r"(\b[a-z][a-z0-9+.-]{1,20}://)[^/\s@\"'<>]{1,512}@", re.IGNORECASE)
 _HEADER = re.compile(
-    r"((?:authorization\s*[:=]\s*)(?:bearer|basic|token)?\s*|\bbearer\s+)[^\s\"',;]{6,}", re.IGNORECASE
+    r"(authorization[\"']?\s*+[:=]\s*+[\"']?(?:(?:bearer|basic|token)\s++)?+|\bbearer\s++)[^\s\"',;]{6,}", re.IGNORECASE
 )
-_OPTION = re.compile(r"((?:--|\b)(?:api[_-]key|token|password)(?:=|\s*:\s*|\s+))[\"']?[^\s\"']{6,}", re.IGNORECASE)
+_NAMES = r"(?:api[_-]?key|token|passw(?:or)?d|secret)"
+_OPTION = re.compile(
+    rf"(--[\w-]{{0,40}}?{_NAMES}(?:=|\s++)|(?:\b|_){_NAMES}[\"']?\s*+[:=]\s*+)[\"']?(?!\[redacted\])[^\s\"']{{6,}}",
+    re.IGNORECASE,
+)
+_OPTION_WORDS = ("api", "token", "passw", "secret")
 
 
 class Redactor:
@@ -37,6 +42,6 @@ class Redactor:
         lowered = text.lower()
         if "authorization" in lowered or "bearer" in lowered:
             text = _HEADER.sub(rf"\1{REDACTED}", text)
-        if "api" in lowered or "--token" in lowered or "--password" in lowered:
+        if any(word in lowered for word in _OPTION_WORDS):
             text = _OPTION.sub(rf"\1{REDACTED}", text)
         return text

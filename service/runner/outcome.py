@@ -84,14 +84,15 @@ _WORDS: tuple[tuple[Cause, re.Pattern[str]], ...] = tuple(
         (Cause.NETWORK, r"proxy tunnell?ing failed|tunnel connection failed|http code \d+ from proxy"),
         (
             Cause.TLS,
-            r"certificate|sslerror|\bssl\b.{0,40}(?:error|fail|alert|connect|handshake|eof)|\btls\b.{0,40}"
-            r"(?:error|fail|alert|handshake)|handshake failure|unable to establish ssl",
+            r"certificate|sslerror|\bssl\b.{0,40}(?:error|fail|alert|connect|handshake|eof)|\bssl routines\b|"
+            r"\btls\b.{0,40}(?:error|fail|alert|handshake)|handshake failure|unable to establish ssl",
         ),
-        (Cause.TOOL_MISSING, r"command not found|no module named|: not found$"),
+        (Cause.TOOL_MISSING, r"command not found|no module named|(?:\bsh|: \d{1,6}): [^\s:]{1,200}: not found$"),
         (
             Cause.AUTH_REQUIRED,
             r"valid api key|requires? (?:a )?login|authentication (?:is )?(?:required|failed)|"
-            r"username/password authentication failed|unauthorized|could not read username|gated repo",
+            r"username/password authentication failed|authorization failed|unauthorized|could not read username|"
+            r"gated repo",
         ),
         (Cause.FORBIDDEN, r"early access|\bforbidden\b|access denied"),
         (Cause.RATE_LIMITED, r"too many requests|rate.?limit"),
@@ -110,12 +111,12 @@ _WORDS: tuple[tuple[Cause, re.Pattern[str]], ...] = tuple(
             r"connection (?:broken|aborted|reset|refused|closed|timed out|error)|incompleteread|timed? ?out|"
             r"unreachable|connectionerror|max retries exceeded|remotedisconnected|proxyerror|read error|failed: |"
             r"newconnectionerror|broken pipe|remote end (?:closed|hung)|transfer closed|early eof|empty reply|"
-            r"no route to host|failed to connect|couldn't connect",
+            r"no route to host|failed to connect|couldn't connect|got eof",
         ),
         (
             Cause.PERMISSION,
             r"permission denied|read-only file system|operation not permitted|\[errno (?:1|13|30)\]|cannot write to|"
-            r"not writable|fail(?:ed|ure)(?: to)? writ(?:e|ing)",
+            r"not writable|fail(?:ed|ure)(?: to)? writ(?:e|ing)|no such file or directory|not a directory",
         ),
         (Cause.KILLED, r"^killed$|out of memory|memoryerror|cannot allocate memory"),
     )
@@ -230,7 +231,7 @@ def _exit_failed(evidence: Evidence, ended: Ended) -> Outcome:
     cause = cause_in(said) if said is not None else None
     if ended.disk_full and cause in (None, Cause.PERMISSION):
         cause = Cause.DISK_FULL
-    if cause is None and code == 127:
+    if cause in (None, Cause.PERMISSION) and code == 127:
         cause = Cause.TOOL_MISSING
     if cause is None or cause is Cause.KILLED:
         if code in _SIGNALS:

@@ -37,8 +37,8 @@ T = TypeVar("T")
 BUSY_TIMEOUT_MS = 10_000
 READERS_MAX = 4
 FREE_BYTES_MIN = 1 << 20
-# The journal is written in full pages: larger commits between two checkpoints cost disk, smaller ones cost fsyncs.
-CHECKPOINT_PAGES = 4_000
+# SQLite's own default: smaller checkpoints hold up the commit behind them for less long.
+CHECKPOINT_PAGES = 1000
 
 
 class Prepared:

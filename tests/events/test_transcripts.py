@@ -2,80 +2,76 @@
 
 from __future__ import annotations
 
-import json
 import random
 import re
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-from service.events.parser import ProgressParser
-from service.events.recorded_event import NewEvent
+from tests.events.golden import FOLDER, OUTCOMES, TRANSCRIPTS, exit_code, golden, golden_path, lines, parse
 
-FOLDER = Path(__file__).parents[1] / "transcripts"
-TRANSCRIPTS = sorted(FOLDER.glob("*.raw"))
-# What a bar of tqdm ends with, counted without any help of the parser.
-BAR_END = re.compile(rb"\[\d+:\d\d(?:<[\d:?]+)?, *[^\]\[]*i?B(?:/s)?\]")
-
-
-def parse(pieces: list[bytes], exit_code: int = 0) -> list[NewEvent]:
-    parser = ProgressParser(resource="a.md", attempt=1, title="Card title")
-    events = [event for piece in pieces for event in parser.feed(piece)]
-    return events + parser.close(exit_code)
-
-
-def lines(events: list[NewEvent]) -> list[Any]:
-    return [[new.source_offset, new.event.to_dict()] for new in events]
+CUTS = 200
+# How many bars a tool drew, counted in the raw bytes without any help of the parser.
+BARS = {
+    "civitdl": re.compile(rb"\[\d+:\d\d(?:<[\d:?]+)?, *[^\]\[]*i?B(?:/s)?\]"),
+    "wget": re.compile(rb"\[[ <=>+]{5,}\] |^ *\d+K[ .,]{20}", re.MULTILINE),
+    "curl-hashes": re.compile(rb"[^\r\n]*#[^\r\n]*"),
+    "curl": re.compile(rb"(?:\d\d|--) +(?:-|\d)[-\d]*:[-\d]+:[-\d]+ +[-\d]+:[-\d]+:[-\d]+ +[\d.]+[kM]?"),
+    "aria2": re.compile(rb"#[0-9a-f]{6} [\d.]+"),
+}
+every_transcript = pytest.mark.parametrize("path", TRANSCRIPTS, ids=lambda path: path.stem)
 
 
-def golden(path: Path) -> list[Any]:
-    text = path.with_suffix(".golden.jsonl").read_text(encoding="utf-8")
-    return [json.loads(line) for line in text.splitlines()]
+def test_every_transcript_has_its_golden_events_and_its_outcome() -> None:
+    assert {path.stem for path in TRANSCRIPTS} == set(OUTCOMES)
+    assert {golden_path(path) for path in TRANSCRIPTS} == set(FOLDER.glob("*.golden.jsonl"))
 
 
-def exit_code(path: Path) -> int:
-    return 8 if path.stem == "wget-404" else 0
-
-
-@pytest.mark.parametrize("path", TRANSCRIPTS, ids=lambda path: path.stem)
+@every_transcript
 def test_golden_events_whole_and_byte_by_byte(path: Path) -> None:
     raw = path.read_bytes()
     assert lines(parse([raw], exit_code(path))) == golden(path)
     assert lines(parse([raw[n : n + 1] for n in range(len(raw))], exit_code(path))) == golden(path)
 
 
-@pytest.mark.parametrize("path", TRANSCRIPTS, ids=lambda path: path.stem)
+@every_transcript
 def test_golden_events_cut_at_random(path: Path) -> None:
     raw = path.read_bytes()
     seed = random.randrange(2**32)
     print(f"seed {seed}")
-    cuts = sorted(random.Random(seed).choices(range(len(raw) + 1), k=200))
+    cuts = sorted(random.Random(seed).choices(range(len(raw) + 1), k=CUTS))
     pieces = [raw[a:b] for a, b in zip([0, *cuts], [*cuts, len(raw)], strict=True)]
     assert lines(parse(pieces, exit_code(path))) == golden(path)
 
 
-@pytest.mark.parametrize("path", TRANSCRIPTS, ids=lambda path: path.stem)
-def test_every_bar_of_tqdm_is_one_event(path: Path) -> None:
+@every_transcript
+def test_every_bar_is_one_event(path: Path) -> None:
     raw = path.read_bytes()
-    bars = [new for new in parse([raw]) if new.event.type == "progress" and path.stem.startswith("civitdl")]
-    expected = len(BAR_END.findall(raw)) if path.stem.startswith("civitdl") else 0
-    assert len(bars) == expected
-    for new in bars:
-        percent = new.event.to_dict()["percent"]
-        assert percent is None or 0 <= percent <= 100
+    drawn = next(pattern for name, pattern in BARS.items() if path.stem.startswith(name))
+    shown = [new.event.to_dict() for new in parse([raw]) if new.event.type == "progress"]
+    assert len(shown) == len(drawn.findall(raw))
+    assert {type(bar["percent"]) for bar in shown} <= {int, type(None)}
+    assert all(0 <= bar["percent"] <= 100 for bar in shown if bar["percent"] is not None)
 
 
-@pytest.mark.parametrize("path", TRANSCRIPTS, ids=lambda path: path.stem)
+@every_transcript
+def test_no_bar_is_left_among_the_lines(path: Path) -> None:
+    said = [new.event.to_dict()["line"] for new in parse([path.read_bytes()]) if new.event.type == "output"]
+    assert not [line for line in said if re.search(r"\d%\||\]\s*[\d.]+[KM]\b|=[#O]=|CN:\d", line)]
+
+
+@every_transcript
 def test_going_on_at_any_event_gives_the_rest(path: Path) -> None:
+    """What a service does after a restart: a fresh parser from the first byte, and what is stored already dropped."""
     raw = path.read_bytes()
-    events = [new for new in parse([raw], exit_code(path)) if new.source_offset is not None]
-    offsets = [new.source_offset for new in events]
-    assert offsets == sorted(offsets, key=lambda offset: offset or 0)
+    events = [(new.source_offset, new) for new in parse([raw], exit_code(path)) if new.source_offset is not None]
+    offsets = [offset for offset, _ in events]
+    assert offsets == sorted(offsets)
+    assert all(0 < offset <= len(raw) for offset in offsets)
     for stored in set(offsets):
-        assert stored is not None
-        again = [new for new in parse([raw[:stored], raw[stored:]]) if (new.source_offset or 0) > stored]
-        assert again == [new for new in events if (new.source_offset or 0) > stored]
+        again = parse([raw[:stored], raw[stored:]], exit_code(path))
+        rest = [new for new in again if new.source_offset is not None and new.source_offset > stored]
+        assert rest == [new for offset, new in events if offset > stored]
 
 
 def test_the_dictionaries_that_users_know() -> None:

@@ -12,10 +12,9 @@ from service.events.lines import plain
 BASE = 1024
 READOUT_BYTES_MAX = 300
 
+SPEAKS = re.compile(r"^\d\d/\d\d \d\d:\d\d:\d\d \[(?:NOTICE|ERROR)\] ")
 COMPLETE = re.compile(r"\[NOTICE\] Download complete: (.+)$")
-FILE = re.compile(r"^FILE: (.+)$")
-FAILED = re.compile(r"errorCode=(\d{1,2})\b(.*)")
-_SIZE = r"[\d.]+(?:[KMGT]i)?B"
+_SIZE = r"[\d.]{1,20}(?:[KMGT]i)?B"
 _READOUT = re.compile(
     rf"\[#(?P<gid>[0-9a-f]{{6,16}}) (?P<done>{_SIZE})/(?P<total>{_SIZE})(?:\((?P<percent>\d{{1,3}})%\))?"
     r"(?: CN:\d{1,5})?(?: SD:\d{1,5})?"
@@ -33,8 +32,13 @@ class Readout:
 
 def closes(line: bytearray) -> Readout | None:
     """The readout that ends with this line's last byte, which is a ``]``."""
-    begin = line.rfind(b"[#", max(0, len(line) - READOUT_BYTES_MAX))
-    found = _READOUT.fullmatch(plain(bytes(line[begin:]))) if begin >= 0 else None
+    near = max(0, len(line) - READOUT_BYTES_MAX)
+    if line.rfind(b"#", near) < 0:
+        return None
+    # On a terminal there are colours between the bracket and what follows it.
+    text = plain(bytes(line[near:]))
+    begin = text.rfind("[#")
+    found = _READOUT.fullmatch(text, begin) if begin >= 0 else None
     if found is None:
         return None
     total = whole(found["total"], BASE)

@@ -23,10 +23,12 @@ STAGES = ("images", "model", "cache")
 
 _TIME = r"(?:\d{1,5} days?, )?\d[\d:]{1,12}"
 _BRACKET = re.compile(
-    rf"\[(?P<elapsed>{_TIME})(?:<(?P<remaining>\?|{_TIME}))?, *(?P<speed>[^,\]\[]{{1,40}})(?:, [^\]]*)?\]".encode()
+    rf"\[(?P<elapsed>{_TIME})(?:<(?P<remaining>\?|{_TIME}))?, {{0,8}}".encode()
+    + rb"(?P<speed>-?(?:[\d.]{1,20}|\?)[ !-+\--/:-Z\\^-~]{0,20})(?:, [^\]]*)?\]"
 )
-_KNOWN = re.compile(r"(?P<percent>\d{1,9})%(?:\|[^|]*\|)? *(?P<done>[\d.]+\w{0,3})/(?P<total>[\d.]+\w{0,3})$")
-_UNKNOWN = re.compile(r"(?:^|: ?)(?P<done>[\d.]+[kKMGTPE]?(?:i?B|it|[A-Za-z]{0,12}))$")
+_AMOUNT = r"[\d.]{1,20}\w{0,3}"
+_KNOWN = re.compile(rf"(?P<percent>\d{{1,9}})%(?:\|[^|]*\|)? *(?P<done>{_AMOUNT})/(?P<total>{_AMOUNT})$")
+_UNKNOWN = re.compile(r"(?:^|: ?)(?P<done>[\d.]{1,20}[kKMGTPE]?(?:i?B|it|[A-Za-z]{0,12}))$")
 _STAGE = re.compile(r"(?:^|[^\w])(images|model|cache)\s*:?$", re.IGNORECASE)
 
 
@@ -44,18 +46,18 @@ def closes(line: bytearray) -> Bar | None:
     # Cheap looks first: a line of nothing but brackets must not cost more than other lines.
     if begin < 1 or line[begin - 1] != SPACE or line[begin + 1] not in DIGITS:
         return None
-    bracket = _BRACKET.fullmatch(bytes(line[begin:]))
+    bracket = _BRACKET.fullmatch(line, begin)
     if bracket is None:
         return None
     near = plain(bytes(line[max(0, begin - BAR_BYTES_MAX) : begin]))
     found = _KNOWN.search(near) or _UNKNOWN.search(near[-64:])
     if found is None:
         return None
-    parts = {name: text.decode() if text is not None else None for name, text in bracket.groupdict().items()}
+    clock = {name: text.decode("ascii") if text is not None else None for name, text in bracket.groupdict().items()}
     left = plain(bytes(line[:begin]))
     label = left[: len(left) - (len(found.string) - found.start())].rstrip()
     before, stage = _stage(label)
-    return Bar(_progress(stage, found.groupdict(), parts), before)
+    return Bar(_progress(stage, found.groupdict(), clock), before)
 
 
 def _stage(label: str) -> tuple[str, str]:

@@ -12,16 +12,21 @@ BASE = 1024
 
 LENGTH = re.compile(r"Length: (?P<bytes>\d{1,18})(?: \((?P<text>[\d.,]+[KMGT]?)\))?")
 UNKNOWN_LENGTH = re.compile(r"Length: unspecified")
-SAVING = re.compile(r"Saving to: [‘'\"`“](.+)[’'\"”]$")
-SAVED = re.compile(r"\([\d.,]+ [KMGT]?B/s\) - (?:[‘'\"`“](.+)[’'\"”]|written to stdout) saved \[\d+(?:/\d+)?\]$")
-THERE = re.compile(r"^File [‘'\"`“](.+)[’'\"”] already there; not retrieving\.$")
+# What begins at the first byte of a line costs linear time, however hostile the line is.
+_DATE = r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d"
+SPEAKS = re.compile(rf"^(?:--{_DATE}--  |wget: )")
+SAVING = re.compile(r"^Saving to: [‘'\"`“](.+)[’'\"”]$")
+SAVED = re.compile(
+    rf"^{_DATE} \([\d.,]{{1,12}} [KMGT]?B/s\) - (?:[‘'\"`“](.+)[’'\"”]|written to stdout) saved \[\d+(?:/\d+)?\]$"
+)
 _BAR = re.compile(
-    r"(?:(?P<percent>\d{1,3})%)? ?\[[ <=>+\-]{2,}\] +(?P<done>[\d.,]+[KMGT]?)"
-    r"(?: +(?P<speed>--\.-[KMGT]?B/s|[\d.,]+ ?[KMGT]?B/s))?(?: +(?:eta (?P<eta>.{1,20})|in (?P<elapsed>.{1,20})))?$"
+    r"(?:(?P<percent>\d{1,3})%)? ?\[[ <=>+\-]{2,}\] +(?P<done>[\d.,]{1,20}[KMGT]?)"
+    r"(?: +(?P<speed>--\.-[KMGT]?B/s|[\d.,]{1,20} ?[KMGT]?B/s))?"
+    r"(?: +(?:eta (?P<eta>[\w. ]{1,20})|in (?P<elapsed>[\w. ]{1,20})))?$"
 )
 _DOTS = re.compile(
-    r"^(?P<done>\d{1,15}K) [., ]+?(?: +(?P<percent>\d{1,3})%)? +(?P<speed>[\d.,]+[KMGT]?)"
-    r"(?:=(?P<elapsed>\S{1,20})| (?P<eta>\S{1,20}))?$"
+    r"^(?P<done>\d{1,15}K) [., ]{10,}+(?:(?P<percent>\d{1,3})% ++)?+(?P<speed>[\d.,]{1,20}[KMGT]?)"
+    r"(?: ?=(?P<elapsed>[\w.]{1,20})| (?P<eta>[\w.]{1,20}))?$"
 )
 
 

@@ -1,0 +1,120 @@
+"""No line, however it is made, costs more than its length.
+
+Growth is compared, not speed: the same bytes as one long line and as many short ones. Where every character costs the
+same the two cost the same; where a pattern goes back over what it has read, the long line costs a multiple.
+"""
+
+from __future__ import annotations
+
+import time
+from itertools import product
+
+import pytest
+
+from service.events.lines import BRACKETS_MAX, LINE_BYTES_MAX, RecordSplitter
+from service.events.parser import ProgressParser
+from service.events.redaction import Redactor
+from service.runner.outcome import Ended, judge
+
+SHORT_BYTES = LINE_BYTES_MAX // 16
+GROWTH_MAX = 3
+NOISE_SECONDS = 0.005
+TRIES = 3
+
+PREFIXES = [
+    b"",
+    b"1K ",
+    b"authorization: ",
+    b"api_key ",
+    b"--token ",
+    b"password:",
+    b"Saving to: '",
+    b"2026-11-23 12:34:58 (1 KB/s) - '",
+    b"x 1%[",
+    b"\x1b[",
+    b"Length: ",
+    b"100 1",
+    b"# ",
+    b"1%|a| 1",
+    b'Now downloading "',
+    b"11/23 12:35:12 [NOTICE] Download complete: ",
+    b"?token=",
+    b"a://",
+    b"curl: (6) ",
+    b"% Total % Received % Xferd\r0 ",
+    b"---------\n",
+]
+UNITS = [
+    b" ",
+    b"\t",
+    b"1",
+    b".",
+    b"a",
+    b"'",
+    b"=",
+    b"/",
+    b"@",
+    b"]",
+    b"[",
+    b"#",
+    b"0 ",
+    b"1%|",
+    b"|1%",
+    b"1K ",
+    b" [00,1]",
+    b"[00:00<00:00, 1B/s]",
+    b" [00,1B/s]",
+    b"[==] 1 ",
+    b"-=O",
+    b"\x1b]",
+    b"model ",
+    b"password ",
+    b"api_key: ",
+    b"https://a",
+    b"a=b&token",
+    b"Saving to: '",
+    b'Now downloading "',
+    b"(1 KB/s) - 'a",
+    b"authorization: ",
+    b"Exception",
+]
+SUFFIXES = [b"x", b"x]"]
+
+
+def seconds_of(line: bytes, times: int) -> float:
+    raw = line * times
+    parser = ProgressParser(redact=Redactor(["some-secret"]))
+    begin = time.process_time()
+    parser.feed(raw)
+    judge(parser.evidence, Ended(exit_code=1))
+    return time.process_time() - begin
+
+
+def line_of(prefix: bytes, unit: bytes, suffix: bytes, size: int) -> bytes:
+    return prefix + unit * ((size - len(prefix) - len(suffix)) // len(unit)) + suffix + b"\n"
+
+
+@pytest.mark.parametrize("prefix", PREFIXES)
+def test_a_long_line_costs_no_more_than_its_bytes_in_short_ones(prefix: bytes) -> None:
+    for unit, suffix in product(UNITS, SUFFIXES):
+        long, short = (line_of(prefix, unit, suffix, size) for size in (LINE_BYTES_MAX, SHORT_BYTES))
+        for _ in range(TRIES):  # a busy machine may disturb one measurement, never all of them
+            cost = seconds_of(long, 1)
+            if cost < NOISE_SECONDS or cost < GROWTH_MAX * seconds_of(short, LINE_BYTES_MAX // SHORT_BYTES):
+                break
+        else:
+            pytest.fail(f"{unit!r} after {prefix!r}: {cost:.3f} s for {LINE_BYTES_MAX} bytes")
+
+
+def test_a_line_of_brackets_is_asked_for_a_bar_only_so_often() -> None:
+    asked = 0
+
+    def closes(line: bytearray) -> None:
+        nonlocal asked
+        asked += 1
+
+    splitter = RecordSplitter(closes)
+    splitter.feed(b"]" * LINE_BYTES_MAX + b"\n")
+    assert asked == BRACKETS_MAX
+    splitter.feed(b"]\n")
+    assert asked == BRACKETS_MAX + 1

@@ -1,0 +1,91 @@
+"""Secrets never reach an event: known ones wherever they stand, and those that URLs, headers and options carry."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from service.events.event_types import Output
+from service.events.lines import LINE_BYTES_MAX
+from service.events.parser import ProgressParser
+from service.events.redaction import REDACTED, Redactor
+
+SECRET = "sk-0123456789abcdef0123456789"
+
+
+@pytest.mark.parametrize(
+    ("text", "kept"),
+    [
+        ("https://a.example/f?token=abcdef&x=1", "https://a.example/f?token=[redacted]&x=1"),
+        ("https://a.example/f?x=1&api_key=abcdef", "https://a.example/f?x=1&api_key=[redacted]"),
+        ("https://a.example/f?X-Amz-Signature=abc&b=2", "https://a.example/f?X-Amz-Signature=[redacted]&b=2"),
+        ("https://a.example/f?sig=a%2Fb&se=2", "https://a.example/f?sig=[redacted]&se=2"),
+        ("GET '/f?Key-Pair-Id=abc'", "GET '/f?Key-Pair-Id=[redacted]'"),
+        ("https://user:pass@a.example/f", "https://[redacted]@a.example/f"),
+        ("Authorization: Bearer abcdefghi", "Authorization: Bearer [redacted]"),
+        ("{'Authorization': 'Basic abcdefghi'}", "{'Authorization': 'Basic [redacted]'}"),
+        ("> authorization:abcdefghi", "> authorization:[redacted]"),
+        ("bearer abcdefghi.jkl", "bearer [redacted]"),
+        ("civitdl 1 x --api-key abcdefghi", "civitdl 1 x --api-key [redacted]"),
+        ("wget --http-password=abcdefghi u", "wget --http-password=[redacted] u"),
+        ("aria2c --http-passwd abcdefghi u", "aria2c --http-passwd [redacted] u"),
+        ("HF_TOKEN=hf_abcdefghi", "HF_TOKEN=[redacted]"),
+        ('{"token": "abcdefghi"}', '{"token": [redacted]"}'),
+        ("my known-secret here", "my [redacted] here"),
+    ],
+)
+def test_secrets_are_taken_out(text: str, kept: str) -> None:
+    assert Redactor(["known-secret", "abc"])(text) == kept
+    assert Redactor(["known-secret", "abc"])(kept) == kept
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "nothing to hide: 45%",
+        "https://civitai.com/models/1?modelVersionId=2",
+        "Unable to download this model as it requires a valid API Key. Please head to CivitAI",
+        "Username/Password Authentication Failed.",
+        "the API token expired yesterday",
+        "tokenizer/tokenizer_config.json",
+    ],
+)
+def test_what_is_no_secret_stays(text: str) -> None:
+    assert Redactor(["abc"])(text) == text
+
+
+@pytest.mark.parametrize(
+    "output",
+    [
+        f"key {SECRET} here\n",
+        f"\x1b[31m{SECRET[:5]}\x1b[0m{SECRET[5:]}\n",
+        f'Now downloading "{SECRET}"...\n  - Model ID: 1\nDownload completed for "{SECRET}"\n',
+        f"before {SECRET} Model: 5%|#| 1M/9M [00:01<00:01, 1MiB/s]\n",
+        f"{SECRET}  7%[=>     ] 593.94K  2.85MB/s    eta 2s\r",
+        f"Saving to: ‘out/{SECRET}’\n",
+        f"---------\nAPIException ({SECRET})\n---------\n",
+        f"curl: (6) Could not resolve host: {SECRET}\n",
+        f"% Total % Received % Xferd\r0 0 0 0 0 0 0 0 --:--:-- --:--:-- --:--:-- 0curl: (6) {SECRET}\n",
+        f"unfinished {SECRET}",
+    ],
+)
+def test_a_known_secret_reaches_no_event_and_no_evidence(output: str) -> None:
+    parser = ProgressParser(redact=Redactor([SECRET]))
+    events = parser.feed(output.encode()) + parser.close(1)
+    assert events
+    assert SECRET not in json.dumps([new.event.to_dict() for new in events])
+    assert SECRET not in repr(parser.evidence)
+
+
+def test_a_secret_across_the_cut_does_not_leak() -> None:
+    for shift in range(1, len(SECRET)):
+        parser = ProgressParser(redact=Redactor([SECRET]))
+        (new,) = parser.feed(b"x" * (LINE_BYTES_MAX - shift) + SECRET.encode() + b"y" * 50 + b"\n")
+        assert isinstance(new.event, Output)
+        assert SECRET[:6] not in new.event.line
+        assert SECRET[:6] not in repr(parser.evidence)
+
+
+def test_the_longer_of_two_secrets_is_taken_out_whole() -> None:
+    assert Redactor(["abcdef", "abcdef-ghi"])("abcdef-ghi abcdef") == f"{REDACTED} {REDACTED}"
