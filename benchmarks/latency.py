@@ -53,7 +53,7 @@ async def measure(wanted: list[tuple[int, int, float | None]], seconds: int) -> 
 async def latencies(folder: Path, jobs: int, clients: int, seconds: int) -> list[float]:
     """The seconds from the drawing of a bar to its arrival, for every bar that all jobs drew at the same time."""
     (folder / "resources").mkdir()
-    drawing_seconds = seconds + 10 + jobs // 5
+    drawing_seconds = seconds + 20 + jobs * 2 // 5
     card = f"---\ntitle: A\n---\n# Download\n```bash\n{CARD % drawing_seconds}\n```\n"
     (folder / "resources/a.md").write_text(card, encoding="utf-8")
     sshd = Sshd(folder, listen="0.0.0.0")
