@@ -8,14 +8,12 @@ that same task right after the commit, before any caller wakes, so that news of 
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import json
 import logging
 from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass
 from operator import attrgetter
-from typing import Any
+from typing import Any, NamedTuple
 
 from sqlalchemy import Connection, bindparam, insert, select, update
 from sqlalchemy.exc import IntegrityError
@@ -67,10 +65,10 @@ _UPDATE_PROGRESS = _update_resource(_PROGRESS_CHANGES)
 _UPDATE_RESOURCE = _update_resource(_RESOURCE_CHANGES)
 
 Committed = Callable[[Sequence[RecordedEvent]], Awaitable[None]]
+Settle = Callable[[Exception | None], None]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Append:
+class Append(NamedTuple):
     """Events of one stream and the job that they lead from and to: one all-or-nothing unit."""
 
     before: Job | None
@@ -78,10 +76,10 @@ class Append:
     events: Sequence[RecordedEvent]
 
 
-@dataclass(frozen=True, slots=True)
-class _Waiting:
+class _Waiting(NamedTuple):
     append: Append
     committed: Committed
+    settle: Settle
     done: asyncio.Future[None]
 
 
@@ -92,6 +90,8 @@ class EventStore:
         self._database = database
         self._waiting: deque[_Waiting] = deque()
         self._wake = asyncio.Event()
+        self._idle = asyncio.Event()
+        self._idle.set()
         self._stopping = False
         self._writer: asyncio.Task[None] | None = None
 
@@ -105,17 +105,24 @@ class EventStore:
         if self._writer is not None:
             await self._writer
 
-    def submit(self, append: Append, committed: Committed) -> asyncio.Future[None]:
-        """Hand an append to the writer. The future is done when it is durable and told to ``committed``.
+    def submit(self, append: Append, committed: Committed, settle: Settle) -> asyncio.Future[None]:
+        """Hand an append to the writer: from here on it belongs to it, whatever becomes of the caller.
 
-        It fails with StoreUnavailable (nothing was written: the same append may be tried again) and SequenceConflict.
+        Behind the commit the writer tells ``committed``, then calls ``settle`` with None, or with the error that kept
+        the append out, then wakes whoever awaits the future: StoreUnavailable (nothing was written: the same append
+        may be tried again) or SequenceConflict. To cancel the future cancels nothing but the waiting.
         """
         if self._writer is None or self._writer.done():
             raise StoreUnavailable("the event log is closed: the service is stopping")
         done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._waiting.append(_Waiting(append, committed, done))
+        self._waiting.append(_Waiting(append, committed, settle, done))
+        self._idle.clear()
         self._wake.set()
         return done
+
+    async def drain(self) -> None:
+        """Until everything that was submitted is settled."""
+        await self._idle.wait()
 
     async def read(
         self, job_id: str, after: int = 0, limit: int = PAGE_EVENTS, types: Sequence[str] | None = None
@@ -134,6 +141,7 @@ class EventStore:
             self._wake.clear()
             while self._waiting:
                 await self._commit(self._take())
+            self._idle.set()
             if self._stopping:
                 return
 
@@ -173,13 +181,15 @@ class EventStore:
             except Exception:
                 # The events are durable: whoever was not told reads them from the log.
                 logger.exception("publishing events of job %s failed", waiting.append.after.job_id)
+            waiting.settle(None)
             if not waiting.done.done():
                 waiting.done.set_result(None)
 
 
 def _fail(batch: list[_Waiting], error: Exception) -> None:
     for waiting in batch:
-        with contextlib.suppress(asyncio.InvalidStateError):
+        waiting.settle(error)
+        if not waiting.done.done():
             waiting.done.set_exception(error)
 
 

@@ -50,7 +50,6 @@ class Journal:
         self._publish = publish
         self._streams: WeakValueDictionary[str, _Stream] = WeakValueDictionary()
         self._active: dict[str, _Stream] = {}
-        self._pending: set[asyncio.Future[None]] = set()
 
     async def enqueue(self, queued: JobQueued) -> Job:
         """A new stream that begins with this event. Durable when it returns; raises StoreUnavailable."""
@@ -117,8 +116,7 @@ class Journal:
 
     async def drain(self) -> None:
         """Wait for every record that is under way."""
-        while self._pending:
-            await asyncio.wait(self._pending)
+        await self._event_store.drain()
 
     async def _record(self, job_id: str, events: Sequence[NewEvent], *, new: bool) -> Job:
         stream = self._stream(job_id)
@@ -137,25 +135,20 @@ class Journal:
                 stream.news.set()
                 await self._publish(job_id, batch)
 
-            done = self._event_store.submit(Append(before=before, after=after, events=recorded), committed)
+            def settle(error: Exception | None) -> None:
+                if error is None:
+                    self._keep(job_id, stream, after)
+                else:
+                    stream.job = before if isinstance(error, StoreUnavailable) else None
+                stream.lock.release()
+
+            done = self._event_store.submit(Append(before=before, after=after, events=recorded), committed, settle)
         except BaseException:
             stream.lock.release()
             raise
-
-        def settle(done: asyncio.Future[None]) -> None:
-            # From here on the append belongs to the writer, and so does the lock: a caller that is cancelled while it
-            # waits leaves both alone.
-            self._pending.discard(done)
-            error = done.exception()
-            if error is None:
-                self._keep(job_id, stream, after)
-            else:
-                stream.job = before if isinstance(error, StoreUnavailable) else None
-            stream.lock.release()
-
-        self._pending.add(done)
-        done.add_done_callback(settle)
-        await asyncio.shield(done)
+        # From here on the append belongs to the writer, and so does the lock: a caller that is cancelled while it waits
+        # leaves both alone.
+        await done
         return after
 
     def _fold(self, job_id: str, before: Job | None, events: Sequence[NewEvent]) -> tuple[Job, Sequence[RecordedEvent]]:

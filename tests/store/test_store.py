@@ -80,9 +80,13 @@ async def test_a_conflict_of_one_stream_fails_that_stream_alone(store: Store) ->
     async def committed(_events: Sequence[RecordedEvent]) -> None:
         return None
 
+    settled: list[Exception | None] = []
     wanted = [append(0, 4), append(1, 3), append(2, 4)]  # the second stream holds sequence 3 already
-    results = await asyncio.gather(*(store.events.submit(a, committed) for a in wanted), return_exceptions=True)
+    results = await asyncio.gather(
+        *(store.events.submit(a, committed, settled.append) for a in wanted), return_exceptions=True
+    )
     assert [type(result) for result in results] == [type(None), SequenceConflict, type(None)]
+    assert [type(error) for error in settled] == [type(None), SequenceConflict, type(None)]
     assert [(await store.queue.get(job_id)).last_sequence for job_id in ids] == [4, 3, 4]
 
 
