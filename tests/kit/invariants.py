@@ -15,6 +15,7 @@ from service.events.recorded_event import RecordedEvent
 from tests.kit.service import TERMINAL, Watcher, check_stream
 from tests.kit.sshd import Sshd
 
+ENDED = ("resource_installed", "resource_failed")
 PARSED = ("stage_start", "progress", "stage_complete", "output")
 
 
@@ -57,7 +58,7 @@ def check_job(history: list[dict[str, Any]], instance: Sshd, titles: Iterable[tu
             mine = [e for e in history if e.get("resource") == path and e.get("attempt") == attempt]
             log = (folder / f"{number}-{attempt}/log").read_bytes()
             parser = ProgressParser(title=title)
-            exit_code = int((folder / f"{number}-{attempt}/exit").read_text().split()[0])
+            exit_code = next((e["exit_code"] for e in mine if e["type"] in ENDED), None)
             clean = [new.event.to_dict() for new in parser.feed(log) + parser.close(exit_code)]
             seen = [_own_fields(event) for event in mine if event["type"] in PARSED]
             assert seen == clean
