@@ -18,6 +18,8 @@ from service.runner.outcome import Ended, Outcome, judge
 from service.runner.remote import AttemptSpec, Remote
 from service.runner.ssh import Connection
 
+# A megabyte of bars is seventeen thousand events: in one append they would take a hundred megabytes.
+FEED_BYTES_MAX = 32 * 1024
 Record = Callable[[Sequence[NewEvent]], Awaitable[None]]
 
 
@@ -40,11 +42,8 @@ class Attempt:
         spec = replace(self._spec, must_exist=self._spec.must_exist or self._fed_bytes > 0)
         async with Remote(connection).attach(spec, self._fed_bytes) as attachment:
             async for chunk in attachment:
-                crash_point("before_parse")
-                events = self._parser.feed(chunk)
-                crash_point("after_parse")
-                await self._keep(events)
-                self._fed_bytes += len(chunk)
+                for begin in range(0, len(chunk), FEED_BYTES_MAX):
+                    await self._feed(chunk[begin : begin + FEED_BYTES_MAX])
             return attachment.ended()
 
     async def finish(self, ended: Ended, seconds: float) -> Outcome:
@@ -58,6 +57,13 @@ class Attempt:
             [*closing, NewEvent(event=verdict, resource=self._resource, attempt=self._spec.attempt)],
         )
         return outcome
+
+    async def _feed(self, piece: bytes) -> None:
+        crash_point("before_parse")
+        events = self._parser.feed(piece)
+        crash_point("after_parse")
+        await self._keep(events)
+        self._fed_bytes += len(piece)
 
     async def _keep(self, events: list[NewEvent]) -> None:
         fresh = self._fresh(events)

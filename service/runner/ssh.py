@@ -88,10 +88,15 @@ class Stream:
         chunk = b"".join(self._chunks)
         self._chunks.clear()
         self._buffered = 0
-        if self._paused and self.channel is not None:
-            self._paused = False
-            self.channel.resume_reading()
+        self._resume()
         return chunk
+
+    def _resume(self) -> None:
+        """asyncssh grants the whole window again with the first packet that it hands over, though more may wait behind
+        it: whoever pauses in between lets its buffer grow with every turn. So all that waits is taken."""
+        if self._paused and self.channel is not None:
+            self.channel.resume_reading()
+            self._paused = False
 
     def close(self) -> None:
         if self.channel is not None:
