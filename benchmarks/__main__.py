@@ -4,13 +4,22 @@ from __future__ import annotations
 
 import argparse
 import logging
+import os
+import time
 
 import uvloop
 
-from benchmarks import append, broadcast, latency, memory, parsing
+from benchmarks import append, broadcast, claims, latency, memory, parsing
 from benchmarks.table import show
 
-PARTS = {"append": append, "broadcast": broadcast, "latency": latency, "parsing": parsing, "memory": memory}
+PARTS = {
+    "append": append,
+    "broadcast": broadcast,
+    "latency": latency,
+    "parsing": parsing,
+    "memory": memory,
+    "claims": claims,
+}
 
 
 def main() -> None:
@@ -19,10 +28,14 @@ def main() -> None:
     arguments.add_argument("--only", default=",".join(PARTS), help="which parts, with commas between")
     given = arguments.parse_args()
     logging.basicConfig(level=logging.WARNING)
-    rows = []
+    load, begin = os.getloadavg()[0], time.monotonic()
+    rows, took = [], []
     for name in given.only.split(","):
+        part_begin = time.monotonic()
         rows += uvloop.run(PARTS[name].run(given.quick))
+        took.append(f"{name} {time.monotonic() - part_begin:.0f} s")
     show(rows)
+    print(f"took {time.monotonic() - begin:.0f} s ({', '.join(took)}); load before it: {load:.1f}")
 
 
 if __name__ == "__main__":

@@ -8,6 +8,7 @@ The peers write the same row at the same durability (WAL, synchronous=FULL), as 
 from __future__ import annotations
 
 import asyncio
+import os
 import sqlite3
 import time
 from pathlib import Path
@@ -20,9 +21,8 @@ from sqlalchemy.ext.asyncio import create_async_engine
 from sqlalchemy.pool import StaticPool
 
 from benchmarks.peers import dagster_log, eventsourcing_log
-from benchmarks.store import BAR, Store, bars, opened
+from benchmarks.store import BAR, Store, bars, clock_ms, opened
 from benchmarks.table import Row, median
-from service.app import clock_ms
 from service.store.tables import events, metadata
 
 BARE, DAGSTER = "SQLAlchemy + aiosqlite", "Dagster"
@@ -35,18 +35,20 @@ COLUMNS = ("job_id", "sequence", "type", "version", "at_ms", "resource", "attemp
 
 
 async def run(quick: bool) -> list[Row]:
-    seconds, repetitions = (0.6, 2) if quick else (2.0, 5)
+    seconds, repetitions = (0.25, 2) if quick else (2.0, 5)
+    dagster_jobs = (128,) if quick else (1, 16, 128)
     rows: list[Row] = []
     for jobs in (1, 16, 128):
         ours: list[float] = []
-        peers: dict[str, list[float]] = {name: [] for name in ("raw sqlite3", BARE, "eventsourcing", DAGSTER)}
+        names = ["raw sqlite3", BARE, "eventsourcing"] + ([DAGSTER] if jobs in dagster_jobs else [])
+        peers: dict[str, list[float]] = {name: [] for name in names}
         for repetition in range(repetitions):
             with TemporaryDirectory(dir=".") as folder:
                 ours.append(await through_the_journal(Path(folder), jobs, seconds))
                 peers["raw sqlite3"].append(raw(Path(folder), jobs, seconds))
                 peers[BARE].append(await bare(Path(folder), jobs, seconds))
                 peers["eventsourcing"].append(eventsourcing_log.appends(Path(folder), jobs, seconds, BAR_JSON))
-                if repetition < DAGSTER_REPETITIONS_MAX:
+                if DAGSTER in peers and repetition < DAGSTER_REPETITIONS_MAX:
                     peers[DAGSTER].append(dagster_log.appends(Path(folder), jobs, seconds, BAR_JSON))
         for name, values in peers.items():
             least = GOALS.get(name) if jobs == 128 else None
@@ -66,26 +68,32 @@ async def run(quick: bool) -> list[Row]:
 
 
 async def growth(quick: bool) -> list[Row]:
-    """Appends of 16 jobs into an empty log, and into the same log with many events before them."""
+    """Appends of 16 jobs into an empty log and into a long one, in turns: what else the machine does hits both."""
     sizes = (100_000,) if quick else (1_000_000, 5_000_000)
-    seconds = 0.6 if quick else 4.0
+    seconds, repetitions = (0.25, 3) if quick else (2.0, 5)
     rows: list[Row] = []
     with TemporaryDirectory(dir=".") as name:
-        async with opened(Path(name) / "long.sqlite3") as store:
-            empty = await appends(store, 16, seconds)
+        folder = Path(name)
+        async with opened(folder / "long.sqlite3") as long:
             stored = 0
             for size in sizes:
-                stored = await asyncio.to_thread(preload, Path(name) / "long.sqlite3", stored, size)
-                value = await appends(store, 16, seconds)
+                stored = await asyncio.to_thread(preload, folder / "long.sqlite3", stored, size)
+                mine: list[float] = []
+                empty: list[float] = []
+                for repetition in range(repetitions):
+                    async with opened(folder / f"empty{size}-{repetition}.sqlite3") as store:
+                        # Whoever is second in one turn is first in the next.
+                        for values, of in ((mine, long), (empty, store))[:: 1 if repetition % 2 else -1]:
+                            values.append(await appends(of, 16, seconds))
                 rows.append(
                     Row(
                         name=f"(g) appends behind {size:,} events",
-                        value=value,
+                        value=median(mine),
                         unit="events/s",
                         peer="an empty log",
-                        peer_value=empty,
-                        goal="within 20 %",
-                        holds=value >= 0.8 * empty,
+                        peer_value=median(empty),
+                        goal=">= 0.8",
+                        holds=median(mine) >= 0.8 * median(empty),
                     )
                 )
     return rows
@@ -155,7 +163,10 @@ def preload(path: Path, stored: int, size: int) -> int:
         rows = (tuple(_row(n // 1_000, n % 1_000).values()) for n in range(first, min(first + 50_000, size)))
         connection.executemany(statement, rows)
         connection.execute("commit")
+    # What the preload left to be written must not burden the appends behind it.
+    connection.execute("pragma wal_checkpoint(truncate)")
     connection.close()
+    os.sync()
     return size
 
 

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 
-from service.app import clock_ms
 from service.events.event_types import JobQueued, JobStarted, Progress, ResourceStarted
 from service.events.recorded_event import NewEvent, RecordedEvent
 from service.store.database import Database
@@ -28,6 +28,10 @@ BAR = Progress(
     eta_seconds=4.0,
 )
 Publish = Callable[[str, Sequence[RecordedEvent]], Awaitable[None]]
+
+
+def clock_ms() -> int:
+    return time.time_ns() // 1_000_000
 
 
 async def publish_nothing(_job_id: str, _events: Sequence[RecordedEvent]) -> None:

@@ -11,7 +11,6 @@ from typing import Annotated
 
 import typer
 import uvloop
-from rich.console import Console
 
 from service.app import Service
 from service.config import load_settings
@@ -52,6 +51,8 @@ def demo(
 ) -> None:
     """Install three models on a stand-in instance, with the real civitdl, all on loopback."""
     # The stand-ins need packages of the extra "demo".
+    from rich.console import Console
+
     from service.demo.run import run_demo
 
     raise typer.Exit(uvloop.run(run_demo(once=once, fail=fail, console=Console())))

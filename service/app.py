@@ -14,13 +14,18 @@ from service.events.redaction import Redactor
 from service.http_guard import BODY_BYTES_MAX, Guard, middlewares
 from service.library import Library
 from service.routes import Routes
-from service.runner.installer import InstallRules, ResourceInstaller
+from service.runner.controls import Controls
+from service.runner.installer import ResourceInstaller
+from service.runner.queue_positions import QueuePositions
+from service.runner.resource_run import InstallRules
+from service.runner.retry import RetryRules
 from service.runner.ssh import Connector
 from service.runner.targets import check_host
 from service.runner.worker import Worker
 from service.sockets import Sockets
 from service.store.database import Database
 from service.store.event_store import EventStore
+from service.store.housekeeping import Housekeeping
 from service.store.job_queue import JobQueue
 from service.store.journal import Journal
 
@@ -51,6 +56,7 @@ class Service:
         self._database = Database(settings.database_url)
         self._event_store = EventStore(self._database)
         job_queue = JobQueue(self._database)
+        self._housekeeping = Housekeeping(database=self._database, keep_days=settings.keep_days, clock_ms=clock_ms)
         self._sockets = Sockets(origin_allowed=guard.allows_socket_origin, api_token=guard.api_token)
         self._journal = Journal(self._event_store, job_queue, clock_ms=clock_ms, publish=self._sockets.publish)
         installer = ResourceInstaller(
@@ -61,11 +67,13 @@ class Service:
             rules=_rules(settings),
             redact=Redactor(settings.secrets()),
             clock_ms=clock_ms,
+            clock=time.monotonic,
         )
         self._worker = Worker(
             journal=self._journal,
             job_queue=job_queue,
             installer=installer,
+            positions=QueuePositions(journal=self._journal, job_queue=job_queue),
             max_concurrent_jobs=settings.max_concurrent_jobs,
         )
         app = web.Application(middlewares=middlewares(guard), client_max_size=BODY_BYTES_MAX)
@@ -75,11 +83,12 @@ class Service:
             job_queue=job_queue,
             library=library,
             database=self._database,
-            wake=self._worker.wake,
+            controls=Controls(journal=self._journal, job_queue=job_queue, changed=self._worker.changed),
             check_host=lambda host, port: check_host(
                 host, port, bound_to_loopback=settings.bound_to_loopback, allowed=settings.ssh_targets
             ),
             ssh_user=settings.ssh_user,
+            max_attempts=settings.max_attempts,
             stopping=self._stopping,
         ).add_to(app)
         self._sockets.attach(app, self._journal)
@@ -90,6 +99,7 @@ class Service:
         """Raises ConfigError, DatabaseHeld, DatabaseNewer."""
         await self._database.open()
         self._event_store.start()
+        self._housekeeping.start()
         self._sockets.start()
         await self._runner.setup()
         site = web.TCPSite(self._runner, self._settings.host, self._settings.port)
@@ -113,6 +123,7 @@ class Service:
         await self._worker.stop()
         await self._sockets.close()
         await self._runner.cleanup()
+        await self._housekeeping.stop()
         await self._journal.drain()
         await self._event_store.stop()
         await self._database.close()
@@ -136,9 +147,13 @@ def _rules(settings: Settings) -> InstallRules:
         resource_timeout_seconds=settings.resource_timeout,
         link_timeout_seconds=settings.link_timeout,
         connect_timeout_seconds=settings.connect_timeout,
+        stall_seconds=settings.stall_timeout,
+        retry=RetryRules(first_seconds=settings.retry_delay),
+        provision_tools=settings.provision_tools,
         remote_path=settings.remote_path,
         keep_remote_logs=settings.keep_remote_logs,
         civitai_api_key=_secret(settings.civitai_api_key),
+        hf_token=_secret(settings.hf_token),
     )
 
 

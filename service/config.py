@@ -40,6 +40,11 @@ class Settings(BaseSettings):
     ssh_targets: CommaSeparated = ()
     max_concurrent_jobs: int = Field(default=20, ge=1, le=1000)
     resource_timeout: int = Field(default=3600, ge=1, le=30 * 86_400)
+    stall_timeout: int = Field(default=120, ge=0, le=86_400)
+    max_attempts: int = Field(default=3, ge=1, le=10)
+    retry_delay: float = Field(default=5.0, gt=0, le=3600)
+    provision_tools: bool = True
+    keep_days: int = Field(default=0, ge=0, le=36_500)
     link_timeout: int = Field(default=3600, ge=1)
     connect_timeout: int = Field(default=120, ge=1)
     keepalive: float = Field(default=15.0, gt=0)
@@ -49,6 +54,7 @@ class Settings(BaseSettings):
     allowed_hosts: CommaSeparated = ()
     api_token: SecretStr | None = None
     civitai_api_key: SecretStr | None = None
+    hf_token: SecretStr | None = None
 
     @field_validator("cors_origins", "allowed_hosts", "ssh_targets", mode="before")
     @classmethod
@@ -77,7 +83,7 @@ class Settings(BaseSettings):
 
     def secrets(self) -> tuple[str, ...]:
         """The texts that must never leave the service."""
-        given = (self.api_token, self.civitai_api_key)
+        given = (self.api_token, self.civitai_api_key, self.hf_token)
         return tuple(secret.get_secret_value() for secret in given if secret is not None)
 
 
@@ -117,6 +123,6 @@ def _refuse_unknown() -> None:
 def _message(entry: Any) -> str:
     name = PREFIX + "_".join(str(part) for part in entry["loc"][:1]).upper()
     text = str(entry["msg"]).removeprefix("Value error, ")
-    secret = name in ("INSTALLER_API_TOKEN", "INSTALLER_CIVITAI_API_KEY")
+    secret = name in ("INSTALLER_API_TOKEN", "INSTALLER_CIVITAI_API_KEY", "INSTALLER_HF_TOKEN")
     shown = "" if secret else f", got {str(entry['input'])[:80]!r}"
     return f"{name}: {text}{shown}"

@@ -2,7 +2,8 @@
 point for the n-th time. Without the variable a point costs one comparison.
 
 The points lie on the path of a line: around the parser, the append, the commit and the emit, before an attempt is
-launched, and before its verdict is recorded. This module alone reads its variable, so that nothing has to pass it on.
+launched, before its verdict is recorded, around the record of a control and around its signal to the instance. This
+module alone reads its variable, so that nothing has to pass it on.
 """
 
 from __future__ import annotations
@@ -19,6 +20,10 @@ POINTS = (
     "after_commit",
     "after_emit",
     "before_verdict",
+    "before_control",
+    "after_control",
+    "before_signal",
+    "after_signal",
 )
 VARIABLE = "INSTALLER_CRASH_AT"
 

@@ -8,7 +8,8 @@ InstallerError
 │   ├── NotFound                 404
 │   │   ├── UnknownResource
 │   │   └── UnknownJob
-│   ├── WrongState               409
+│   ├── WrongState               409  carries the state and what is possible in it
+│   ├── KeyReused                409  an Idempotency-Key that named another request before
 │   ├── BodyTooLarge             413
 │   └── UnsupportedMediaType     415
 ├── ConfigError                  a setting that cannot be served; the process ends with its message
@@ -87,7 +88,18 @@ class UnknownJob(NotFound):
 
 
 class WrongState(RequestError):
-    """The job's state does not allow what was asked."""
+    """The job's state does not allow what was asked. ``possible``: the controls that it does allow."""
+
+    status = 409
+
+    def __init__(self, message: str, *, state: str, possible: Sequence[str]) -> None:
+        super().__init__(message)
+        self.state = state
+        self.possible = tuple(possible)
+
+
+class KeyReused(RequestError):
+    """The Idempotency-Key belongs to another request."""
 
     status = 409
 

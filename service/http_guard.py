@@ -27,6 +27,7 @@ from service.errors import (
     StoreUnavailable,
     TargetRefused,
     Unauthorized,
+    WrongState,
 )
 
 logger = logging.getLogger(__name__)
@@ -140,7 +141,7 @@ def refusal(error: Exception) -> web.Response:
     """The answer to the caller, in the contract's shape."""
     if isinstance(error, RequestError):
         headers = {"WWW-Authenticate": "Bearer"} if isinstance(error, Unauthorized) else None
-        return _answer(error.status, error.message, error.errors, headers=headers)
+        return _answer(error.status, error.message, error.errors, headers=headers, **_state_of(error))
     if isinstance(error, TargetRefused):
         return _answer(400, str(error), [FieldError("ssh_host", str(error))])
     if isinstance(error, StoreUnavailable):
@@ -148,13 +149,23 @@ def refusal(error: Exception) -> web.Response:
     return _answer(400, str(error))
 
 
+def _state_of(error: RequestError) -> dict[str, Any]:
+    return {"state": error.state, "possible": error.possible} if isinstance(error, WrongState) else {}
+
+
 def _answer(
-    status: int, message: str, errors: Sequence[FieldError] = (), *, headers: dict[str, str] | None = None
+    status: int,
+    message: str,
+    errors: Sequence[FieldError] = (),
+    *,
+    headers: dict[str, str] | None = None,
+    **more: Any,
 ) -> web.Response:
     body = {
         "success": False,
         "message": message,
         "errors": [{"field": error.field, "message": error.message} for error in errors],
+        **more,
     }
     return web.json_response(body, status=status, headers=headers)
 

@@ -27,6 +27,7 @@ PATH_CHARACTERS_MAX = 255
 RESOURCES_MAX = 100
 CARDS_MAX = 10_000
 YAML_DEPTH_MAX = 20
+FILES_MAX = 200
 
 _FENCE = re.compile(r"^ {0,3}(?P<fence>`{3,}|~{3,})[ \t]*(?P<info>[^`\n]*)$")
 _HEADING = re.compile(r"^ {0,3}(?P<level>#{1,6})[ \t]+(?P<title>.*?)[ \t#]*$")
@@ -37,6 +38,26 @@ def _one_line(value: str) -> str:
     if not value.strip() or any(ord(character) < 32 or ord(character) == 127 for character in value):
         raise ValueError("must be one line of text")
     return value.strip()
+
+
+def _inside(value: str) -> str:
+    _one_line(value)
+    if value.startswith("/") or any(part in ("", ".", "..") for part in value.split("/")):
+        raise ValueError("must be a path below $UI_HOME, without empty parts, . or ..")
+    return value
+
+
+Sha256 = Annotated[str, Field(pattern=r"^[0-9a-fA-F]{64}$")]
+
+
+class CardFile(BaseModel):
+    """A file that a card leaves below ``$UI_HOME``, and what is known of it."""
+
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True, hide_input_in_errors=True)
+
+    path: Annotated[str, Field(max_length=1000), AfterValidator(_inside)]
+    sha256: Sha256 | None = None
+    size: int | None = Field(default=None, ge=0)
 
 
 class FrontMatter(BaseModel):
@@ -51,6 +72,8 @@ class FrontMatter(BaseModel):
     version: str | int | float | None = None
     tags: list[str] = []
     size: int | None = Field(default=None, ge=0)
+    sha256: Sha256 | None = None
+    files: list[CardFile] = Field(default=[], max_length=FILES_MAX)
     url: str | None = None
     license: str | None = None
     image: str | None = None
@@ -74,6 +97,13 @@ class Resource:
     @property
     def dependencies(self) -> tuple[str, ...]:
         return tuple(self.front.dependencies)
+
+    @property
+    def size_bytes(self) -> int | None:
+        """All bytes that the card downloads, as far as it says."""
+        sizes = [file.size for file in self.front.files]
+        known = [size for size in sizes if size is not None]
+        return self.front.size if self.front.size is not None or len(known) < len(sizes) or not sizes else sum(known)
 
     def to_dict(self) -> dict[str, Any]:
         front = self.front.model_dump(mode="json")

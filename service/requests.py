@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
 import ipaddress
 import json
 import re
-from typing import Annotated, Any
+from typing import Annotated, Any, TypeVar
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
@@ -48,10 +49,21 @@ def _fingerprint(value: str) -> str:
     return "SHA256:" + value.removeprefix("SHA256:").rstrip("=")
 
 
-class InstallRequest(BaseModel):
-    """The body of ``POST /resources/install``."""
+PARALLEL_MAX = 8
+ATTEMPTS_MAX = 10
+BANDWIDTH_MIN = 1024
+BANDWIDTH_MAX = 1 << 40
+_KEY = re.compile(r"[\x21-\x7e]{1,255}")
 
+Bandwidth = Annotated[int, Field(ge=BANDWIDTH_MIN, le=BANDWIDTH_MAX)]
+
+
+class _Request(BaseModel):
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
+
+
+class InstallRequest(_Request):
+    """The body of ``POST /resources/install``. ``bandwidth_limit``: bytes a second for the whole job."""
 
     ssh_host: Annotated[str, AfterValidator(_host)]
     ssh_port: int = Field(ge=1, le=65535)
@@ -59,15 +71,52 @@ class InstallRequest(BaseModel):
     resources: list[str] = Field(min_length=1, max_length=RESOURCES_MAX)
     ssh_user: str | None = Field(default=None, pattern=r"^[A-Za-z0-9_.][A-Za-z0-9_.$-]{0,63}$")
     host_key_sha256: Annotated[str, AfterValidator(_fingerprint)] | None = None
+    parallel: int = Field(default=1, ge=1, le=PARALLEL_MAX)
+    bandwidth_limit: Bandwidth | None = None
+    max_attempts: int | None = Field(default=None, ge=1, le=ATTEMPTS_MAX)
+    verify: bool = True
+
+    def digest(self) -> str:
+        """The same for all bodies that ask for the same."""
+        return hashlib.sha256(self.model_dump_json().encode()).hexdigest()
+
+
+class MoveRequest(_Request):
+    """The body of ``POST /resources/jobs/{id}/move``: a job's id, ``first`` or ``last``."""
+
+    before: str = Field(min_length=1, max_length=64)
+
+
+class ChangeRequest(_Request):
+    """The body of ``PATCH /resources/jobs/{id}``; null takes the limit away."""
+
+    bandwidth_limit: Bandwidth | None
+
+
+Request = TypeVar("Request", bound=BaseModel)
 
 
 def parse_install(body: bytes) -> InstallRequest:
     """Raises InvalidRequest, which names every wrong field."""
+    return parse(InstallRequest, body)
+
+
+def parse_key(header: str | None) -> str | None:
+    """The Idempotency-Key of a request, if it has one. Raises InvalidRequest."""
+    if header is not None and not _KEY.fullmatch(header):
+        message = "must be 1 to 255 printable ASCII characters without spaces"
+        raise InvalidRequest(f"Idempotency-Key: {message}", [FieldError("Idempotency-Key", message)])
+    return header
+
+
+def parse(model: type[Request], body: bytes) -> Request:
+    """The body as this model. Raises InvalidRequest, which names every wrong field."""
     data = _json(body)
     if not isinstance(data, dict):
-        raise InvalidRequest('the body must be a JSON object, like {"ssh_host": …}')
+        example = next(iter(model.model_fields))
+        raise InvalidRequest(f'the body must be a JSON object, like {{"{example}": …}}')
     try:
-        return InstallRequest.model_validate(data)
+        return model.model_validate(data)
     except ValidationError as error:
         errors = [FieldError(_field(entry), _message(entry)) for entry in error.errors()[:20]]
         raise InvalidRequest(

@@ -1,22 +1,24 @@
-"""HTTP: start an install, look at jobs, read their history in three forms, look into the library."""
+"""HTTP: start an install, control jobs, look at them, read their history in three forms, look into the library."""
 
 from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from aiohttp import hdrs, web
+from aiohttp.typedefs import Handler
 
 from service.errors import FieldError, InvalidRequest, TargetRefused, UnknownResource, UnsupportedMediaType
 from service.events.event_types import JobQueued
-from service.events.job import Job, JobState
+from service.events.job import Job, JobState, ResourceState
 from service.events.recorded_event import RecordedEvent
 from service.http_guard import BODY_BYTES_MAX, cors_headers
 from service.library import Library, Resource
-from service.requests import parse_install
+from service.requests import ChangeRequest, MoveRequest, parse, parse_install, parse_key
+from service.runner.controls import Controls
 from service.store.database import Database
 from service.store.event_store import EventStore
 from service.store.job_queue import LIST_MAX, JobQueue
@@ -34,16 +36,18 @@ SSE = "text/event-stream"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Routes:
-    """The handlers and what they need. ``wake`` tells the worker of a new job, ``check_host`` raises TargetRefused."""
+    """The handlers and what they need. ``check_host`` raises TargetRefused. ``max_attempts``: of a job that does not
+    say."""
 
     journal: Journal
     event_store: EventStore
     job_queue: JobQueue
     library: Library
     database: Database
-    wake: Callable[[], None]
+    controls: Controls
     check_host: Callable[[str, int], None]
     ssh_user: str
+    max_attempts: int
     stopping: asyncio.Event
 
     def add_to(self, app: web.Application) -> None:
@@ -51,17 +55,22 @@ class Routes:
         app.router.add_get("/resources/jobs", self.jobs)
         app.router.add_get("/resources/jobs/{job_id}", self.job)
         app.router.add_get("/resources/jobs/{job_id}/events", self.events)
+        app.router.add_patch("/resources/jobs/{job_id}", self.change)
+        app.router.add_delete("/resources/jobs/{job_id}", self.delete)
+        for name in ("pause", "resume", "cancel", "retry"):
+            app.router.add_post(f"/resources/jobs/{{job_id}}/{name}", self._control(getattr(self.controls, name)))
+        app.router.add_post("/resources/jobs/{job_id}/move", self.move)
+        for name in ("pause", "resume"):
+            control = getattr(self.controls, f"{name}_instance")
+            app.router.add_post(f"/resources/instances/{{instance}}/{name}", self._instance_control(control))
         app.router.add_get("/resources", self.resources)
         app.router.add_get("/resources/{path:.+}", self.resource)
         app.router.add_get("/healthz", self.healthz)
         app.router.add_get("/readyz", self.readyz)
 
     async def install(self, request: web.Request) -> web.Response:
-        if request.content_type != "application/json":
-            raise UnsupportedMediaType("send the body as Content-Type: application/json")
-        if (request.content_length or 0) > BODY_BYTES_MAX:
-            raise web.HTTPRequestEntityTooLarge(BODY_BYTES_MAX, request.content_length or 0)
-        wanted = parse_install(await request.read())
+        wanted = parse_install(await _body(request))
+        key = parse_key(request.headers.get("Idempotency-Key"))
         try:
             self.check_host(wanted.ssh_host, wanted.ssh_port)
         except TargetRefused as error:
@@ -73,15 +82,20 @@ class Routes:
             ssh_user=wanted.ssh_user or self.ssh_user,
             ui_home=wanted.ui_home,
             host_key_sha256=wanted.host_key_sha256,
+            parallel=wanted.parallel,
+            bandwidth_limit=wanted.bandwidth_limit,
+            max_attempts=wanted.max_attempts or self.max_attempts,
+            verify=wanted.verify,
+            idempotency_key=key,
+            body_sha256=wanted.digest() if key is not None else None,
             resources=[_entry(resource) for resource in resolved],
         )
-        job = await self.journal.enqueue(queued)
-        self.wake()
+        job, is_new = await self.controls.start(queued)
         answer = {
             "success": True,
             "job_id": job.job_id,
-            "message": "Installation started",
-            "resource_count": len(resolved),
+            "message": "Installation started" if is_new else "Installation was started by an earlier request",
+            "resource_count": job.total,
         }
         return web.json_response(answer, status=202, headers={"Location": f"/resources/jobs/{job.job_id}"})
 
@@ -98,7 +112,45 @@ class Routes:
         return web.json_response({"jobs": [job.summary() for job in found], "next": following})
 
     async def job(self, request: web.Request) -> web.Response:
-        return web.json_response((await self._job(request)).to_dict())
+        return web.json_response(await self._shown(await self._job(request)))
+
+    async def move(self, request: web.Request) -> web.Response:
+        wanted = parse(MoveRequest, await _body(request))
+        return await self._controlled(await self.controls.move(request.match_info["job_id"], wanted.before))
+
+    async def change(self, request: web.Request) -> web.Response:
+        wanted = parse(ChangeRequest, await _body(request))
+        job = await self.controls.change(request.match_info["job_id"], wanted.bandwidth_limit)
+        begun = any(resource.state is ResourceState.RUNNING for resource in job.resources)
+        message = "holds from the next resource on: downloads that run keep theirs" if begun else "holds from now on"
+        return await self._controlled(job, message)
+
+    async def delete(self, request: web.Request) -> web.Response:
+        job_id = request.match_info["job_id"]
+        await self.controls.delete(job_id)
+        return web.json_response({"success": True, "job_id": job_id, "message": "deleted"})
+
+    def _control(self, control: Callable[[str], Awaitable[Job]]) -> Handler:
+        async def handle(request: web.Request) -> web.StreamResponse:
+            return await self._controlled(await control(request.match_info["job_id"]))
+
+        return handle
+
+    def _instance_control(self, control: Callable[[str], Awaitable[list[Job]]]) -> Handler:
+        async def handle(request: web.Request) -> web.StreamResponse:
+            done = await control(request.match_info["instance"])
+            shown = [await self._shown(job) for job in done]
+            return web.json_response({"success": True, "jobs": shown}, status=202)
+
+        return handle
+
+    async def _controlled(self, job: Job, message: str = "accepted") -> web.Response:
+        shown = await self._shown(job)
+        location = {"Location": f"/resources/jobs/{job.job_id}"}
+        return web.json_response({"success": True, "message": message, **shown}, status=202, headers=location)
+
+    async def _shown(self, job: Job) -> dict[str, Any]:
+        return (await self.job_queue.with_position(job)).to_dict()
 
     async def events(self, request: web.Request) -> web.StreamResponse:
         """The history: a JSON page, all of it as NDJSON, or replayed and followed as server-sent events."""
@@ -211,8 +263,21 @@ async def _streamed(request: web.Request, content_type: str) -> web.StreamRespon
     return response
 
 
+async def _body(request: web.Request) -> bytes:
+    if request.content_type != "application/json":
+        raise UnsupportedMediaType("send the body as Content-Type: application/json")
+    if (request.content_length or 0) > BODY_BYTES_MAX:
+        raise web.HTTPRequestEntityTooLarge(BODY_BYTES_MAX, request.content_length or 0)
+    return await request.read()
+
+
 def _entry(resource: Resource) -> dict[str, Any]:
-    return {"resource": resource.path, "title": resource.title, "dependencies": list(resource.dependencies)}
+    return {
+        "resource": resource.path,
+        "title": resource.title,
+        "dependencies": list(resource.dependencies),
+        "size": resource.size_bytes,
+    }
 
 
 def _number(request: web.Request, name: str, default: int, least: int, most: int) -> int:

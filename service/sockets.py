@@ -47,6 +47,7 @@ EVENT_NAMES = {
     types.StageComplete.type: _PROGRESS,
     types.JobCompleted.type: "resource_install_complete",
     types.JobFailed.type: "resource_install_error",
+    types.JobCancelled.type: "resource_install_error",
     types.Output.type: "resource_install_output",
 }
 STATUS = "resource_install_status"

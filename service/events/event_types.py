@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any, ClassVar, TypeVar
 
@@ -35,6 +35,9 @@ class Cause(StrEnum):
     HOST_KEY_CHANGED = "host_key_changed"
     DEPENDENCY_FAILED = "dependency_failed"
     NO_SUCCESS_MARK = "no_success_mark"
+    STALLED = "stalled"
+    VERIFICATION_FAILED = "verification_failed"
+    CANCELLED = "cancelled"
     UNKNOWN = "unknown"
 
 
@@ -129,6 +132,8 @@ class Progress(Event):
 
     ``stage``: images, model, cache (civitdl) or download. ``percent``: 0 to 100. ``downloaded, total, elapsed,
     remaining, speed``: the tool's own words. The numbers beside them are bytes, bytes a second and seconds.
+    ``eta_seconds`` is the tool's own; ``resource_eta_seconds`` and ``job_eta_seconds`` are the service's, over all that
+    is still to come; None when nothing is known.
     """
 
     type: ClassVar[str] = "progress"
@@ -143,6 +148,8 @@ class Progress(Event):
     total_bytes: int | None = None
     bytes_per_second: float | None = None
     eta_seconds: float | None = None
+    resource_eta_seconds: float | None = None
+    job_eta_seconds: float | None = None
 
 
 @register
@@ -174,7 +181,9 @@ class JobQueued(Event):
     """A job was accepted: all that is needed to run it and to rebuild its row.
 
     ``resources``: one ``{"resource": path, "title": str, "dependencies": [path, ...]}`` for each, dependencies
-    before their dependents.
+    before their dependents; ``size``, where the card says it, in bytes. ``place``: where the job stands in the queue
+    (see store/places.py). ``retry_of``: the job that this one makes good. ``idempotency_key`` and ``body_sha256``: what
+    the client called this request, and what it asked for under that name.
     """
 
     type: ClassVar[str] = "job_queued"
@@ -184,6 +193,14 @@ class JobQueued(Event):
     ui_home: str
     resources: list[dict[str, Any]]
     host_key_sha256: str | None = None
+    parallel: int = 1
+    bandwidth_limit: int | None = None
+    max_attempts: int = 3
+    verify: bool = True
+    place: str = ""
+    retry_of: str | None = None
+    idempotency_key: str | None = None
+    body_sha256: str | None = None
 
 
 @register
@@ -192,6 +209,58 @@ class JobStarted(Event):
     """The job was claimed; the instance is being connected to."""
 
     type: ClassVar[str] = "job_started"
+
+
+@register
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JobMoved(Event):
+    """The job has another place in its instance's queue. ``before``: what the client asked for."""
+
+    type: ClassVar[str] = "job_moved"
+    before: str
+    place: str
+
+
+@register
+@dataclass(frozen=True, slots=True, kw_only=True)
+class QueuePositionChanged(Event):
+    """How many jobs of its instance go before this one, and one more: 1 is next."""
+
+    type: ClassVar[str] = "queue_position_changed"
+    queue_position: int
+
+
+@register
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JobPaused(Event):
+    """It was decided that the job pauses: what runs for it is stopped, what waits is not begun."""
+
+    type: ClassVar[str] = "job_paused"
+
+
+@register
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JobResumed(Event):
+    """It was decided that the job goes on from where it was paused."""
+
+    type: ClassVar[str] = "job_resumed"
+
+
+@register
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CancelRequested(Event):
+    """It was decided that the job ends: what runs for it on the instance is ended first."""
+
+    type: ClassVar[str] = "cancel_requested"
+
+
+@register
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LimitsChanged(Event):
+    """Another bandwidth, in bytes a second for the whole job (None: no limit), from the next resource on."""
+
+    type: ClassVar[str] = "limits_changed"
+    bandwidth_limit: int | None
 
 
 @register
@@ -207,11 +276,13 @@ class HostKeyAccepted(Event):
 @register
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ResourceStarted(Event):
-    """An attempt begins: committed before anything is launched. ``card_sha256``: of the card's text as run."""
+    """An attempt begins: committed before anything is launched. ``card_sha256``: of the card's text as run;
+    ``bandwidth``: the bytes a second that this attempt may take, None for no limit."""
 
     type: ClassVar[str] = "resource_started"
     title: str
     card_sha256: str
+    bandwidth: int | None = None
 
 
 @register
@@ -230,6 +301,65 @@ class JobReattached(Event):
 
     type: ClassVar[str] = "job_reattached"
     after_restart: bool = False
+
+
+@register
+@dataclass(frozen=True, slots=True, kw_only=True)
+class VerificationStarted(Event):
+    """The tool says that the resource is there; now its files are held against what is known of them."""
+
+    type: ClassVar[str] = "verification_started"
+
+
+@register
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ResourceVerified(Event):
+    """One file was looked at. ``result``: verified, or unverified when there was nothing to hold it against.
+
+    ``held_against``: what its hash or size came from (civitdl, card) or None. ``checked``: what was looked at (size,
+    sha256, safetensors_header, not_html).
+    """
+
+    type: ClassVar[str] = "resource_verified"
+    file: str
+    bytes: int
+    sha256: str | None
+    held_against: str | None
+    result: str
+    checked: list[str] = field(default_factory=list)
+
+
+@register
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ResourceStalled(Event):
+    """Nothing of the attempt read or wrote anything for so long; it was ended."""
+
+    type: ClassVar[str] = "resource_stalled"
+    stall_seconds: int
+
+
+@register
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ResourceRetryScheduled(Event):
+    """Another attempt follows. ``delay_seconds``: counted from this event."""
+
+    type: ClassVar[str] = "resource_retry_scheduled"
+    next_attempt: int
+    max_attempts: int
+    delay_seconds: float
+    cause: str
+
+
+@register
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ResourceCancelled(Event):
+    """The resource was not installed because its job was cancelled. ``partial_files``: what its tool left
+    behind on the instance."""
+
+    type: ClassVar[str] = "resource_cancelled"
+    exit_code: int | None = None
+    seconds: float | None = None
+    partial_files: list[str] = field(default_factory=list)
 
 
 @register
@@ -283,4 +413,20 @@ class JobFailed(Event):
     results: list[dict[str, Any]]
 
 
-TERMINAL_TYPES = frozenset({JobCompleted.type, JobFailed.type})
+@register
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JobCancelled(Event):
+    """Terminal: somebody ended the job. ``partial_files``: what the tools left behind on the instance."""
+
+    type: ClassVar[str] = "job_cancelled"
+    success: bool = False
+    error: str
+    cause: str
+    hint: str
+    installed: int
+    total: int
+    results: list[dict[str, Any]]
+    partial_files: list[str] = field(default_factory=list)
+
+
+TERMINAL_TYPES = frozenset({JobCompleted.type, JobFailed.type, JobCancelled.type})

@@ -50,6 +50,7 @@ class ProgressParser:
         self._wget_name: str | None = None
         self._in_quiet_wget = False
         self._in_curl = False
+        self._in_aria2_summary = False
         self._aria2_gids: set[str] = set()
 
     def feed(self, chunk: bytes) -> list[NewEvent]:
@@ -184,6 +185,14 @@ class ProgressParser:
         return [StageStart(name=self._title)]
 
     def _aria2(self, text: str) -> list[Event] | None:
+        if aria2.SUMMARY.match(text):
+            self._in_aria2_summary = True
+            return []
+        if self._in_aria2_summary:
+            # Each download has a frame of its own; what is no part of one ends the summary.
+            self._in_aria2_summary = bool(aria2.IN_SUMMARY.match(text) or aria2.SUMMARY_ENDS.match(text))
+            if self._in_aria2_summary:
+                return []
         if not aria2.SPEAKS.match(text):
             return None
         self._ledger.tool = "aria2c"

@@ -1,4 +1,4 @@
-"""One job: its resources one after the other, each on the instance until it has ended, then the terminal event.
+"""One job: its resources, some at once, each on the instance until it has ended, then the terminal event.
 
 Everything that is decided here is an event first. A restart of the service runs the same code again over the job as the
 log holds it: what has ended is passed by, what runs is found again, the rest is started.
@@ -6,47 +6,37 @@ log holds it: what has ended is passed by, what runs is found again, the rest is
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import logging
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 
-from tenacity import AsyncRetrying, retry_if_exception_type, wait_exponential
-
-from service.errors import CardError, InstallerError, RemoteError, RemoteProtocolError, RequestError, StoreUnavailable
-from service.events.event_types import Cause, Event, JobCompleted, JobFailed, ResourceStarted
-from service.events.job import Job, ResourceProgress, ResourceState
-from service.events.parser import ProgressParser
+from service.errors import InstallerError, RemoteError, StoreUnavailable
+from service.events.event_types import Cause, Event, JobCompleted, JobFailed, ResourceFailed
+from service.events.job import ENDED_STATES, Job, ResourceProgress, ResourceState, Standing
 from service.events.recorded_event import NewEvent
 from service.events.redaction import Redactor
-from service.library import Library, Resource
-from service.runner.attempt import Attempt, outcome_event
+from service.library import Library
+from service.runner.controls import job_cancelled
+from service.runner.job_run import JobRun
 from service.runner.link import Link, LinkFailed
 from service.runner.outcome import HINTS, Outcome, failed
-from service.runner.remote import AttemptSpec, Remote
+from service.runner.remote import Remote
+from service.runner.resource_run import InstallRules, ResourceRun
 from service.runner.ssh import Connection, Connector, Instance
 from service.store.job_queue import JobQueue
 from service.store.journal import Journal
 
 logger = logging.getLogger(__name__)
 
-STORE_RETRY_SECONDS_MAX = 5.0
-ENDED_STATES = (ResourceState.INSTALLED, ResourceState.FAILED)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class InstallRules:
-    """What the settings say about installs."""
-
-    resource_timeout_seconds: int = 3600
-    link_timeout_seconds: float = 3600.0
-    connect_timeout_seconds: float = 120.0
-    remote_path: str = ""
-    keep_remote_logs: bool = False
-    civitai_api_key: str | None = None
+# A cancelled job waits so long for its instance; what still runs there then is ended when the instance answers again.
+CANCEL_SECONDS_MAX = 60.0
+BANDWIDTH_MIN = 1024
 
 
 class ResourceInstaller:
-    """Installs the resources of one job after the other; built once, used for every job."""
+    """Installs the resources of jobs; built once, used for every job. ``clock_ms``: since the epoch; ``clock``:
+    monotonic seconds."""
 
     def __init__(
         self,
@@ -58,6 +48,7 @@ class ResourceInstaller:
         rules: InstallRules,
         redact: Redactor,
         clock_ms: Callable[[], int],
+        clock: Callable[[], float],
     ) -> None:
         self._journal = journal
         self._job_queue = job_queue
@@ -66,10 +57,15 @@ class ResourceInstaller:
         self._rules = rules
         self._redact = redact
         self._clock_ms = clock_ms
+        self._clock = clock
 
-    async def install(self, job: Job) -> Job:
+    def run_of(self, job: Job) -> JobRun:
+        """The job as it will be worked on: whoever holds it can tell it of changes."""
+        return JobRun(job, self._journal)
+
+    async def install(self, run: JobRun) -> None:
         """Run the job, which has been claimed, to its terminal event. It may have been begun before a restart."""
-        run = _JobRun(job, self._journal)
+        job = run.job
         link = Link(
             self._connector,
             Instance(host=job.ssh_host, port=job.ssh_port, user=job.ssh_user, host_key_sha256=job.host_key_sha256),
@@ -79,80 +75,103 @@ class ResourceInstaller:
             record=lambda event: run.record([NewEvent(event=event)]),
         )
         try:
-            await self._run(run, link)
+            try:
+                await self._work(run, link)
+            except LinkFailed as error:
+                await _end(run, error.outcome)
+            except InstallerError as error:
+                logger.exception("job %s ends with an error of the service", job.job_id)
+                await _end(run, failed(Cause.UNKNOWN, f"the service failed: {self._redact(str(error))}"))
+            else:
+                await _end(run, failed(Cause.UNKNOWN, "the service did not come to it"))
+            await self._remove(run.job, link)
         finally:
             await link.close()
-        return run.job
 
     async def give_up(self, job: Job, outcome: Outcome) -> None:
         """End the job, as the log holds it, with this outcome for all that is not ended."""
         current = await self._job_queue.get(job.job_id)
         if not current.is_terminal:
-            await _JobRun(current, self._journal).fail_the_rest(outcome)
+            await _end(JobRun(current, self._journal), outcome)
 
-    async def _run(self, run: _JobRun, link: Link) -> None:
+    async def _work(self, run: JobRun, link: Link) -> None:
+        """Until every resource has ended, or what had begun has ended behind a cancel. Raises LinkFailed."""
+        tasks: dict[asyncio.Task[None], str] = {}
+        # What was decided between the claim and this moment has told nobody.
+        await run.record([])
+        connecting: asyncio.Task[None] | None = asyncio.create_task(link.use(self._sweep))
         try:
-            await link.use(self._sweep)
-            for resource in run.job.resources:
-                if resource.state not in ENDED_STATES:
-                    await self._install(run, resource, link)
-        except LinkFailed as error:
-            await run.fail_the_rest(error.outcome)
-        except InstallerError as error:
-            logger.exception("job %s ends with an error of the service", run.job.job_id)
-            await run.fail_the_rest(failed(Cause.UNKNOWN, f"the service failed: {self._redact(str(error))}"))
-        else:
-            await run.finish()
-        await self._remove(run.job, link)
+            while True:
+                changed = run.changed
+                self._tell_eta(run)
+                if connecting is not None and connecting.done():
+                    connecting.result()
+                    connecting = None
+                for task in [task for task in tasks if task.done()]:
+                    del tasks[task]
+                    task.result()
+                if connecting is None:
+                    await self._fail_dependents(run)
+                    for resource in startable(run.job, list(tasks.values()), self._clock_ms()):
+                        task = asyncio.create_task(self._resource_run(run, link, resource).work())
+                        tasks[task] = resource.resource
+                if not tasks and (connecting is None or run.job.is_cancelling) and self._is_done(run.job):
+                    return
+                seconds = self._seconds_to_the_next(run.job)
+                if run.job.is_cancelling and seconds is not None and seconds <= 0:
+                    logger.warning("job %s: the instance did not answer the cancel in time", run.job.job_id)
+                    return
+                waiting = asyncio.create_task(changed.wait())
+                everything = {waiting, *tasks, *([connecting] if connecting is not None else [])}
+                await asyncio.wait(everything, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
+                waiting.cancel()
+        finally:
+            await _stop([*tasks, *([connecting] if connecting is not None else [])])
 
-    async def _install(self, run: _JobRun, resource: ResourceProgress, link: Link) -> None:
-        waits_for = [path for path in resource.dependencies if run.job.find(path).state is not ResourceState.INSTALLED]
-        if waits_for:
-            await run.fail(resource, failed(Cause.DEPENDENCY_FAILED, f'"{waits_for[0]}" is not installed'))
-            return
-        card: Resource | None = None
-        try:
-            card = self._library.get(resource.resource)
-        except (RequestError, CardError) as error:
-            if resource.state is ResourceState.PENDING:
-                await run.fail(resource, failed(Cause.NOT_FOUND, str(error)))
-                return
-        if card is not None and resource.state is ResourceState.PENDING:
-            started = ResourceStarted(title=card.title, card_sha256=card.sha256)
-            await run.record([NewEvent(event=started, resource=resource.resource, attempt=resource.attempt + 1)])
-            resource = run.job.find(resource.resource)
-        attempt = self._attempt(run, resource, card)
-        try:
-            ended = await link.use(attempt.follow)
-        except RemoteProtocolError as error:
-            await run.fail(resource, failed(Cause.UNKNOWN, self._redact(str(error))))
-            return
-        await attempt.finish(ended, run.seconds_of(resource, self._clock_ms()))
+    def _resource_run(self, run: JobRun, link: Link, resource: ResourceProgress) -> ResourceRun:
+        return ResourceRun(
+            resource.resource,
+            run=run,
+            link=link,
+            library=self._library,
+            rules=self._rules,
+            redact=self._redact,
+            bandwidth=bandwidth_share(run.job),
+            clock_ms=self._clock_ms,
+            clock=self._clock,
+        )
 
-    def _attempt(self, run: _JobRun, resource: ResourceProgress, card: Resource | None) -> Attempt:
-        # Without the very card that the log says was started, an attempt can be found, but never started.
-        is_same = card is not None and card.sha256 == resource.card_sha256
-        spec = AttemptSpec(
-            job_id=run.job.job_id,
-            number=resource.number,
-            attempt=resource.attempt,
-            card_script=card.script if card is not None else "",
-            ui_home=run.job.ui_home,
-            timeout_seconds=self._rules.resource_timeout_seconds,
-            remote_path=self._rules.remote_path,
-            civitai_api_key=self._rules.civitai_api_key,
-            must_exist=resource.source_offset > 0 or not is_same,
-        )
-        parser = ProgressParser(
-            resource=resource.resource, attempt=resource.attempt, title=resource.title, redact=self._redact
-        )
-        return Attempt(
-            spec=spec,
-            resource=resource.resource,
-            parser=parser,
-            stored_offset=resource.source_offset,
-            record=run.record,
-        )
+    async def _fail_dependents(self, run: JobRun) -> None:
+        """What depends on something that is not going to be there ends without being started."""
+
+        def dependents(job: Job) -> Sequence[NewEvent]:
+            found = []
+            for resource in job.resources:
+                missing = next((path for path in resource.dependencies if _is_lost(job.find(path))), None)
+                if resource.state is ResourceState.PENDING and missing is not None and not job.is_cancelling:
+                    outcome = failed(Cause.DEPENDENCY_FAILED, f'"{missing}" is not installed')
+                    found.append(_failure(resource, outcome))
+            return found
+
+        while dependents(run.job):
+            await run.decide(dependents)
+
+    def _is_done(self, job: Job) -> bool:
+        if job.is_cancelling:
+            return not any(r.state is ResourceState.RUNNING for r in job.resources)
+        return all(r.state in ENDED_STATES for r in job.resources)
+
+    def _seconds_to_the_next(self, job: Job) -> float | None:
+        """Until something is due that nobody tells of: a retry, or the end of the patience with a cancel."""
+        now_ms = self._clock_ms()
+        if job.is_cancelling:
+            return (job.cancel_requested_at_ms or 0) / 1000 + CANCEL_SECONDS_MAX - now_ms / 1000
+        due = [r.retry_at_ms for r in job.resources if r.state is ResourceState.PENDING and r.retry_at_ms is not None]
+        later = [at_ms for at_ms in due if at_ms > now_ms]
+        return (min(later) - now_ms) / 1000 + 0.001 if later else None
+
+    def _tell_eta(self, run: JobRun) -> None:
+        (run.eta.paused if run.is_paused else run.eta.resumed)(self._clock())
 
     async def _sweep(self, connection: Connection) -> None:
         """Every connection clears away what ended jobs have left."""
@@ -174,42 +193,77 @@ class ResourceInstaller:
             logger.info("the directory of job %s stays for now: %s", job.job_id, error)
 
 
-class _JobRun:
-    """The job as it stands, and how events are added to it: a log that cannot be written now is waited for."""
+def startable(job: Job, at_work: Sequence[str], now_ms: int) -> list[ResourceProgress]:
+    """The resources to begin now, in the order of the job: first those that were running when the service ended."""
+    idle = [r for r in job.resources if r.resource not in at_work]
+    found = [r for r in idle if r.state is ResourceState.RUNNING]
+    if job.is_cancelling or job.standing is not Standing.RUNNING:
+        return found
+    ready = [
+        r
+        for r in idle
+        if r.state is ResourceState.PENDING
+        and (r.retry_at_ms is None or r.retry_at_ms <= now_ms)
+        and all(job.find(path).state is ResourceState.INSTALLED for path in r.dependencies)
+    ]
+    return found + ready[: max(0, job.parallel - len(at_work) - len(found))]
 
-    def __init__(self, job: Job, journal: Journal) -> None:
-        self.job = job
-        self._journal = journal
 
-    async def record(self, events: Sequence[NewEvent]) -> None:
-        async for attempt in AsyncRetrying(
-            retry=retry_if_exception_type(StoreUnavailable),
-            wait=wait_exponential(multiplier=0.1, max=STORE_RETRY_SECONDS_MAX),
-        ):
-            with attempt:
-                self.job = await self._journal.record(self.job.job_id, events)
+def bandwidth_share(job: Job) -> int | None:
+    """The bytes a second for the next attempt: what others left of the limit, shared with those that begin beside
+    it."""
+    if job.bandwidth_limit is None:
+        return None
+    running = [r for r in job.resources if r.state is ResourceState.RUNNING]
+    waiting = sum(r.state is ResourceState.PENDING for r in job.resources)
+    slots = max(1, min(job.parallel - len(running), waiting))
+    left = job.bandwidth_limit - sum(r.bandwidth or 0 for r in running)
+    # A limit that was lowered may be taken already: then each gets what it would have had from the beginning.
+    share = left // slots if left > 0 else job.bandwidth_limit // job.parallel
+    return max(BANDWIDTH_MIN, share)
 
-    async def fail(self, resource: ResourceProgress, outcome: Outcome) -> None:
-        await self.record([self._failure(resource, outcome)])
 
-    async def fail_the_rest(self, outcome: Outcome) -> None:
-        """No resource can be worked on any more."""
-        rest = [self._failure(r, outcome) for r in self.job.resources if r.state not in ENDED_STATES]
-        if rest:
-            await self.record(rest)
-        await self.finish()
+async def _end(run: JobRun, outcome: Outcome) -> None:
+    """The terminal event, and before it this outcome for whatever has not ended."""
 
-    async def finish(self) -> None:
-        """The terminal event: completed when every resource is installed, else failed."""
-        await self.record([NewEvent(event=_terminal(self.job))])
+    def terminal(job: Job) -> Sequence[NewEvent]:
+        if job.is_terminal:
+            return []
+        if job.is_cancelling:
+            return [NewEvent(event=job_cancelled(job, run.partial_files))]
+        rest = [_failure(r, outcome) for r in job.resources if r.state not in ENDED_STATES]
+        return rest or [NewEvent(event=_terminal(job))]
 
-    def seconds_of(self, resource: ResourceProgress, now_ms: int) -> float:
-        started_at_ms = resource.started_at_ms if resource.started_at_ms is not None else now_ms
-        return round(max(0, now_ms - started_at_ms) / 1000, 3)
+    while not run.job.is_terminal:
+        await run.decide(terminal)
 
-    def _failure(self, resource: ResourceProgress, outcome: Outcome) -> NewEvent:
-        attempt = resource.attempt or None
-        return NewEvent(event=outcome_event(outcome, None), resource=resource.resource, attempt=attempt)
+
+async def _stop(tasks: Sequence[asyncio.Task[None]]) -> None:
+    """Cancelled until they have ended: a library below may swallow a cancellation."""
+    waiting = set(tasks)
+    while waiting:
+        for task in waiting:
+            task.cancel()
+        _, waiting = await asyncio.wait(waiting, timeout=0.5)
+    for task in tasks:
+        with contextlib.suppress(asyncio.CancelledError, Exception):
+            task.result()
+
+
+def _is_lost(resource: ResourceProgress) -> bool:
+    return resource.state in (ResourceState.FAILED, ResourceState.CANCELLED)
+
+
+def _failure(resource: ResourceProgress, outcome: Outcome) -> NewEvent:
+    event = ResourceFailed(
+        cause=str(outcome.cause),
+        error=outcome.error or "",
+        hint=outcome.hint or "",
+        exit_code=None,
+        seconds=None,
+        tail=[],
+    )
+    return NewEvent(event=event, resource=resource.resource, attempt=resource.attempt or None)
 
 
 def _terminal(job: Job) -> Event:

@@ -56,9 +56,12 @@ class Link:
         self._lost_seconds = lost_seconds
         self._record = record
         self._connection: Connection | None = None
+        self._failure: LinkFailed | None = None
+        self._connecting = asyncio.Lock()
 
     async def use(self, work: Callable[[Connection], Awaitable[T]]) -> T:
-        """Do the work over the link, again after each loss of the link. Raises LinkFailed."""
+        """Do the work over the link, again after each loss of the link. Several may use it at once: they share one
+        connection, and one of them brings up the next. Raises LinkFailed."""
         while True:
             connection = await self._connected()
             begin = asyncio.get_running_loop().time()
@@ -66,7 +69,9 @@ class Link:
                 return await work(connection)
             except LinkDown as error:
                 logger.info("link to %s lost: %s", self._instance, error)
-                await self._lost(error)
+                async with self._connecting:
+                    if self._connection is connection:
+                        await self._lost(error)
                 # A link that comes up and breaks at once, again and again, must not fill the log with that.
                 lived = asyncio.get_running_loop().time() - begin
                 await asyncio.sleep(max(0.0, LIVED_SECONDS_MIN - lived))
@@ -82,8 +87,18 @@ class Link:
             await connection.close()
 
     async def _connected(self) -> Connection:
+        async with self._connecting:
+            return await self._connected_by_one()
+
+    async def _connected_by_one(self) -> Connection:
+        if self._failure is not None:
+            raise self._failure
         if self._connection is None:
-            self._connection = await self._connect()
+            try:
+                self._connection = await self._connect()
+            except LinkFailed as error:
+                self._failure = error
+                raise
             key = self._connection.host_key
             if key is not None and key.is_new:
                 await self._record(HostKeyAccepted(host_key_sha256=key.fingerprint, algorithm=key.algorithm))

@@ -18,7 +18,8 @@ ERROR_CHARACTERS_MAX = 500
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Ended:
     """How an attempt ended, as the instance tells. ``exit_code`` None: unknown. ``disk_full``: the disk of the
-    attempt's own directory was full at the end. ``refused``: why nothing could be started there at all."""
+    attempt's own directory was full at the end. ``refused``: why nothing could be started there at all.
+    ``no_room``: the bytes that were needed, and those that were free."""
 
     exit_code: int | None
     timed_out: bool = False
@@ -27,6 +28,9 @@ class Ended:
     disk_full: bool = False
     tool_missing: str | None = None
     refused: str | None = None
+    stalled: bool = False
+    no_room: tuple[int, int] | None = None
+    partial_files: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -64,6 +68,11 @@ HINTS: dict[Cause, str] = {
     Cause.DEPENDENCY_FAILED: "Mend the resource that this one depends on, then install again.",
     Cause.NO_SUCCESS_MARK: "The tool ended without saying that the file is complete: install again, and look at the "
     "last lines of its output.",
+    Cause.STALLED: "Nothing moved for INSTALLER_STALL_TIMEOUT: install again; a site that hangs may need another "
+    "address on the card.",
+    Cause.VERIFICATION_FAILED: "The file on the instance is not what it should be: delete it there, check the address "
+    "on the card, and install again.",
+    Cause.CANCELLED: "Somebody ended this job: retry it, or delete what it left on the instance.",
     Cause.UNKNOWN: "Look at the last lines of the output.",
 }
 
@@ -157,6 +166,11 @@ def judge(evidence: Evidence, ended: Ended) -> Outcome:
         return failed(Cause.TOOL_MISSING, f"{ended.tool_missing} is not installed on the instance", ended.exit_code)
     if ended.refused is not None:
         return failed(Cause.PERMISSION, ended.refused, ended.exit_code)
+    if ended.no_room is not None:
+        needed, free = ended.no_room
+        return failed(Cause.DISK_FULL, f"the resource needs {needed:,} bytes, and {free:,} are free on the instance")
+    if ended.stalled:
+        return failed(Cause.STALLED, "nothing was read or written for too long", ended.exit_code)
     if ended.timed_out:
         return failed(Cause.TIMEOUT, "the time limit for one resource has passed", ended.exit_code)
     if ended.exit_code is None:

@@ -7,6 +7,7 @@ how an attempt ended comes on standard error behind the same nonce: the log, whi
 
 from __future__ import annotations
 
+import base64
 import json
 import re
 import secrets
@@ -22,17 +23,29 @@ from service.runner.outcome import Ended
 from service.runner.ssh import Connection, Stream
 
 COMMAND = "exec sh"
+PAUSE, RESUME, CANCEL = "pause", "resume", "cancel"
+GRACE_SECONDS = 10
+PARTIAL_FILES_MAX = 20
+# Installed where the instance has none: the versions that this service was tried with.
+HF_VERSION = "1.0.1"
 NOISE_BYTES_MAX = 1 << 20
 FREE_KIB_MIN = 64
 JOBS_LISTED_MAX = 10_000
 
-_EXIT = re.compile(r"exit (\d{1,3}) ([01]) (\d{1,18}|-)\s*")
+_EXIT = re.compile(r"exit (\d{1,3}) ([012]) (\d{1,18}|-)\s*")
+_ROOM = re.compile(r"room (\d{1,18}) (\d{1,18})")
+_TOLD = re.compile(rb"^told ([01]) (\d{1,9})$", re.MULTILINE)
+_FILE = re.compile(rb"^file ([A-Za-z0-9+/=]{1,800})$", re.MULTILINE)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AttemptSpec:
     """One attempt at one resource. ``must_exist``: some of its output is in the log already, so that nothing is ever
-    started for it again; a directory that is gone means that the instance is lost."""
+    started for it again; a directory that is gone means that the instance is lost.
+
+    ``phase``: download, or verify, which is a run of its own beside it. ``bandwidth_bytes_per_second``: None for no
+    limit. ``stall_seconds``: 0 for no watch. ``size_bytes``: the room that it needs, None when it is not known.
+    """
 
     job_id: str
     number: int
@@ -42,7 +55,23 @@ class AttemptSpec:
     timeout_seconds: int
     remote_path: str = ""
     civitai_api_key: str | None = None
+    hf_token: str | None = None
     must_exist: bool = False
+    phase: str = "download"
+    stall_seconds: int = 0
+    bandwidth_bytes_per_second: int | None = None
+    size_bytes: int | None = None
+    provision_tools: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Told:
+    """What came of a signal: whether the attempt was found running, how many processes got it, and, behind a cancel,
+    the files that were left half done."""
+
+    running: bool
+    processes: int
+    partial_files: tuple[str, ...] = ()
 
 
 class Attachment:
@@ -95,6 +124,27 @@ class Remote:
         async with self._connection.open(COMMAND, program) as stream:
             yield Attachment(stream, nonce)
 
+    async def signal(
+        self, job_id: str, number: int, attempt: int, what: str, *, grace_seconds: int = GRACE_SECONDS
+    ) -> Told:
+        """Pause, resume or cancel what runs of this attempt. Idempotent. Raises LinkDown, RemoteProtocolError."""
+        nonce = secrets.token_hex(16)
+        names = f"{number}-{attempt} {number}-{attempt}-verify"
+        program = _program(
+            "signal.sh", nonce=nonce, job=str(UUID(job_id)), attempts=names, what=what, grace_seconds=grace_seconds
+        )
+        answer = await self._connection.run(COMMAND, program)
+        said = answer.stdout.rpartition(b"\n" + nonce.encode() + b"\n")[2]
+        told = _TOLD.search(said)
+        if told is None:
+            raise RemoteProtocolError(f"the instance did not say what came of {what}: {_text(answer.stderr[-300:])!r}")
+        files = _FILE.findall(said)[:PARTIAL_FILES_MAX]
+        return Told(
+            running=told[1] == b"1",
+            processes=int(told[2]),
+            partial_files=tuple(_text(base64.b64decode(file)) for file in files),
+        )
+
     async def remove(self, *job_ids: str) -> None:
         """Remove what these jobs left on the instance."""
         await self._connection.run(COMMAND, _program("remove.sh", jobs=" ".join(str(UUID(j)) for j in job_ids)))
@@ -113,22 +163,28 @@ class Remote:
 def _variables(spec: AttemptSpec) -> dict[str, str | int]:
     return {
         "job": str(UUID(spec.job_id)),
-        "number": spec.number,
-        "attempt": spec.attempt,
+        "name": f"{spec.number}-{spec.attempt}" + ("" if spec.phase == "download" else f"-{spec.phase}"),
         "must_exist": int(spec.must_exist),
         "timeout_seconds": spec.timeout_seconds,
+        "stall_seconds": spec.stall_seconds,
+        "bandwidth": spec.bandwidth_bytes_per_second or "",
+        "provision": int(spec.provision_tools),
+        "needed_bytes": "" if spec.size_bytes is None else spec.size_bytes,
+        "hf_version": HF_VERSION,
         "ui_home": spec.ui_home,
         "remote_path": spec.remote_path,
         "card": spec.card_script + "\n",
         "supervise": _script("supervise.sh"),
-        "wget_shim": _script("wget.sh"),
-        "civitdl_config": civitdl_config(spec.civitai_api_key) if spec.civitai_api_key else "",
+        "shim": _script("shim.sh"),
+        "civitdl_config": civitdl_config(spec.civitai_api_key or ""),
+        "hf_token": spec.hf_token or "",
     }
 
 
-def civitdl_config(api_key: str, *, retry_count: int = 3, pause_seconds: float = 3.0) -> str:
+def civitdl_config(api_key: str, *, retry_count: int = 0, pause_seconds: float = 0.0) -> str:
     """civitdl 2.2.0's config file with its own defaults, read from its source, and the key: the one place for a key
-    that no process list shows."""
+    that no process list shows. Its own retries and pauses are off, which its options cannot do (a zero there falls
+    back to this file)."""
     return json.dumps(
         {
             "version": "1",
@@ -157,12 +213,16 @@ def _ended(said: str) -> Ended:
     word, _, rest = said.strip().partition(" ")
     found = _EXIT.fullmatch(said.strip())
     if found is not None:
-        status, timed_out, free_kib = found.groups()
+        status, how, free_kib = found.groups()
         return Ended(
             exit_code=int(status),
-            timed_out=timed_out == "1",
+            timed_out=how == "1",
+            stalled=how == "2",
             disk_full=free_kib != "-" and int(free_kib) < FREE_KIB_MIN,
         )
+    room = _ROOM.fullmatch(said.strip())
+    if room is not None:
+        return Ended(exit_code=None, no_room=(int(room[1]), int(room[2])))
     if word == "held":
         raise LinkDown("the attempt goes on, but its log could not be followed")
     if word == "refused":

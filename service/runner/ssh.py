@@ -24,7 +24,8 @@ from service.runner.host_keys import HostKey, HostKeyPolicy, HostKeyRule
 from service.runner.known_hosts import KnownHosts
 from service.runner.targets import check_target
 
-SESSIONS_MAX = 8  # OpenSSH's MaxSessions is 10
+# OpenSSH's MaxSessions is 10: eight that are followed, and one for what is done beside them.
+SESSIONS_MAX = 9
 BUFFER_BYTES_HIGH = 1 << 20
 BUFFER_BYTES_LOW = 1 << 18
 STDERR_BYTES_MAX = 16 * 1024

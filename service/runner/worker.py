@@ -8,13 +8,17 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Sequence
 
-from service.errors import StoreUnavailable
+from service.errors import StoreUnavailable, UnknownJob
 from service.events.event_types import Cause, JobStarted
-from service.events.job import Job
+from service.events.job import Job, JobState
 from service.events.recorded_event import NewEvent
 from service.runner.installer import ResourceInstaller
+from service.runner.job_run import JobRun
 from service.runner.outcome import failed
+from service.runner.queue_positions import QueuePositions
+from service.store.event_store import instance_key
 from service.store.job_queue import JobQueue
 from service.store.journal import Journal
 
@@ -25,29 +29,43 @@ STOP_SECONDS = 0.5
 
 
 class Worker:
-    """``start``, ``wake`` when a job was enqueued, ``stop``."""
+    """``start``, ``changed`` when a job was enqueued or a client decided something about it, ``stop``."""
 
     def __init__(
-        self, *, journal: Journal, job_queue: JobQueue, installer: ResourceInstaller, max_concurrent_jobs: int
+        self,
+        *,
+        journal: Journal,
+        job_queue: JobQueue,
+        installer: ResourceInstaller,
+        positions: QueuePositions,
+        max_concurrent_jobs: int,
     ) -> None:
         self._journal = journal
         self._job_queue = job_queue
         self._installer = installer
+        self._positions = positions
         self._max_concurrent_jobs = max_concurrent_jobs
         self._news = asyncio.Event()
+        self._queues: dict[str, None] = {}
         self._claimer: asyncio.Task[None] | None = None
-        self._running: dict[str, asyncio.Task[None]] = {}
+        self._running: dict[str, tuple[JobRun, asyncio.Task[None]]] = {}
 
     def start(self) -> None:
+        self._positions.start()
         self._claimer = asyncio.create_task(self._claim_until_stopped(), name="worker")
 
-    def wake(self) -> None:
+    def changed(self, job: Job) -> None:
+        """Tell whoever runs the job, and look at the queue again."""
+        if job.job_id in self._running:
+            self._running[job.job_id][0].notify(job)
+        self._queues[instance_key(job.ssh_host, job.ssh_port)] = None
         self._news.set()
 
     async def stop(self) -> None:
         """Every record that is under way is finished by the journal, which shields it."""
-        tasks = [task for task in (self._claimer, *self._running.values()) if task is not None]
-        waiting = set(tasks)
+        await self._positions.stop()
+        running = [task for _, task in self._running.values()]
+        waiting = {task for task in (self._claimer, *running) if task is not None}
         while waiting:
             # A library below may swallow a cancellation: it is asked again.
             for task in waiting:
@@ -64,6 +82,9 @@ class Worker:
                         self._run(job)
                     rescued = True
                 await self._claim_all()
+                # Behind the claims: a job that did not have to wait is told no position.
+                while self._queues:
+                    self._positions.changed(self._queues.popitem()[0])
             except StoreUnavailable as error:
                 logger.warning("jobs cannot be claimed now: %s", error)
                 await asyncio.sleep(STORE_RETRY_SECONDS)
@@ -71,26 +92,44 @@ class Worker:
                 await self._news.wait()
 
     async def _claim_all(self) -> None:
-        while len(self._running) < self._max_concurrent_jobs:
-            job = await self._job_queue.next_to_claim()
-            if job is None:
+        # A paused job keeps its instance, but not its place among those that run.
+        while sum(not run.is_paused for run, _ in self._running.values()) < self._max_concurrent_jobs:
+            head = await self._job_queue.next_to_claim()
+            if head is None:
                 return
-            self._run(await self._journal.record(job.job_id, [NewEvent(event=JobStarted())]))
+            job = await self._claim(head)
+            if job is not None:
+                self._queues[instance_key(job.ssh_host, job.ssh_port)] = None
+                self._run(job)
+
+    async def _claim(self, head: Job) -> Job | None:
+        """The job, started; None when a client paused, cancelled or deleted it in this very moment."""
+
+        def still_queued(job: Job) -> Sequence[NewEvent]:
+            return [NewEvent(event=JobStarted())] if job.state is JobState.QUEUED else []
+
+        try:
+            job = await self._journal.decide(head.job_id, still_queued)
+        except UnknownJob:
+            return None
+        return job if job.state is JobState.RUNNING else None
 
     def _run(self, job: Job) -> None:
-        task = asyncio.create_task(self._install(job), name=f"job-{job.job_id}")
-        self._running[job.job_id] = task
-        task.add_done_callback(lambda _task: self._ended(job.job_id))
+        run = self._installer.run_of(job)
+        task = asyncio.create_task(self._install(run), name=f"job-{job.job_id}")
+        self._running[job.job_id] = (run, task)
+        task.add_done_callback(lambda _task: self._ended(run))
 
-    def _ended(self, job_id: str) -> None:
-        self._running.pop(job_id, None)
-        self.wake()
+    def _ended(self, run: JobRun) -> None:
+        self._running.pop(run.job.job_id, None)
+        self._news.set()
 
-    async def _install(self, job: Job) -> None:
+    async def _install(self, run: JobRun) -> None:
+        job_id = run.job.job_id
         try:
-            ended = await self._installer.install(job)
-            logger.info("job %s: %s, %d of %d", job.job_id, ended.state.value, ended.installed, ended.total)
+            await self._installer.install(run)
+            logger.info("job %s: %s, %d of %d", job_id, run.job.state.value, run.job.installed, run.job.total)
         except Exception:
             # A mistake in the service must not leave a job that never ends.
-            logger.exception("job %s: the service failed", job.job_id)
-            await self._installer.give_up(job, failed(Cause.UNKNOWN, "the service failed: its log says more"))
+            logger.exception("job %s: the service failed", job_id)
+            await self._installer.give_up(run.job, failed(Cause.UNKNOWN, "the service failed: its log says more"))

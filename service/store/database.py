@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import fcntl
 import os
+import re
 import shutil
 from collections.abc import AsyncIterator, Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -18,10 +19,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any, TypeVar
 
-from alembic import command
-from alembic.config import Config
-from alembic.runtime.migration import MigrationContext
-from alembic.script import ScriptDirectory
 from sqlalchemy import Connection, create_engine, event, text
 from sqlalchemy.dialects.sqlite import dialect as sqlite_dialect
 from sqlalchemy.engine import URL, make_url
@@ -31,6 +28,7 @@ from sqlalchemy.pool import StaticPool
 from sqlalchemy.sql import ClauseElement
 
 from service.errors import ConfigError, DatabaseHeld, DatabaseNewer, StoreUnavailable
+from service.store.tables import metadata
 
 T = TypeVar("T")
 
@@ -39,6 +37,13 @@ READERS_MAX = 4
 FREE_BYTES_MIN = 1 << 20
 # SQLite's own default: smaller checkpoints hold up the commit behind them for less long.
 CHECKPOINT_PAGES = 1000
+
+_REVISION = re.compile(r"""^(revision|down_revision)\b[^=\n]*= *['"](\w+)['"]""", re.MULTILINE)
+# As Alembic makes it.
+_CREATE_VERSION = (
+    "CREATE TABLE alembic_version (version_num VARCHAR(32) NOT NULL, CONSTRAINT alembic_version_pkc "
+    "PRIMARY KEY (version_num))"
+)
 
 
 class Prepared:
@@ -81,6 +86,8 @@ class Database:
         self._reader_engine: AsyncEngine = create_async_engine(
             self._url, isolation_level="AUTOCOMMIT", pool_size=READERS_MAX, max_overflow=0
         )
+        # Who waits for a reader waits here: inside the pool each would hold a stack of its own, and give up in time.
+        self._readers = asyncio.Semaphore(READERS_MAX)
         self._held: IO[str] | None = None
         event.listen(self._writer_engine, "connect", _prepare_writer)
         event.listen(self._writer_engine, "begin", _begin_immediate)
@@ -129,14 +136,14 @@ class Database:
     async def read(self) -> AsyncIterator[AsyncConnection]:
         """A reader in autocommit: each statement sees all that was committed before it. Fetch all rows of it."""
         try:
-            async with self._reader_engine.connect() as connection:
+            async with self._readers, self._reader_engine.connect() as connection:
                 yield connection
         except DBAPIError as error:
             raise _store_error(error) from error
 
     async def check(self) -> DatabaseHealth:
         """Try a real write that changes nothing, and look at the revision and the room on the disk."""
-        head = _scripts().get_current_head()
+        _, head = _known_revisions()
         version, revision, detail = "", None, self._room()
         try:
             version, revision = await self.write(_probe)
@@ -172,18 +179,21 @@ def parse_url(url: str) -> URL:
     return parsed.set(drivername="sqlite+aiosqlite")
 
 
-def alembic_config() -> Config:
-    """Alembic's configuration for the migrations that this installation carries."""
+def _migrations() -> Path:
+    """The migrations that this installation carries."""
     packaged = Path(__file__).parent / "migrations"
-    config = Config()
-    config.set_main_option(
-        "script_location", str(packaged if packaged.is_dir() else Path(__file__).parents[2] / "migrations")
-    )
-    return config
+    return packaged if packaged.is_dir() else Path(__file__).parents[2] / "migrations"
 
 
-def _scripts() -> ScriptDirectory:
-    return ScriptDirectory.from_config(alembic_config())
+def _known_revisions() -> tuple[set[str], str]:
+    """All revisions, and the newest. They are read from the files: Alembic itself would take 12 MB for good."""
+    known, followed = set(), set()
+    for path in (_migrations() / "versions").glob("*.py"):
+        found = dict(_REVISION.findall(path.read_text(encoding="utf-8")))
+        known.add(found["revision"])
+        followed.add(found.get("down_revision"))
+    (head,) = known - followed
+    return known, head
 
 
 def _probe(connection: Connection) -> tuple[str, str | None]:
@@ -193,18 +203,39 @@ def _probe(connection: Connection) -> tuple[str, str | None]:
 
 
 def _revision(connection: Connection) -> str | None:
-    return MigrationContext.configure(connection).get_current_revision()
+    if "alembic_version" not in _tables(connection):
+        return None
+    revision = connection.scalar(text("select version_num from alembic_version"))
+    return None if revision is None else str(revision)
+
+
+def _tables(connection: Connection) -> set[str]:
+    return set(connection.scalars(text("select name from sqlite_master where type = 'table'")))
 
 
 def _migrate(connection: Connection) -> None:
+    """A new file gets the tables as they are now; one of an earlier version goes through the migrations."""
+    known, head = _known_revisions()
     revision = _revision(connection)
-    known = {script.revision for script in _scripts().walk_revisions()}
     if revision is not None and revision not in known:
         raise DatabaseNewer(
             f"the database is at revision {revision}, which this version does not know: "
             "start the newer version of the service that wrote it, or name another INSTALLER_DATABASE_URL"
         )
-    config = alembic_config()
+    if not _tables(connection):
+        metadata.create_all(connection)
+        connection.execute(text(_CREATE_VERSION))
+        connection.execute(text("insert into alembic_version values (:head)"), {"head": head})
+    elif revision != head:
+        _upgrade(connection)
+
+
+def _upgrade(connection: Connection) -> None:
+    from alembic import command
+    from alembic.config import Config
+
+    config = Config()
+    config.set_main_option("script_location", str(_migrations()))
     config.attributes["connection"] = connection
     command.upgrade(config, "head")
 

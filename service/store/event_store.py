@@ -15,7 +15,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from operator import attrgetter
 from typing import Any, NamedTuple
 
-from sqlalchemy import Connection, bindparam, insert, select, update
+from sqlalchemy import Connection, bindparam, delete, insert, select, update
 from sqlalchemy.exc import IntegrityError
 
 from service.crash_points import crash_point
@@ -32,8 +32,19 @@ COMMIT_EVENTS_MAX = 4_096
 
 _EVENT_COLUMNS = tuple(column.name for column in events.columns)
 _RESOURCE_COLUMNS = tuple(c.name for c in job_resources.columns if c.name not in ("job_id", "dependencies"))
-_JOB_COLUMNS = tuple(c.name for c in jobs.columns if c.name not in ("number", "job_id"))
-_JOB_CHANGES = ("state", "link", "started_at_ms", "ended_at_ms", "error", "cause")
+_JOB_COLUMNS = tuple(c.name for c in jobs.columns if c.name in Job._fields and c.name != "job_id")
+_JOB_CHANGES = (
+    "state",
+    "link",
+    "started_at_ms",
+    "ended_at_ms",
+    "error",
+    "cause",
+    "bandwidth_limit",
+    "place",
+    "queue_position",
+    "cancel_requested_at_ms",
+)
 # What a line of output changes, and what only the begin and the end of an attempt change beside it.
 _PROGRESS_CHANGES = (
     "source_offset",
@@ -44,8 +55,11 @@ _PROGRESS_CHANGES = (
     "total_bytes",
     "bytes_per_second",
     "eta_seconds",
+    "resource_eta_seconds",
+    "job_eta_seconds",
+    "progress_at_ms",
 )
-_RESOURCE_CHANGES = tuple(name for name in _RESOURCE_COLUMNS if name not in ("number", "resource"))
+_RESOURCE_CHANGES = tuple(name for name in _RESOURCE_COLUMNS if name not in ("number", "resource", "size_bytes"))
 
 _INSERT_EVENTS = Prepared(insert(events).values({name: bindparam(name) for name in _EVENT_COLUMNS[1:]}))
 _INSERT_JOB = insert(jobs)
@@ -135,6 +149,15 @@ class EventStore:
             rows = (await connection.execute(query.order_by(events.c.sequence).limit(limit))).all()
         return [RecordedEvent._make(row) for row in rows]
 
+    async def forget(self, *job_ids: str) -> None:
+        """Delete these streams and their rows."""
+
+        def delete_all(connection: Connection) -> None:
+            for table in (events, job_resources, jobs):
+                connection.execute(delete(table).where(table.c.job_id.in_(job_ids)))
+
+        await self._database.write(delete_all)
+
     async def _write_until_stopped(self) -> None:
         while True:
             await self._wake.wait()
@@ -201,8 +224,8 @@ def _statements(appends: Sequence[Append]) -> Statements:
     new = [append.after for append in appends if append.before is None]
     changed = [(append.before, append.after) for append in appends if append.before is not None]
     resources = [(b, a, job) for before, job in changed for b, a in zip(before.resources, job.resources, strict=True)]
-    begun_or_ended = [(job, r) for b, r, job in resources if r is not b and _has_begun_or_ended(b, r)]
-    progressed = [(job, r) for b, r, job in resources if r is not b and not _has_begun_or_ended(b, r)]
+    turned = [(job, r) for b, r, job in resources if r is not b and _has_turned(b, r)]
+    progressed = [(job, r) for b, r, job in resources if r is not b and not _has_turned(b, r)]
     jobs_changed = [after for before, after in changed if _JOB_ROW(before) != _JOB_ROW(after)]
     wanted: Statements = [
         (_INSERT_JOB, [job_values(job) for job in new]),
@@ -210,7 +233,7 @@ def _statements(appends: Sequence[Append]) -> Statements:
         (_INSERT_EVENTS, [_EVENT_ROW(event) for append in appends for event in append.events]),
         (_UPDATE_JOB, [(*_JOB_ROW(job), job.job_id) for job in jobs_changed]),
         (_UPDATE_PROGRESS, [(*_PROGRESS_ROW(r), job.job_id, r.number) for job, r in progressed]),
-        (_UPDATE_RESOURCE, [(*_RESOURCE_ROW(r), job.job_id, r.number) for job, r in begun_or_ended]),
+        (_UPDATE_RESOURCE, [(*_RESOURCE_ROW(r), job.job_id, r.number) for job, r in turned]),
     ]
     return [(statement, rows) for statement, rows in wanted if rows]
 
@@ -232,13 +255,28 @@ _PROGRESS_ROW = attrgetter(*_UPDATE_PROGRESS.names[:-2])
 _RESOURCE_ROW = attrgetter(*_UPDATE_RESOURCE.names[:-2])
 
 
-def _has_begun_or_ended(before: ResourceProgress, after: ResourceProgress) -> bool:
-    return before.state is not after.state or before.attempt != after.attempt
+def _has_turned(before: ResourceProgress, after: ResourceProgress) -> bool:
+    """More than progress: an attempt or a phase of it has begun or ended."""
+    return (
+        before.state is not after.state
+        or before.attempt != after.attempt
+        or before.phase != after.phase
+        or before.verified != after.verified
+    )
 
 
 def job_values(job: Job) -> dict[str, Any]:
     """The row of this job, but for its number."""
-    return {"job_id": job.job_id, **{name: getattr(job, name) for name in _JOB_COLUMNS}}
+    return {
+        "job_id": job.job_id,
+        "instance_key": instance_key(job.ssh_host, job.ssh_port),
+        **{name: getattr(job, name) for name in _JOB_COLUMNS},
+    }
+
+
+def instance_key(host: str, port: int) -> str:
+    """What an instance is to the queue: its address, whoever logs in there."""
+    return f"{host}:{port}"
 
 
 def resource_values(job: Job, resource: ResourceProgress) -> dict[str, Any]:

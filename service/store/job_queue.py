@@ -6,14 +6,16 @@ import json
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from sqlalchemy import Connection, Row, Select, delete, exists, func, insert, select
+from sqlalchemy import ColumnElement, Connection, Row, Select, and_, delete, exists, func, insert, or_, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from service.errors import FieldError, InvalidRequest, UnknownJob
-from service.events.job import Job, JobState, ResourceProgress, ResourceState, apply
+from service.events.fold import apply
+from service.events.job import ACTIVE_STATES, Job, JobState, ResourceProgress, ResourceState
 from service.events.recorded_event import RecordedEvent
 from service.store.database import Database
-from service.store.event_store import PAGE_EVENTS, job_values, resource_values
+from service.store.event_store import PAGE_EVENTS, instance_key, job_values, resource_values
+from service.store.places import number_of, whole_place
 from service.store.tables import events, job_resources, jobs
 
 LIST_MAX = 500
@@ -23,11 +25,42 @@ _LAST_SEQUENCE = select(func.max(events.c.sequence)).where(events.c.job_id == jo
 _JOBS = select(jobs, _LAST_SEQUENCE.label("last_sequence"))
 
 
+def _holds_its_instance(of: Any) -> ColumnElement[bool]:
+    """A started job that has not ended: it runs, or it is paused and keeps its instance."""
+    return or_(of.c.state == JobState.RUNNING, and_(of.c.state == JobState.PAUSED, of.c.started_at_ms.is_not(None)))
+
+
+def _next_to_claim() -> Select[Any]:
+    """One step of the recursion is one look into the index: the next instance that has a queued job."""
+    first = select(func.min(jobs.c.instance_key).label("key")).where(jobs.c.state == JobState.QUEUED)
+    keys = first.cte("keys", recursive=True)
+    after = select(func.min(jobs.c.instance_key)).where(
+        jobs.c.state == JobState.QUEUED, jobs.c.instance_key > keys.c.key
+    )
+    keys = keys.union_all(select(after.scalar_subquery()).where(keys.c.key.is_not(None)))
+    other = jobs.alias()
+    busy = exists().where(other.c.instance_key == keys.c.key, _holds_its_instance(other))
+    queued = jobs.alias()
+    head = (
+        select(queued.c.number)
+        .where(queued.c.state == JobState.QUEUED, queued.c.instance_key == keys.c.key)
+        .order_by(queued.c.place, queued.c.number)
+        .limit(1)
+        .scalar_subquery()
+    )
+    heads = select(head.label("number")).where(keys.c.key.is_not(None), ~busy)
+    return _JOBS.where(jobs.c.number.in_(heads)).order_by(jobs.c.place, jobs.c.number).limit(1)
+
+
+_NEXT_TO_CLAIM = _next_to_claim()
+
+
 class JobQueue:
     """Reads the projection. A claim itself is an event (``job_started``), recorded by whoever claims."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
+        self._places: int | None = None
 
     async def get(self, job_id: str) -> Job:
         """Raises UnknownJob."""
@@ -54,25 +87,72 @@ class JobQueue:
         return found, str(rows[limit - 1].number) if len(rows) > limit else None
 
     async def next_to_claim(self) -> Job | None:
-        """The oldest queued job whose instance runs none."""
-        other = jobs.alias()
-        busy = exists().where(
-            other.c.ssh_host == jobs.c.ssh_host,
-            other.c.ssh_port == jobs.c.ssh_port,
-            other.c.state == JobState.RUNNING,
+        """The first queued job, in the order of their places, whose instance runs none and has none that is paused.
+
+        It looks at the head of each instance's queue alone, so that its cost follows the instances and not the jobs.
+        """
+        found = await self._load(_NEXT_TO_CLAIM)
+        return found[0] if found else None
+
+    async def next_place(self) -> str:
+        """The place behind all others."""
+        if self._places is None:
+            async with self._database.read() as connection:
+                last = (await connection.execute(select(func.max(jobs.c.place)))).scalar()
+                count = (await connection.execute(select(func.max(jobs.c.number)))).scalar()
+            self._places = max(number_of(last or ""), count or 0)
+        self._places += 1
+        return whole_place(self._places)
+
+    async def queue_of(
+        self, instance_key: str, *, with_paused: bool = False, limit: int | None = None
+    ) -> Sequence[Any]:
+        """``job_id, place, queue_position`` (as last told) of the jobs that wait for the instance, in their order."""
+        waits = jobs.c.state == JobState.QUEUED
+        if with_paused:
+            waits = or_(waits, and_(jobs.c.state == JobState.PAUSED, jobs.c.started_at_ms.is_(None)))
+        query = select(jobs.c.job_id, jobs.c.place, jobs.c.queue_position).where(
+            waits, jobs.c.instance_key == instance_key
         )
-        query = _JOBS.where(jobs.c.state == JobState.QUEUED, ~busy).order_by(jobs.c.number).limit(1)
-        found = await self._load(query)
+        async with self._database.read() as connection:
+            return (await connection.execute(query.order_by(jobs.c.place, jobs.c.number).limit(limit))).all()
+
+    async def with_position(self, job: Job) -> Job:
+        """The job with its present place in the queue: it is told only to those near the front."""
+        if job.state is not JobState.QUEUED:
+            return job
+        before = select(func.count()).where(
+            jobs.c.state == JobState.QUEUED,
+            jobs.c.instance_key == instance_key(job.ssh_host, job.ssh_port),
+            jobs.c.place < job.place,
+        )
+        async with self._database.read() as connection:
+            return job._replace(queue_position=1 + int((await connection.execute(before)).scalar_one()))
+
+    async def active_on(self, instance_key: str) -> list[str]:
+        """The ids of the instance's jobs that have not ended, in their order."""
+        query = select(jobs.c.job_id).where(jobs.c.state.in_(ACTIVE_STATES), jobs.c.instance_key == instance_key)
+        async with self._database.read() as connection:
+            return [str(row.job_id) for row in (await connection.execute(query.order_by(jobs.c.place))).all()]
+
+    async def by_idempotency_key(self, key: str) -> Job | None:
+        """The job that was asked for under this key."""
+        found = await self._load(_JOBS.where(jobs.c.idempotency_key == key))
+        return found[0] if found else None
+
+    async def active_retry_of(self, job_id: str) -> Job | None:
+        """The job that makes this one good and has not ended."""
+        query = _JOBS.where(jobs.c.retry_of == job_id, jobs.c.state.in_(ACTIVE_STATES))
+        found = await self._load(query.order_by(jobs.c.number).limit(1))
         return found[0] if found else None
 
     async def to_rescue(self) -> list[Job]:
-        """The jobs that were running when the service ended, oldest first."""
-        return await self._load(_JOBS.where(jobs.c.state == JobState.RUNNING).order_by(jobs.c.number))
+        """The jobs that were started and had not ended when the service ended, oldest first."""
+        return await self._load(_JOBS.where(_holds_its_instance(jobs)).order_by(jobs.c.number))
 
     async def ended_among(self, job_ids: Sequence[str]) -> list[str]:
         """Those of these ids that are ended jobs of this log."""
-        active = (JobState.QUEUED, JobState.RUNNING)
-        query = select(jobs.c.job_id).where(jobs.c.job_id.in_(job_ids), jobs.c.state.not_in(active))
+        query = select(jobs.c.job_id).where(jobs.c.job_id.in_(job_ids), jobs.c.state.not_in(ACTIVE_STATES))
         async with self._database.read() as connection:
             return [str(row.job_id) for row in (await connection.execute(query)).all()]
 
@@ -96,7 +176,8 @@ def _rebuild(connection: Connection) -> int:
     for job_id in job_ids:
         job = _folded(connection, job_id)
         number = {"number": numbers[job_id]} if job_id in numbers else {}
-        connection.execute(insert(jobs), [{**job_values(job), **number}])
+        place = {} if job.place else {"place": whole_place(numbers.get(job_id, 0))}
+        connection.execute(insert(jobs), [{**job_values(job), **number, **place}])
         connection.execute(insert(job_resources), [resource_values(job, r) for r in job.resources])
     return len(job_ids)
 
@@ -126,7 +207,7 @@ async def _with_resources(connection: AsyncConnection, rows: Sequence[Row[Any]])
 
 
 def _job(row: Row[Any], resources: Iterable[Row[Any]]) -> Job:
-    values = {name: value for name, value in row._mapping.items() if name != "number"}
+    values = {name: value for name, value in row._mapping.items() if name in Job._fields}
     values["state"] = JobState(values["state"])
     return Job(**values, resources=tuple(_resource(resource) for resource in resources))
 

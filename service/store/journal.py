@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from dataclasses import replace
 from uuid import uuid4
 from weakref import WeakValueDictionary
 
@@ -17,13 +18,15 @@ import orjson
 
 from service.errors import FieldError, InvalidRequest, StoreUnavailable
 from service.events.event_types import TERMINAL_TYPES, JobQueued
-from service.events.job import Job, apply
+from service.events.fold import apply
+from service.events.job import Job
 from service.events.recorded_event import NewEvent, RecordedEvent
 from service.store.event_store import PAGE_EVENTS, Append, EventStore
 from service.store.job_queue import JobQueue
 
 Publish = Callable[[str, Sequence[RecordedEvent]], Awaitable[None]]
 Deliver = Callable[[Sequence[RecordedEvent]], Awaitable[None]]
+Decide = Callable[[Job], Sequence[NewEvent]]
 
 
 class _Stream:
@@ -52,9 +55,11 @@ class Journal:
         self._active: dict[str, _Stream] = {}
 
     async def enqueue(self, queued: JobQueued) -> Job:
-        """A new stream that begins with this event. Durable when it returns; raises StoreUnavailable."""
+        """A new stream that begins with this event, at the end of the queue. Durable when it returns; raises
+        StoreUnavailable."""
         job_id = str(uuid4())
-        await self._record(job_id, [NewEvent(event=queued)], new=True)
+        queued = replace(queued, place=await self._job_queue.next_place())
+        await self._record(job_id, [NewEvent(event=queued)])
         return await self._job_queue.get(job_id)
 
     async def record(self, job_id: str, events: Sequence[NewEvent]) -> Job:
@@ -62,7 +67,14 @@ class Journal:
 
         Raises StoreUnavailable (nothing was recorded; the same call may be made again), TransitionRefused.
         """
-        return await self._record(job_id, events, new=False)
+        return await self._record(job_id, lambda _job: events)
+
+    async def decide(self, job_id: str, decide: Decide) -> Job:
+        """Record what ``decide`` says of the job as it stands: nothing can come between the look and the append.
+
+        Whatever ``decide`` raises is raised, and nothing is recorded. Raises UnknownJob, and what ``record`` raises.
+        """
+        return await self._record(job_id, decide)
 
     async def hand_over(self, job_id: str, after: int, deliver: Deliver, join: Callable[[int], None]) -> None:
         """Deliver all events behind ``after`` in order, then call ``join(last)`` at the one moment when none can be
@@ -114,20 +126,27 @@ class Journal:
             raise InvalidRequest(message, [FieldError("after", message)])
         return job
 
+    async def forget(self, job_id: str) -> None:
+        """Take an ended job out of the log, with all that was known of it."""
+        async with self._stream(job_id).lock:
+            await self._event_store.forget(job_id)
+
     async def drain(self) -> None:
         """Wait for every record that is under way."""
         await self._event_store.drain()
 
-    async def _record(self, job_id: str, events: Sequence[NewEvent], *, new: bool) -> Job:
+    async def _record(self, job_id: str, events: Sequence[NewEvent] | Decide) -> Job:
+        """``events``: those that begin a stream, or who decides what is added to one."""
         stream = self._stream(job_id)
         await stream.lock.acquire()
         try:
             before = stream.job
-            if before is None and not new:
-                before = await self._job_queue.get(job_id)
-            if not events and before is not None:
-                stream.lock.release()
-                return before
+            if callable(events):
+                before = before if before is not None else await self._job_queue.get(job_id)
+                events = events(before)
+                if not events:
+                    stream.lock.release()
+                    return before
             after, recorded = self._fold(job_id, before, events)
 
             async def committed(batch: Sequence[RecordedEvent]) -> None:

@@ -2,7 +2,19 @@
 
 from __future__ import annotations
 
-from sqlalchemy import Column, Float, ForeignKey, Index, Integer, MetaData, String, Table, Text, UniqueConstraint
+from sqlalchemy import (
+    Boolean,
+    Column,
+    Float,
+    ForeignKey,
+    Index,
+    Integer,
+    MetaData,
+    String,
+    Table,
+    Text,
+    UniqueConstraint,
+)
 
 metadata = MetaData(
     naming_convention={
@@ -49,8 +61,23 @@ jobs = Table(
     Column("ended_at_ms", Integer),
     Column("error", Text),
     Column("cause", String(40)),
+    Column("parallel", Integer, nullable=False, server_default="1"),
+    Column("bandwidth_limit", Integer),
+    Column("max_attempts", Integer, nullable=False, server_default="3"),
+    Column("verify", Boolean, nullable=False, server_default="1"),
+    Column("instance_key", Text, nullable=False, server_default=""),
+    Column("place", Text, nullable=False, server_default=""),
+    Column("queue_position", Integer),
+    Column("cancel_requested_at_ms", Integer),
+    Column("retry_of", String(36)),
+    Column("idempotency_key", Text),
+    Column("body_sha256", String(64)),
+    Column("thinned_at_ms", Integer),
     Index(None, "state", "number"),
-    Index(None, "ssh_host", "ssh_port", "state"),
+    Index(None, "state", "instance_key", "place"),
+    Index(None, "retry_of"),
+    Index(None, "ended_at_ms"),
+    Index(None, "idempotency_key", unique=True),
     sqlite_autoincrement=True,
 )
 
@@ -62,8 +89,13 @@ job_resources = Table(
     Column("resource", Text, nullable=False),
     Column("title", Text, nullable=False),
     Column("dependencies", Text, nullable=False),
+    Column("size_bytes", Integer),
     Column("state", String(20), nullable=False),
     Column("attempt", Integer, nullable=False),
+    Column("phase", String(20), nullable=False, server_default="download"),
+    Column("bandwidth", Integer),
+    Column("retry_at_ms", Integer),
+    Column("verified", String(20)),
     Column("card_sha256", String(64)),
     Column("started_at_ms", Integer),
     Column("ended_at_ms", Integer),
@@ -74,6 +106,9 @@ job_resources = Table(
     Column("total_bytes", Integer),
     Column("bytes_per_second", Float),
     Column("eta_seconds", Float),
+    Column("resource_eta_seconds", Float),
+    Column("job_eta_seconds", Float),
+    Column("progress_at_ms", Integer),
     Column("source_offset", Integer, nullable=False),
     Column("cause", String(40)),
     Column("error", Text),

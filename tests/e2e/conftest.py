@@ -37,6 +37,9 @@ class World:
                 "INSTALLER_SSH_USER": USER,
                 "INSTALLER_SSH_KEY": str(self.instance.key_path),
                 "INSTALLER_KNOWN_HOSTS": str(self.folder / "known_hosts"),
+                # A failure is looked at by itself; the tests of retries ask for more.
+                "INSTALLER_MAX_ATTEMPTS": "1",
+                "INSTALLER_RETRY_DELAY": "0.2",
             },
         )
         await self.service.start()

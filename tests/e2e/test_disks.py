@@ -96,7 +96,8 @@ async def test_a_locked_database_is_only_a_delay(world: World) -> None:
     blocker.execute("rollback")
     blocker.close()
     await watcher.end()
-    assert [e["line"] for e in watcher.events if e["type"] == "output"] == [f"line {n}" for n in range(1, 31)]
+    lines = [e["line"] for e in watcher.events if e["type"] == "output" and not e["line"].startswith("verification")]
+    assert lines == [f"line {n}" for n in range(1, 31)]
     assert watcher.events[-1]["type"] == "job_completed"
     await watcher.leave()
 

@@ -70,15 +70,9 @@ async def test_one_model_of_a_batch_fails(world: World) -> None:
     assert completed == ["Same name", "Other"]
 
 
-async def test_a_retry_of_civitdl_heals(world: World) -> None:
-    card = world.model(StandInModel(id=1001, name="Twice", size_bytes=300_000, status=500, fails=1))
-    ended, received = await install(world, card)
-    assert ended["type"] == "job_completed"
-    starts = [payload for _, payload in received if payload["type"] == "stage_start"]
-    assert len(starts) == 2
-
-
 async def test_no_civitdl(world: World) -> None:
+    await world.service.terminate()
+    await world.service.start(INSTALLER_PROVISION_TOOLS="false")
     world.instance._env["PATH"] = "/usr/bin:/bin"
     await world.instance.stop()
     await world.instance.start()
@@ -137,6 +131,7 @@ async def test_other_tools(world: World, script: str, stage: str, name: str) -> 
     ended, received = await install(world, world.card("other/tool.md", script))
     assert ended["type"] == "job_completed", received
     payloads = [payload for _, payload in received]
+    payloads = payloads[: [payload["type"] for payload in payloads].index("verification_started")]
     assert [p["name"] for p in payloads if p["type"] in ("stage_start", "stage_complete")] == [name, name]
     bars = [payload for payload in payloads if payload["type"] == "progress"]
     assert bars[-1]["percent"] == 100
@@ -172,7 +167,8 @@ async def test_secrets_never_leave(world: World) -> None:
     keyed = world.model(StandInModel(id=1001, name="Keyed", size_bytes=300_000, requires_key="the-key-of-the-user"))
     loud = world.card(
         "other/loud.md",
-        'cat "$XDG_CONFIG_HOME/civitdl/config.json"; echo "https://x.example/f?token=abc123def&ok=1"; exit 1',
+        'cat "$RESOURCE_INSTALLER_ATTEMPT/config/civitdl/config.json"\n'
+        'echo "https://x.example/f?token=abc123def&ok=1"; exit 1',
     )
     ended, received = await install(world, keyed, loud)
     assert [entry["state"] for entry in ended["results"]] == ["installed", "failed"]

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from service.events import event_types as types
 from service.events.event_types import Event, UnknownEvent, decode, registered
-from service.events.job import TRANSITIONS, Job, JobState, ResourceState, TransitionRefused, apply, fold
+from service.events.fold import TRANSITIONS, TransitionRefused, apply, fold
+from service.events.job import Job, JobState, ResourceState, Standing
 from service.events.recorded_event import RecordedEvent, rfc3339
 
 RESOURCES = [
@@ -31,10 +33,24 @@ EXAMPLES: dict[str, Event] = {
         types.Output(line="hello", cut=True),
         types.LinkLost(reason="gone"),
         types.JobReattached(after_restart=True),
+        types.JobMoved(before="first", place="0000000000005"),
+        types.QueuePositionChanged(queue_position=2),
+        types.JobPaused(),
+        types.JobResumed(),
+        types.CancelRequested(),
+        types.LimitsChanged(bandwidth_limit=1_000_000),
+        types.VerificationStarted(),
+        types.ResourceVerified(
+            file="m", bytes=1, sha256="0" * 64, held_against="card", result="verified", checked=["size"]
+        ),
+        types.ResourceStalled(stall_seconds=120),
+        types.ResourceRetryScheduled(next_attempt=2, max_attempts=3, delay_seconds=5.0, cause="network"),
+        types.ResourceCancelled(exit_code=143, seconds=1.0, partial_files=["x.tmp"]),
         types.ResourceInstalled(exit_code=0, seconds=1.5),
         types.ResourceFailed(cause="tls", error="e", hint="h", exit_code=5, seconds=2.0, tail=["t"]),
         types.JobCompleted(**ENDED),
         types.JobFailed(error="e", cause="tls", hint="h", **ENDED),
+        types.JobCancelled(error="e", cause="cancelled", hint="h", partial_files=["x.tmp"], **ENDED),
     )
 }
 
@@ -55,9 +71,10 @@ def record(event: Event | UnknownEvent, sequence: int, **changes: Any) -> Record
     return RecordedEvent(**(values | changes))
 
 
-def job_in(state: JobState) -> Job:
+def job_in(standing: Standing) -> Job:
     job = apply(None, record(QUEUED, 1), QUEUED)
-    return job._replace(state=state)
+    started = None if standing in (Standing.QUEUED, Standing.PAUSED_IN_QUEUE) else 1_000
+    return job._replace(state=standing.state, started_at_ms=started)
 
 
 def test_every_registered_event_has_an_example_and_comes_back_as_it_was() -> None:
@@ -72,30 +89,31 @@ def test_an_unknown_event_is_kept_and_passed_on() -> None:
     event = decode("job_teleported", 3, {"where": "mars"})
     assert isinstance(event, UnknownEvent)
     assert event.to_dict() == {"type": "job_teleported", "where": "mars"}
-    job = apply(job_in(JobState.RUNNING), record(event, 2), event)
+    job = apply(job_in(Standing.RUNNING), record(event, 2), event)
     assert (job.state, job.last_sequence) == (JobState.RUNNING, 2)
     assert decode("stage_start", 1, {"name": "x", "later": 1}) == types.StageStart(name="x")
 
 
 @pytest.mark.parametrize("event_type", list(EXAMPLES))
-@pytest.mark.parametrize("state", [None, *JobState])
-def test_the_whole_table(state: JobState | None, event_type: str) -> None:
+@pytest.mark.parametrize("standing", [None, *Standing])
+def test_the_whole_table(standing: Standing | None, event_type: str) -> None:
     event = EXAMPLES[event_type]
-    job = job_in(state) if state is not None else None
+    job = job_in(standing) if standing is not None else None
+    assert job is None or job.standing is standing
     recorded = record(event, 1 if job is None else 2)
-    expected = TRANSITIONS.get((state, event_type))
+    expected = TRANSITIONS.get((standing, event_type))
     if expected is None:
         with pytest.raises(TransitionRefused):
             apply(job, recorded, event)
     else:
-        assert apply(job, recorded, event).state is expected
+        assert apply(job, recorded, event).standing is expected
 
 
 def test_no_event_may_follow_a_terminal_one_or_leave_a_hole() -> None:
-    for state in (JobState.COMPLETED, JobState.FAILED):
-        assert not [key for key in TRANSITIONS if key[0] is state]
+    for standing in (Standing.COMPLETED, Standing.FAILED, Standing.CANCELLED):
+        assert not [key for key in TRANSITIONS if key[0] is standing]
     with pytest.raises(TransitionRefused):
-        apply(job_in(JobState.RUNNING), record(types.LinkLost(reason="x"), 3), types.LinkLost(reason="x"))
+        apply(job_in(Standing.RUNNING), record(types.LinkLost(reason="x"), 3), types.LinkLost(reason="x"))
 
 
 def test_the_fold_of_a_job() -> None:
@@ -131,6 +149,38 @@ def test_the_fold_of_a_job() -> None:
     assert (ended.state, ended.link, ended.installed, ended.total, ended.cause) == (JobState.FAILED, None, 1, 2, "tls")
     assert [entry["state"] for entry in ended.results()] == ["installed", "failed"]
     assert ended.to_dict()["ended_at"] == "1970-01-01T00:00:10.000Z"
+
+
+def test_the_fold_of_controls() -> None:
+    def folded(*names: str) -> Job:
+        job = fold(
+            [record(EXAMPLES[name], n, source_offset=n) for n, name in enumerate(("job_queued", *names), start=1)]
+        )
+        assert job is not None
+        return job
+
+    waiting = folded("queue_position_changed", "job_moved", "limits_changed")
+    assert (waiting.queue_position, waiting.place, waiting.bandwidth_limit) == (2, "0000000000005", 1_000_000)
+    assert folded("queue_position_changed", "job_started").queue_position is None
+    retried = folded("job_started", "resource_started", "resource_failed", "resource_retry_scheduled").resources[0]
+    assert (retried.state, retried.attempt, retried.retry_at_ms, retried.cause) == ("pending", 1, 10_000, "tls")
+    verifying = folded("job_started", "resource_started", "progress", "verification_started").resources[0]
+    assert (verifying.phase, verifying.source_offset, verifying.percent) == ("verify", 0, 45)
+    assert folded("job_started", "resource_started", "resource_verified").resources[0].verified == "verified"
+    cancelling = folded("job_started", "resource_started", "cancel_requested")
+    assert (cancelling.is_cancelling, cancelling.cancel_requested_at_ms) == (True, 4_000)
+    cancelled = folded("job_started", "resource_started", "cancel_requested", "job_cancelled")
+    assert (cancelled.state, cancelled.is_cancelling, cancelled.cause) == ("cancelled", False, "cancelled")
+    assert [resource.state for resource in cancelled.resources] == ["cancelled", "cancelled"]
+
+
+def test_one_unverified_file_makes_a_resource_unverified() -> None:
+    results = ("verified", "unverified", "verified")
+    verified = [replace(EXAMPLES["resource_verified"], result=result) for result in results]
+    events = [EXAMPLES["job_queued"], EXAMPLES["job_started"], *verified]
+    job = fold([record(event, n) for n, event in enumerate(events, start=1)])
+    assert job is not None
+    assert job.resources[0].verified == "unverified"
 
 
 def test_the_flat_form() -> None:

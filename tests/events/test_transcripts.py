@@ -95,6 +95,8 @@ def test_the_dictionaries_that_users_know() -> None:
             "total_bytes": 8_120_000,
             "bytes_per_second": 60_900_000.0,
             "eta_seconds": 4.0,
+            "resource_eta_seconds": None,
+            "job_eta_seconds": None,
         },
         {"type": "stage_complete", "name": "Dramatic Lighting Slider"},
     ]

@@ -22,7 +22,7 @@ STATUS = "resource_install_status"
 OUTPUT = "resource_install_output"
 EVENT_NAMES = (PROGRESS, COMPLETE, ERROR, STATUS, OUTPUT)
 START_SECONDS_MAX = 30
-TERMINAL = ("job_completed", "job_failed")
+TERMINAL = ("job_completed", "job_failed", "job_cancelled")
 
 
 async def until(condition: Callable[[], Any], seconds: float = 20, every: float = 0.02) -> None:
@@ -126,7 +126,7 @@ class ServiceProcess:
         async with asyncio.timeout(seconds):
             while True:
                 job = await self.job(job_id)
-                if job["state"] not in ("queued", "running"):
+                if job["state"] not in ("queued", "running", "paused"):
                     return job
                 await asyncio.sleep(0.1)
 

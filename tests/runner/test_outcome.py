@@ -288,6 +288,9 @@ def test_the_tables_hold_every_cause_that_the_output_can_name() -> None:
         Cause.HOST_KEY_CHANGED,
         Cause.DEPENDENCY_FAILED,
         Cause.NO_SUCCESS_MARK,
+        Cause.STALLED,
+        Cause.VERIFICATION_FAILED,
+        Cause.CANCELLED,
     }
     counted = Counter(case[0] for case in (*FAILURES, *EXITS))
     assert {cause for cause in Cause if counted[cause] < 3} == elsewhere

@@ -289,7 +289,7 @@ async def test_full_disks(small_disk: Path, tmp_path: Path, make_connector: Call
 
 async def test_the_key_is_on_no_command_line(connection: Connection, sshd: Sshd) -> None:
     of = spec(
-        'ps axww -o args; cat "$XDG_CONFIG_HOME/civitdl/config.json"; stat -c %a "$XDG_CONFIG_HOME" "$0"',
+        'ps axww -o args; cd "$RESOURCE_INSTALLER_ATTEMPT/config"; cat civitdl/config.json; stat -c %a . "$0"',
         civitai_api_key="very-secret-key",
     )
     output, ended = await run(connection, of)
@@ -305,7 +305,7 @@ async def test_a_missing_tool_is_named(tmp_path: Path, make_connector: Callable[
     tools = tmp_path / "tools"
     tools.mkdir()
     wanted = ["sh", "bash", "flock", "setsid", "tail", "cat", "rm", "mkdir", "sed", "cut", "df", "wc", "chmod", "mv"]
-    for name in [*wanted, "grep", "sleep"]:
+    for name in [*wanted, "grep", "sleep", "head", "ln"]:
         path = shutil.which(name)
         assert path is not None
         (tools / name).symlink_to(path)
@@ -331,7 +331,9 @@ async def test_wget_is_asked_for_a_bar(connection: Connection, sshd: Sshd) -> No
     fake.mkdir()
     (fake / "wget").write_text('#!/bin/sh\nprintf "%s|" "$@"')
     (fake / "wget").chmod(0o755)
-    output, _ = await run(connection, spec(f'PATH="$PATH"; RESOURCE_INSTALLER_PATH={fake} wget -q "a b"'))
+    output, _ = await run(
+        connection, spec(f'PATH="$PATH"; RESOURCE_INSTALLER_PATH={fake}:$RESOURCE_INSTALLER_PATH wget -q "a b"')
+    )
     assert output == b"--progress=bar:force:noscroll|-q|a b|"
     output, ended = await run(connection, spec("RESOURCE_INSTALLER_PATH=/nowhere wget x"))
     assert (output, ended) == (b"wget: command not found\n", Ended(exit_code=127))

@@ -21,15 +21,18 @@ def queued(host: str = "h", port: int = 22) -> JobQueued:
 
 
 class Store:
-    """The store on a real file, and what it published."""
+    """The store on a real file, and what it published. ``now_ms`` 0: the clock's own time."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
+        self.now_ms = 0
         self.published: list[RecordedEvent] = []
         self.database = Database(f"sqlite+aiosqlite:///{path}")
         self.events = EventStore(self.database)
         self.queue = JobQueue(self.database)
-        self.journal = Journal(self.events, self.queue, clock_ms=clock_ms, publish=self._publish)
+        self.journal = Journal(
+            self.events, self.queue, clock_ms=lambda: self.now_ms or clock_ms(), publish=self._publish
+        )
 
     async def open(self) -> Store:
         await self.database.open()

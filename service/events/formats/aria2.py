@@ -14,6 +14,10 @@ READOUT_BYTES_MAX = 300
 
 SPEAKS = re.compile(r"^\d\d/\d\d \d\d:\d\d:\d\d \[(?:NOTICE|ERROR)\] ")
 COMPLETE = re.compile(r"\[NOTICE\] Download complete: (.+)$")
+# What frames a readout in the summary that aria2c prints where there is no terminal.
+SUMMARY = re.compile(r"^\*\*\* Download Progress Summary as of .{1,60} \*\*\*$")
+IN_SUMMARY = re.compile(r"^(?:=+|FILE: .*)$")
+SUMMARY_ENDS = re.compile(r"^-+$")
 _SIZE = r"[\d.]{1,20}(?:[KMGT]i)?B"
 _READOUT = re.compile(
     rf"\[#(?P<gid>[0-9a-f]{{6,16}}) (?P<done>{_SIZE})/(?P<total>{_SIZE})(?:\((?P<percent>\d{{1,3}})%\))?"

@@ -1,6 +1,6 @@
 # Starts an attempt or finds it, then follows its log: read by `sh` from standard input, behind lines that set
-# nonce, job, number, attempt, offset, must_exist, timeout_seconds, ui_home, remote_path, card, supervise, wget_shim and
-# civitdl_config. Standard output: the nonce on a line of its own, then the log from `offset` on. Standard error: the
+# nonce, job, name (of the attempt's directory), offset, must_exist, timeout_seconds, stall_seconds, bandwidth, provision,
+# needed_bytes, hf_version, ui_home, remote_path, card, supervise, shim, civitdl_config and hf_token. Standard output: the nonce on a line of its own, then the log from `offset` on. Standard error: the
 # nonce and how it ended.
 
 say() {
@@ -28,18 +28,44 @@ write_files() {
     mkdir -p "$dir/bin" &&
         printf '%s' "$card" >"$dir/card" &&
         printf '%s' "$supervise" >"$dir/supervise" &&
-        printf '%s' "$wget_shim" >"$dir/bin/wget" && chmod 700 "$dir/bin/wget" &&
+        printf '%s' "$shim" >"$dir/bin/shim" && chmod 700 "$dir/bin/shim" &&
         : >"$dir/armed" && printf '%-31s\n' '' >"$dir/exit.new" || return
-    if [ -n "$civitdl_config" ]; then
-        mkdir -p "$dir/config/civitdl" && printf '%s' "$civitdl_config" >"$dir/config/civitdl/config.json" || return
+    for tool in civitdl wget curl aria2c hf; do
+        ln -sf shim "$dir/bin/$tool" || return
+    done
+    mkdir -p "$dir/config/civitdl" && civitdl_config >"$dir/config/civitdl/config.json" || return
+    if [ -n "$hf_token" ]; then
+        printf '%s' "$hf_token" >"$dir/hf_token" || return
     fi
     identity >"$dir/boot.new" && mv "$dir/boot.new" "$dir/boot"
 }
 
+# A key that the instance's own configuration holds stays in use when the service has none.
+civitdl_config() {
+    own=$(sed -n 's/.*"api_key"[[:space:]]*:[[:space:]]*"\([A-Za-z0-9_-]*\)".*/\1/p' \
+        "${XDG_CONFIG_HOME:-${HOME:-/root}/.config}/civitdl/config.json" 2>/dev/null | head -n 1)
+    printf '%s' "$civitdl_config" | sed "s/\"api_key\": \"\"/\"api_key\": \"$own\"/"
+}
+
+# The free room where the resource will lie: on the nearest folder above it that exists.
+check_room() {
+    [ -n "$needed_bytes" ] || return 0
+    folder=$ui_home
+    while [ ! -d "$folder" ] && [ "$folder" != / ]; do
+        folder=$(dirname -- "$folder")
+    done
+    free=$(free_kib "$folder")
+    [ -n "$free" ] || return 0
+    [ $((free * 1024)) -ge "$needed_bytes" ] || say room "$needed_bytes" $((free * 1024))
+}
+
 start() {
+    check_room
     error=$(write_files 2>&1) || cannot_write "$error"
     RESOURCE_INSTALLER_ATTEMPT=$dir RESOURCE_INSTALLER_PATH=$PATH${remote_path:+:$remote_path} \
-        RESOURCE_INSTALLER_TIMEOUT=$timeout_seconds UI_HOME=$ui_home \
+        RESOURCE_INSTALLER_TIMEOUT=$timeout_seconds RESOURCE_INSTALLER_STALL=$stall_seconds \
+        RESOURCE_INSTALLER_BANDWIDTH=$bandwidth RESOURCE_INSTALLER_PROVISION=$provision \
+        RESOURCE_INSTALLER_HF_VERSION=$hf_version UI_HOME=$ui_home \
         setsid bash "$dir/supervise" </dev/null >/dev/null 2>&1 &
 }
 
@@ -88,7 +114,7 @@ main() {
     done
     tail -c 0 --pid=$$ /dev/null >/dev/null 2>&1 || say "missing tail --pid (of GNU coreutils)"
     state=${HOME:-/root}/.local/state/resource-installer
-    dir=$state/$job/$number-$attempt
+    dir=$state/$job/$name
     if [ ! -e "$dir/log" ]; then
         [ "$must_exist" = 1 ] && say lost
         error=$({ mkdir -p "$dir" && : >>"$dir/log" && : >>"$dir/lock"; } 2>&1) || cannot_write "$error"

@@ -6,13 +6,44 @@ trap : HUP INT TERM
 
 # Counts its own seconds, inside the card's group: whatever stops the card stops this clock as well.
 watchdog() {
-    seconds=0
+    local seconds=0 quiet=0 every=1 stall=$RESOURCE_INSTALLER_STALL
+    [ "$stall" -lt 30 ] || every=5
+    local -A before=()
     while [ "$seconds" -lt "$RESOURCE_INSTALLER_TIMEOUT" ]; do
         sleep 1
         seconds=$((seconds + 1))
+        if [ "$stall" -gt 0 ] && [ $((seconds % every)) = 0 ]; then
+            quiet=$((quiet + every))
+            ! moved || quiet=0
+            [ "$quiet" -lt "$stall" ] || give_up stalled
+        fi
     done
+    give_up timedout
+}
+
+# Whether the card's processes read or wrote more than a tool writes that only redraws its progress. What waits for its
+# turn, and what may not be looked at, counts as moving.
+moved() {
+    local file pid key value now total=0
+    [ ! -e "$dir/waiting" ] || return 0
+    for file in $(grep -lszxF "RESOURCE_INSTALLER_ATTEMPT=$dir" /proc/[0-9]*/environ); do
+        pid=${file#/proc/} pid=${pid%/environ} now=0
+        [ "$pid" != "$$" ] && [ "$pid" != "$BASHPID" ] && [ -e "/proc/$pid/io" ] || continue
+        [ -r "/proc/$pid/io" ] || return 0
+        while read -r key value; do
+            case $key in
+                rchar: | wchar:) now=$((now + value)) ;;
+            esac
+        done 2>/dev/null <"/proc/$pid/io"
+        total=$((total + now - ${before[$pid]:-0}))
+        before[$pid]=$now
+    done
+    [ "$total" -gt $((every * 256)) ]
+}
+
+give_up() {
     trap '' TERM
-    mv "$dir/armed" "$dir/timedout"
+    mv "$dir/armed" "$dir/$1"
     kill -TERM 0
     sleep 10
     kill -KILL 0
@@ -22,13 +53,13 @@ card() {
     exec 9>&-
     trap - HUP INT TERM
     printf '%s\n' "$BASHPID" >"$dir/group.new" && mv "$dir/group.new" "$dir/group"
+    if [ -e "$dir/paused" ]; then
+        kill -STOP "$BASHPID"
+    fi
     watchdog </dev/null >/dev/null 2>&1 &
-    unset LC_ALL RESOURCE_INSTALLER_TIMEOUT
+    unset LC_ALL RESOURCE_INSTALLER_TIMEOUT RESOURCE_INSTALLER_STALL
     export LANG=C.UTF-8 PYTHONUTF8=1 PYTHONUNBUFFERED=1
     export PATH="$dir/bin:$RESOURCE_INSTALLER_PATH"
-    if [ -d "$dir/config" ]; then
-        export XDG_CONFIG_HOME="$dir/config"
-    fi
     cd "${HOME:-/}" || exit 1
     exec bash -e -o pipefail "$dir/card"
 }
@@ -66,10 +97,12 @@ for _ in {1..100}; do
 done
 kill -KILL -- "-$group" 2>/dev/null
 
-timed_out=0
+how=0
 if [ -e "$dir/timedout" ]; then
-    timed_out=1
+    how=1
+elif [ -e "$dir/stalled" ]; then
+    how=2
 fi
 free=$(df -Pk "$dir" 2>/dev/null | { read -r _ && read -r _ _ _ free _ && printf '%s' "$free"; } 9>&-)
 # Written in place over bytes that are there already, then renamed: that works on a full disk too.
-printf '%-31s\n' "$status $timed_out ${free:--}" 1<>"$dir/exit.new" && mv "$dir/exit.new" "$dir/exit" 9>&-
+printf '%-31s\n' "$status $how ${free:--}" 1<>"$dir/exit.new" && mv "$dir/exit.new" "$dir/exit" 9>&-

@@ -1,0 +1,82 @@
+"""(h) What a claim costs: to find the next job of the queue and to record that it has started, behind 10, 1,000 and
+10,000 queued jobs on 50 instances. It should follow the instances and not the jobs."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from benchmarks.store import Store, opened
+from benchmarks.table import Row, median
+from service.events.event_types import JobFailed, JobQueued, JobStarted
+from service.events.job import Job
+from service.events.recorded_event import NewEvent
+
+INSTANCES = 50
+QUEUED = (10, 1_000, 10_000)
+RATIO_MAX = 1.5
+ENQUEUES_AT_ONCE = 500
+
+
+async def run(quick: bool) -> list[Row]:
+    claims = 50 if quick else 200
+    with TemporaryDirectory(dir=".") as name:
+        found = {queued: await claim_ms(Path(name) / f"{queued}.sqlite3", queued, claims) for queued in QUEUED}
+    few, many = found[QUEUED[0]], found[QUEUED[-1]]
+    rows = [Row(name=f"(h) a claim, {queued:,} queued", value=found[queued], unit="ms") for queued in QUEUED[:-1]]
+    last = Row(
+        name=f"(h) a claim, {QUEUED[-1]:,} queued",
+        value=many,
+        unit="ms",
+        peer=f"{QUEUED[0]} queued",
+        peer_value=few,
+        goal=f"<= {RATIO_MAX:g}",
+        holds=many <= RATIO_MAX * few,
+    )
+    return [*rows, last]
+
+
+async def claim_ms(path: Path, queued: int, claims: int) -> float:
+    """The median of so many claims. Half of the instances run a job; each claimed job ends and another comes to its
+    instance, so that the queue keeps its length."""
+    async with opened(path) as store:
+        for instance in range(INSTANCES // 2, INSTANCES):
+            job = await store.journal.enqueue(queued_for(host_of(instance)))
+            await store.journal.record(job.job_id, [NewEvent(event=JobStarted())])
+        await fill(store, queued)
+        took: list[float] = []
+        for _ in range(claims):
+            claimed = await timed_claim(store, took)
+            await store.journal.record(claimed.job_id, [NewEvent(event=ended())])
+            await store.journal.enqueue(queued_for(claimed.ssh_host))
+        return median(took) * 1000
+
+
+async def timed_claim(store: Store, took: list[float]) -> Job:
+    begin = time.perf_counter()
+    job = await store.queue.next_to_claim()
+    assert job is not None
+    await store.journal.record(job.job_id, [NewEvent(event=JobStarted())])
+    took.append(time.perf_counter() - begin)
+    return job
+
+
+async def fill(store: Store, count: int) -> None:
+    for first in range(0, count, ENQUEUES_AT_ONCE):
+        some = range(first, min(first + ENQUEUES_AT_ONCE, count))
+        await asyncio.gather(*(store.journal.enqueue(queued_for(host_of(n % INSTANCES))) for n in some))
+
+
+def host_of(instance: int) -> str:
+    return f"10.0.0.{instance + 1}"
+
+
+def queued_for(host: str) -> JobQueued:
+    resources = [{"resource": "a.md", "title": "A", "dependencies": []}]
+    return JobQueued(ssh_host=host, ssh_port=22, ssh_user="root", ui_home="/ui", resources=resources)
+
+
+def ended() -> JobFailed:
+    return JobFailed(installed=0, total=1, results=[], error="the end of a measured claim", cause="unknown", hint="")

@@ -1,0 +1,63 @@
+"""the queue and the controls
+
+Columns are added and nothing is rebuilt: to make the table of jobs anew would take its resources along with it.
+"""
+
+import sqlalchemy as sa
+from alembic import op
+
+
+revision = '0002'
+down_revision = '0001'
+branch_labels = None
+depends_on = None
+
+RESOURCES = (
+    ('size_bytes', sa.Integer(), dict(nullable=True)),
+    ('phase', sa.String(length=20), dict(server_default='download', nullable=False)),
+    ('bandwidth', sa.Integer(), dict(nullable=True)),
+    ('retry_at_ms', sa.Integer(), dict(nullable=True)),
+    ('verified', sa.String(length=20), dict(nullable=True)),
+    ('resource_eta_seconds', sa.Float(), dict(nullable=True)),
+    ('job_eta_seconds', sa.Float(), dict(nullable=True)),
+    ('progress_at_ms', sa.Integer(), dict(nullable=True)),
+)
+JOBS = (
+    ('parallel', sa.Integer(), dict(server_default='1', nullable=False)),
+    ('bandwidth_limit', sa.Integer(), dict(nullable=True)),
+    ('max_attempts', sa.Integer(), dict(server_default='3', nullable=False)),
+    ('verify', sa.Boolean(), dict(server_default='1', nullable=False)),
+    ('instance_key', sa.Text(), dict(server_default='', nullable=False)),
+    ('place', sa.Text(), dict(server_default='', nullable=False)),
+    ('queue_position', sa.Integer(), dict(nullable=True)),
+    ('cancel_requested_at_ms', sa.Integer(), dict(nullable=True)),
+    ('retry_of', sa.String(length=36), dict(nullable=True)),
+    ('idempotency_key', sa.Text(), dict(nullable=True)),
+    ('body_sha256', sa.String(length=64), dict(nullable=True)),
+    ('thinned_at_ms', sa.Integer(), dict(nullable=True)),
+)
+INDEXES = (
+    ('ix_jobs_state_instance_key_place', ['state', 'instance_key', 'place'], False),
+    ('ix_jobs_retry_of', ['retry_of'], False),
+    ('ix_jobs_ended_at_ms', ['ended_at_ms'], False),
+    ('ix_jobs_idempotency_key', ['idempotency_key'], True),
+)
+
+
+def upgrade() -> None:
+    for table, columns in (('job_resources', RESOURCES), ('jobs', JOBS)):
+        for name, kind, options in columns:
+            op.add_column(table, sa.Column(name, kind, **options))
+    op.execute("update jobs set instance_key = ssh_host || ':' || ssh_port, place = printf('%012d', number)")
+    op.drop_index('ix_jobs_ssh_host_ssh_port_state', 'jobs')
+    for name, columns, unique in INDEXES:
+        op.create_index(name, 'jobs', columns, unique=unique)
+
+
+def downgrade() -> None:
+    for name, _, _ in INDEXES:
+        op.drop_index(name, 'jobs')
+    op.create_index('ix_jobs_ssh_host_ssh_port_state', 'jobs', ['ssh_host', 'ssh_port', 'state'])
+    for table, columns in (('jobs', JOBS), ('job_resources', RESOURCES)):
+        for name, _, _ in columns:
+            op.drop_column(table, name)

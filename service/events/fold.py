@@ -1,0 +1,338 @@
+"""How a job follows from its events: the table of what may follow what, and the fold.
+
+``apply(job, recorded, event)`` is the only way a job changes. It is pure: the rows in the database are this fold,
+written in the transaction of the events that it follows from, and can be made again from the log alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import Any, cast
+
+from service.events import event_types as types
+from service.events.event_types import Cause, Event, UnknownEvent
+from service.events.job import (
+    CONNECTED,
+    JOB_CANCELLED,
+    RECONNECTING,
+    VERIFY,
+    Job,
+    JobState,
+    ResourceProgress,
+    ResourceState,
+    Standing,
+)
+from service.events.recorded_event import RecordedEvent
+
+# What a started job may be told, paused or not: output that was written before it stopped still comes.
+WHILE_STARTED = (
+    types.HostKeyAccepted.type,
+    types.ResourceStarted.type,
+    types.StageStart.type,
+    types.Progress.type,
+    types.StageComplete.type,
+    types.Output.type,
+    types.LinkLost.type,
+    types.JobReattached.type,
+    types.VerificationStarted.type,
+    types.ResourceVerified.type,
+    types.ResourceStalled.type,
+    types.ResourceRetryScheduled.type,
+    types.ResourceInstalled.type,
+    types.ResourceFailed.type,
+    types.ResourceCancelled.type,
+    types.CancelRequested.type,
+    types.LimitsChanged.type,
+)
+WHILE_IN_QUEUE = (
+    types.JobMoved.type,
+    types.QueuePositionChanged.type,
+    types.ResourceCancelled.type,
+    types.LimitsChanged.type,
+)
+_ENDS = {
+    types.JobCompleted.type: Standing.COMPLETED,
+    types.JobFailed.type: Standing.FAILED,
+    types.JobCancelled.type: Standing.CANCELLED,
+}
+_IN_QUEUE = (Standing.QUEUED, Standing.PAUSED_IN_QUEUE)
+_STARTED = (Standing.RUNNING, Standing.PAUSED)
+
+# (standing, event type) -> standing. What is not here is refused; a job that does not exist yet stands at None.
+TRANSITIONS: dict[tuple[Standing | None, str], Standing] = {
+    (None, types.JobQueued.type): Standing.QUEUED,
+    (Standing.QUEUED, types.JobStarted.type): Standing.RUNNING,
+    (Standing.QUEUED, types.JobPaused.type): Standing.PAUSED_IN_QUEUE,
+    (Standing.PAUSED_IN_QUEUE, types.JobResumed.type): Standing.QUEUED,
+    (Standing.RUNNING, types.JobPaused.type): Standing.PAUSED,
+    (Standing.PAUSED, types.JobResumed.type): Standing.RUNNING,
+    **{(standing, types.JobCancelled.type): Standing.CANCELLED for standing in _IN_QUEUE},
+    **{(standing, end): _ENDS[end] for standing in _STARTED for end in _ENDS},
+    **{(standing, event_type): standing for standing in _IN_QUEUE for event_type in WHILE_IN_QUEUE},
+    **{(standing, event_type): standing for standing in _STARTED for event_type in WHILE_STARTED},
+}
+
+
+class TransitionRefused(ValueError):
+    """This event cannot follow in this state: a mistake in the caller, never a fact about an instance."""
+
+
+def apply(job: Job | None, recorded: RecordedEvent, event: Event | UnknownEvent) -> Job:
+    """The job behind this event. Raises TransitionRefused when the event cannot follow in the job's state, or when
+    its sequence is not the next one."""
+    if job is not None and recorded.sequence != job.last_sequence + 1:
+        raise TransitionRefused(f"event {recorded.sequence} of {job.job_id} does not follow {job.last_sequence}")
+    if isinstance(event, UnknownEvent):
+        if job is None:
+            raise TransitionRefused(f"{recorded.job_id} begins with an unknown event {event.type!r}")
+        return job._replace(last_sequence=recorded.sequence)
+    before = job.standing if job is not None else None
+    after = TRANSITIONS.get((before, event.type))
+    if after is None:
+        raise TransitionRefused(f"{event.type} cannot follow in state {before} of job {recorded.job_id}")
+    if job is None:
+        return _queued(recorded, cast(types.JobQueued, event))
+    changes = _FOLDS[type(event)](job, recorded, event)
+    return job._replace(state=after.state, last_sequence=recorded.sequence, **changes)
+
+
+def fold(history: Iterable[RecordedEvent]) -> Job | None:
+    """The job that these events, from the first on, add up to."""
+    job: Job | None = None
+    for recorded in history:
+        job = apply(job, recorded, recorded.event())
+    return job
+
+
+# --- one small function for each type of event ------------------------------------------------------------------
+
+
+def _queued(recorded: RecordedEvent, event: types.JobQueued) -> Job:
+    return Job(
+        job_id=recorded.job_id,
+        state=JobState.QUEUED,
+        ssh_host=event.ssh_host,
+        ssh_port=event.ssh_port,
+        ssh_user=event.ssh_user,
+        host_key_sha256=event.host_key_sha256,
+        ui_home=event.ui_home,
+        last_sequence=recorded.sequence,
+        created_at_ms=recorded.at_ms,
+        parallel=event.parallel,
+        bandwidth_limit=event.bandwidth_limit,
+        max_attempts=event.max_attempts,
+        verify=event.verify,
+        place=event.place,
+        retry_of=event.retry_of,
+        idempotency_key=event.idempotency_key,
+        body_sha256=event.body_sha256,
+        resources=tuple(
+            ResourceProgress(
+                number=number,
+                resource=entry["resource"],
+                title=entry["title"],
+                dependencies=tuple(entry["dependencies"]),
+                size_bytes=entry.get("size"),
+            )
+            for number, entry in enumerate(event.resources, start=1)
+        ),
+    )
+
+
+Changes = dict[str, Any]
+
+
+def _resource(job: Job, recorded: RecordedEvent, **changes: Any) -> Changes:
+    """The job's resources with these changes in the one that the event names."""
+    if recorded.source_offset is not None:
+        changes["source_offset"] = recorded.source_offset
+    path = recorded.resource
+    return {"resources": tuple([r._replace(**changes) if r.resource == path else r for r in job.resources])}
+
+
+def _only_the_offset(job: Job, recorded: RecordedEvent, event: Event) -> Changes:
+    return {} if recorded.source_offset is None else _resource(job, recorded)
+
+
+def _nothing(job: Job, recorded: RecordedEvent, event: Event) -> Changes:
+    return {}
+
+
+def _job_started(job: Job, recorded: RecordedEvent, event: Event) -> Changes:
+    return {"started_at_ms": recorded.at_ms, "queue_position": None}
+
+
+def _job_paused(job: Job, recorded: RecordedEvent, event: Event) -> Changes:
+    # A job that is paused in the queue is passed by: it has no position until it is resumed.
+    return {"queue_position": None}
+
+
+def _job_moved(job: Job, recorded: RecordedEvent, event: types.JobMoved) -> Changes:
+    return {"place": event.place}
+
+
+def _queue_position(job: Job, recorded: RecordedEvent, event: types.QueuePositionChanged) -> Changes:
+    return {"queue_position": event.queue_position}
+
+
+def _cancel_requested(job: Job, recorded: RecordedEvent, event: Event) -> Changes:
+    first = job.cancel_requested_at_ms
+    return {"cancel_requested_at_ms": recorded.at_ms if first is None else first}
+
+
+def _limits_changed(job: Job, recorded: RecordedEvent, event: types.LimitsChanged) -> Changes:
+    return {"bandwidth_limit": event.bandwidth_limit}
+
+
+def _connected(job: Job, recorded: RecordedEvent, event: Event) -> Changes:
+    return {"link": CONNECTED}
+
+
+def _link_lost(job: Job, recorded: RecordedEvent, event: Event) -> Changes:
+    return {"link": RECONNECTING}
+
+
+def _resource_started(job: Job, recorded: RecordedEvent, event: types.ResourceStarted) -> Changes:
+    """A new attempt begins from nothing: only what the resource is stays."""
+    resources = [
+        ResourceProgress(
+            number=r.number,
+            resource=r.resource,
+            title=event.title,
+            dependencies=r.dependencies,
+            size_bytes=r.size_bytes,
+            bandwidth=event.bandwidth,
+            state=ResourceState.RUNNING,
+            attempt=recorded.attempt or 1,
+            card_sha256=event.card_sha256,
+            started_at_ms=recorded.at_ms,
+        )
+        if r.resource == recorded.resource
+        else r
+        for r in job.resources
+    ]
+    return {"resources": tuple(resources), "link": CONNECTED}
+
+
+def _stage_start(job: Job, recorded: RecordedEvent, event: types.StageStart) -> Changes:
+    return _resource(job, recorded, name=event.name)
+
+
+def _progress(job: Job, recorded: RecordedEvent, event: types.Progress) -> Changes:
+    return _resource(
+        job,
+        recorded,
+        stage=event.stage,
+        percent=event.percent,
+        downloaded_bytes=event.downloaded_bytes,
+        total_bytes=event.total_bytes,
+        bytes_per_second=event.bytes_per_second,
+        eta_seconds=event.eta_seconds,
+        resource_eta_seconds=event.resource_eta_seconds,
+        job_eta_seconds=event.job_eta_seconds,
+        progress_at_ms=recorded.at_ms,
+    )
+
+
+def _verification_started(job: Job, recorded: RecordedEvent, event: types.VerificationStarted) -> Changes:
+    """The log of the verification is another one: its offsets begin anew."""
+    path = recorded.resource
+    return {
+        "resources": tuple(
+            [r._replace(phase=VERIFY, source_offset=0) if r.resource == path else r for r in job.resources],
+        )
+    }
+
+
+def _resource_verified(job: Job, recorded: RecordedEvent, event: types.ResourceVerified) -> Changes:
+    """Verified is a resource of which every file is."""
+    path = recorded.resource
+    before = next((r.verified for r in job.resources if r.resource == path), None)
+    return _resource(job, recorded, verified=event.result if before in (None, "verified") else before)
+
+
+def _retry_scheduled(job: Job, recorded: RecordedEvent, event: types.ResourceRetryScheduled) -> Changes:
+    retry_at_ms = recorded.at_ms + round(event.delay_seconds * 1000)
+    return _resource(job, recorded, state=ResourceState.PENDING, retry_at_ms=retry_at_ms, ended_at_ms=None)
+
+
+def _resource_cancelled(job: Job, recorded: RecordedEvent, event: types.ResourceCancelled) -> Changes:
+    return _resource(
+        job,
+        recorded,
+        state=ResourceState.CANCELLED,
+        cause=Cause.CANCELLED.value,
+        error=JOB_CANCELLED,
+        hint=None,
+        exit_code=event.exit_code,
+        seconds=event.seconds,
+        ended_at_ms=recorded.at_ms,
+    )
+
+
+def _resource_installed(job: Job, recorded: RecordedEvent, event: types.ResourceInstalled) -> Changes:
+    return _resource(
+        job,
+        recorded,
+        state=ResourceState.INSTALLED,
+        cause=None,
+        error=None,
+        hint=None,
+        exit_code=event.exit_code,
+        seconds=event.seconds,
+        ended_at_ms=recorded.at_ms,
+    )
+
+
+def _resource_failed(job: Job, recorded: RecordedEvent, event: types.ResourceFailed) -> Changes:
+    return _resource(
+        job,
+        recorded,
+        state=ResourceState.FAILED,
+        cause=event.cause,
+        error=event.error,
+        hint=event.hint,
+        exit_code=event.exit_code,
+        seconds=event.seconds,
+        ended_at_ms=recorded.at_ms,
+    )
+
+
+def _ended(
+    job: Job, recorded: RecordedEvent, event: types.JobCompleted | types.JobFailed | types.JobCancelled
+) -> Changes:
+    ended: Changes = {"ended_at_ms": recorded.at_ms, "link": None, "queue_position": None}
+    if isinstance(event, types.JobCancelled):
+        ended["resources"] = job.with_the_rest_cancelled().resources
+    if not isinstance(event, types.JobCompleted):
+        ended |= {"error": event.error, "cause": event.cause}
+    return ended
+
+
+_FOLDS: dict[type[Event], Callable[[Job, RecordedEvent, Any], Changes]] = {
+    types.JobStarted: _job_started,
+    types.JobMoved: _job_moved,
+    types.QueuePositionChanged: _queue_position,
+    types.JobPaused: _job_paused,
+    types.JobResumed: _nothing,
+    types.CancelRequested: _cancel_requested,
+    types.LimitsChanged: _limits_changed,
+    types.HostKeyAccepted: _connected,
+    types.ResourceStarted: _resource_started,
+    types.StageStart: _stage_start,
+    types.Progress: _progress,
+    types.StageComplete: _only_the_offset,
+    types.Output: _only_the_offset,
+    types.LinkLost: _link_lost,
+    types.JobReattached: _connected,
+    types.VerificationStarted: _verification_started,
+    types.ResourceVerified: _resource_verified,
+    types.ResourceStalled: _only_the_offset,
+    types.ResourceRetryScheduled: _retry_scheduled,
+    types.ResourceCancelled: _resource_cancelled,
+    types.ResourceInstalled: _resource_installed,
+    types.ResourceFailed: _resource_failed,
+    types.JobCompleted: _ended,
+    types.JobFailed: _ended,
+    types.JobCancelled: _ended,
+}

@@ -1,0 +1,221 @@
+"""What clients may do to a job: pause, resume, cancel, move, retry, change its limits, delete it.
+
+A control is a decision: it is recorded in the job's stream while the stream is held, so that of two controls at once
+the second sees what the first has done, and it is refused when the job's standing does not allow it. Whoever runs the
+job is told afterwards and makes the instance match; after a restart it finds the decision in the log.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from service.crash_points import crash_point
+from service.errors import FieldError, InvalidRequest, KeyReused, NotFound, UnknownJob, WrongState
+from service.events import event_types as types
+from service.events.event_types import Cause, JobQueued
+from service.events.job import JOB_CANCELLED, Job, ResourceState, Standing
+from service.events.recorded_event import NewEvent
+from service.runner.outcome import HINTS
+from service.store.event_store import instance_key
+from service.store.job_queue import JobQueue
+from service.store.journal import Journal
+from service.store.places import place_between
+
+# What each standing allows. A started job whose end was asked for allows nothing more: it is ending.
+POSSIBLE: dict[Standing, tuple[str, ...]] = {
+    Standing.QUEUED: ("pause", "cancel", "move", "change"),
+    Standing.PAUSED_IN_QUEUE: ("resume", "cancel", "move", "change"),
+    Standing.RUNNING: ("pause", "cancel", "change"),
+    Standing.PAUSED: ("resume", "cancel", "change"),
+    Standing.COMPLETED: ("delete",),
+    Standing.FAILED: ("retry", "delete"),
+    Standing.CANCELLED: ("retry", "delete"),
+}
+IN_QUEUE = (Standing.QUEUED, Standing.PAUSED_IN_QUEUE)
+
+
+def possible(job: Job) -> tuple[str, ...]:
+    """The controls that this job allows."""
+    return () if job.is_cancelling else POSSIBLE[job.standing]
+
+
+class Controls:
+    """``changed(job)`` is called behind each decision: it tells whoever runs the job, and the queue."""
+
+    def __init__(self, *, journal: Journal, job_queue: JobQueue, changed: Callable[[Job], None]) -> None:
+        self._journal = journal
+        self._job_queue = job_queue
+        self._changed = changed
+        self._moving = asyncio.Lock()
+        self._starting = asyncio.Lock()
+
+    async def start(self, queued: JobQueued) -> tuple[Job, bool]:
+        """Enqueue the job, or find the one that the same Idempotency-Key began; the second value: whether it is new.
+
+        Raises KeyReused when the key belongs to another request.
+        """
+        if queued.idempotency_key is None:
+            return await self._enqueue(queued), True
+        async with self._starting:
+            known = await self._job_queue.by_idempotency_key(queued.idempotency_key)
+            if known is None:
+                return await self._enqueue(queued), True
+        if known.body_sha256 != queued.body_sha256:
+            message = f"belongs to another request, which began job {known.job_id}: use a new key"
+            raise KeyReused(f"Idempotency-Key: {message}", [FieldError("Idempotency-Key", message)])
+        return known, False
+
+    async def pause(self, job_id: str) -> Job:
+        return await self._control(job_id, "pause", lambda _job: [types.JobPaused()])
+
+    async def resume(self, job_id: str) -> Job:
+        return await self._control(job_id, "resume", lambda _job: [types.JobResumed()])
+
+    async def cancel(self, job_id: str) -> Job:
+        """A job in the queue ends at once; of a started one the end is asked for."""
+        return await self._control(job_id, "cancel", _cancelled)
+
+    async def change(self, job_id: str, bandwidth_limit: int | None) -> Job:
+        def decide(job: Job) -> Sequence[types.Event]:
+            return (
+                [] if job.bandwidth_limit == bandwidth_limit else [types.LimitsChanged(bandwidth_limit=bandwidth_limit)]
+            )
+
+        return await self._control(job_id, "change", decide)
+
+    async def move(self, job_id: str, before: str) -> Job:
+        """``before``: a job of the same instance's queue, ``first`` or ``last``. Raises InvalidRequest."""
+        async with self._moving:
+            job = await self._job_queue.get(job_id)
+            _check(job, "move")
+            place = await self._place(job, before)
+            moved = [] if place == job.place else [types.JobMoved(before=before, place=place)]
+            return await self._control(job_id, "move", lambda _job: moved)
+
+    async def retry(self, job_id: str) -> Job:
+        """A new job with what this one did not install. Asked for again while that one is under way, the same one."""
+        async with self._starting:
+            job = await self._job_queue.get(job_id)
+            _check(job, "retry")
+            under_way = await self._job_queue.active_retry_of(job_id)
+            return under_way if under_way is not None else await self._enqueue(_retry(job))
+
+    async def delete(self, job_id: str) -> None:
+        """Forget an ended job: its events and its rows."""
+        _check(await self._job_queue.get(job_id), "delete")
+        await self._journal.forget(job_id)
+
+    async def pause_instance(self, instance: str) -> list[Job]:
+        return await self._on_instance(instance, "pause", self.pause)
+
+    async def resume_instance(self, instance: str) -> list[Job]:
+        return await self._on_instance(instance, "resume", self.resume)
+
+    async def _enqueue(self, queued: JobQueued) -> Job:
+        job = await self._journal.enqueue(queued)
+        self._changed(job)
+        return job
+
+    async def _control(self, job_id: str, name: str, decide: Callable[[Job], Sequence[types.Event]]) -> Job:
+        def checked(job: Job) -> Sequence[NewEvent]:
+            _check(job, name)
+            return [NewEvent(event=event) for event in decide(job)]
+
+        crash_point("before_control")
+        job = await self._journal.decide(job_id, checked)
+        crash_point("after_control")
+        self._changed(job)
+        return job
+
+    async def _on_instance(self, instance: str, name: str, control: Callable[[str], Any]) -> list[Job]:
+        found = await self._job_queue.active_on(_key_of(instance))
+        if not found:
+            raise NotFound(f'no job is queued, running or paused on instance "{instance[:200]}": use user@host:port')
+        done, refused = [], None
+        for job_id in found:
+            try:
+                done.append(await control(job_id))
+            except (WrongState, UnknownJob) as error:
+                refused = error
+        if not done and refused is not None:
+            raise refused
+        return done
+
+    async def _place(self, job: Job, before: str) -> str:
+        queue = await self._job_queue.queue_of(instance_key(job.ssh_host, job.ssh_port), with_paused=True)
+        others = [row for row in queue if row.job_id != job.job_id]
+        if before == "last" or not others:
+            stands_last = not others or job.place > others[-1].place
+            return job.place if stands_last else await self._job_queue.next_place()
+        index = 0 if before == "first" else next((n for n, row in enumerate(others) if row.job_id == before), None)
+        if index is None:
+            message = (
+                f'"{before}" is not waiting in the queue of {job.instance}: name one of its jobs, "first" or "last"'
+            )
+            raise InvalidRequest(message, [FieldError("before", message)])
+        in_front = others[index - 1].place if index else ""
+        return job.place if in_front < job.place < others[index].place else place_between(in_front, others[index].place)
+
+
+def _check(job: Job, name: str) -> None:
+    allowed = possible(job)
+    if name in allowed:
+        return
+    state = "is being cancelled" if job.is_cancelling else f"is {job.standing.value}"
+    way_out = f"possible now: {', '.join(allowed)}" if allowed else "wait until it has ended"
+    raise WrongState(f"{name} is not possible, job {job.job_id} {state}: {way_out}", state=job.state, possible=allowed)
+
+
+def _cancelled(job: Job) -> Sequence[types.Event]:
+    if job.standing in IN_QUEUE:
+        return [job_cancelled(job)]
+    return [types.CancelRequested()]
+
+
+def job_cancelled(job: Job, partial_files: Sequence[str] = (), error: str = JOB_CANCELLED) -> types.JobCancelled:
+    """The end of a job that was cancelled: what had not ended by then is cancelled with it."""
+    ended = job.with_the_rest_cancelled()
+    return types.JobCancelled(
+        error=error,
+        cause=Cause.CANCELLED.value,
+        hint=HINTS[Cause.CANCELLED],
+        installed=ended.installed,
+        total=ended.total,
+        results=ended.results(),
+        partial_files=list(partial_files),
+    )
+
+
+def _retry(job: Job) -> JobQueued:
+    rest = [r for r in job.resources if r.state is not ResourceState.INSTALLED]
+    paths = {r.resource for r in rest}
+    return JobQueued(
+        ssh_host=job.ssh_host,
+        ssh_port=job.ssh_port,
+        ssh_user=job.ssh_user,
+        ui_home=job.ui_home,
+        host_key_sha256=job.host_key_sha256,
+        resources=[
+            {
+                "resource": r.resource,
+                "title": r.title,
+                "dependencies": [path for path in r.dependencies if path in paths],
+                "size": r.size_bytes,
+            }
+            for r in rest
+        ],
+        parallel=job.parallel,
+        bandwidth_limit=job.bandwidth_limit,
+        max_attempts=job.max_attempts,
+        verify=job.verify,
+        retry_of=job.job_id,
+    )
+
+
+def _key_of(instance: str) -> str:
+    """``user@host:port``, as the projection names an instance; the user may be left out."""
+    host, _, port = instance.rpartition("@")[2].rpartition(":")
+    bare = host[1:-1] if host.startswith("[") and host.endswith("]") else host
+    return f"{bare}:{port}"

@@ -1,0 +1,232 @@
+# Holds the files of an attempt against what is known of them. Run by bash as the card of the verification, behind
+# lines that set card_files, card_sha256s, card_sizes (arrays), card_sha256, card_size, and behind verify_files.sh.
+# What it finds is told in lines "verify <word> ...", names and foreign words in base64. What tools say on standard error
+# goes to a file: it may hold names, and names may look like findings.
+
+HASHED_WITHOUT_NEED_BYTES_MAX=2147483648
+HEADER_BYTES_MAX=100000000
+ANSWER_BYTES_MAX=65536
+SAID_BYTES_MAX=200
+
+tell() {
+    printf 'verify %s\n' "$*"
+}
+
+encoded() {
+    printf %s "$1" | base64 -w 0
+}
+
+bad() {
+    failures=$((failures + 1))
+    tell bad "$file_number" "$@"
+}
+
+# The first words of a file that is an answer of a web server, not a model: its title, or its message.
+said_in() {
+    local text said=
+    text=$(head -c "$ANSWER_BYTES_MAX" -- "$2" | tr '\0\r\n\t' '    ')
+    shopt -s nocasematch
+    if [ "$1" = html ]; then
+        [[ $text =~ '<title'[^\>]*'>'[[:space:]]*([^\<]*) ]] && said=${BASH_REMATCH[1]}
+    elif [ "$1" = xml ]; then
+        [[ $text =~ '<message>'([^\<]*) ]] && said=${BASH_REMATCH[1]}
+    elif [[ $text =~ \"(message|error_description|detail|error)\"[[:space:]]*:[[:space:]]*\"(([^\"\\]|\\.)*) ]]; then
+        said=${BASH_REMATCH[2]}
+    fi
+    shopt -u nocasematch
+    encoded "${said:0:SAID_BYTES_MAX}"
+}
+
+# Whether this is no model at all but a page or a message that was saved under its name.
+is_answer() {
+    local file=$1 size=$2 head kind=
+    head=$(head -c 1024 -- "$file" | tr '\0\r\n\t\f\v' '\001     ')
+    case $head in *$'\001'*) return 1 ;; esac
+    head=${head#$'\xef\xbb\xbf'}
+    head=${head#"${head%%[! ]*}"}
+    case ${head,,} in
+        '<!doctype html'* | '<html'*) case ${file,,} in *.html | *.htm | *.xhtml | *.md) ;; *) kind=html ;; esac ;;
+        '<?xml'*) is_model "$file" && kind=xml ;;
+        '{'*) is_model "$file" && [ "$size" -le "$ANSWER_BYTES_MAX" ] && kind=json ;;
+        'version https://git-lfs'*) is_model "$file" && bad pointer && return ;;
+    esac
+    [ -n "$kind" ] && bad "$kind" "$(said_in "$kind" "$file")"
+}
+
+# The greatest end among the data offsets of a header. A name of a tensor may hold anything but a bare quote, so that
+# between quotes only the key itself reads data_offsets.
+data_end() {
+    tail -c +9 -- "$1" | head -c "$2" | tr -d ' \t\r\n' | tr '"' '\n' | grep -a -A 1 -x data_offsets |
+        sed -n 's/^:\[[0-9]\{1,18\},\([0-9]\{1,18\}\)\].*/\1/p' | sort -n | tail -n 1
+}
+
+# safetensors: eight bytes say how long the JSON header is, and its offsets say where the file ends.
+has_header() {
+    local file=$1 size=$2 bytes length=0 place first end
+    if [ "$size" -lt 8 ]; then
+        bad short $((8 - size)) 8
+        return 1
+    fi
+    read -r -a bytes < <(od -An -v -tu1 -N 8 -- "$file")
+    if [ "${#bytes[@]}" != 8 ]; then
+        bad unreadable
+        return 1
+    fi
+    for place in 7 6 5 4 3 2 1 0; do
+        [ "$length" -le "$HEADER_BYTES_MAX" ] && length=$((length * 256 + bytes[place]))
+    done
+    first=$(tail -c +9 -- "$file" | head -c 1 | tr '\0' ' ')
+    if [ "$length" -gt "$HEADER_BYTES_MAX" ]; then
+        bad header_claim
+        return 1
+    fi
+    if [ "$length" -lt 2 ] || { [ -n "$first" ] && [ "$first" != '{' ]; }; then
+        bad header
+        return 1
+    fi
+    if [ "$size" -lt $((8 + length)) ]; then
+        bad short_header $((8 + length - size)) "$length"
+        return 1
+    fi
+    if [ "$(tail -c +9 -- "$file" | head -c "$length" | tr -d ' \t\r\n\0' | tail -c 1)" != '}' ]; then
+        bad header
+        return 1
+    fi
+    end=$(data_end "$file" "$length")
+    end=$((8 + length + 10#${end:-0}))
+    if [ "$size" -lt "$end" ]; then
+        bad short $((end - size)) "$end"
+    elif [ "$size" -gt "$end" ]; then
+        bad long $((size - end)) "$end"
+    else
+        return 0
+    fi
+    return 1
+}
+
+# civitdl writes what CivitAI says of a file into a list beside it.
+listed_sha256() {
+    local list=${1%.*}.csv line lines=0
+    case ${list##*/} in *-mid_*-vid_*.csv) ;; *) return ;; esac
+    [ -f "$list" ] || return
+    while { IFS= read -r line || [ -n "$line" ]; } && [ $((lines += 1)) -le 100 ]; do
+        if [[ $line =~ ^SHA256,[[:space:]]*([0-9A-Fa-f]{64})[[:space:]]*$ ]]; then
+            printf %s "${BASH_REMATCH[1],,}"
+            return
+        fi
+    done <"$list"
+}
+
+# All that costs nothing, before anything is hashed.
+look() {
+    local file=$1 want=${want_size[$file_number]}
+    [ -e "$file" ] || [ -L "$file" ] || { bad missing && return; }
+    [ -f "$file" ] || { bad no_file && return; }
+    states[file_number]=$(stat -L -c '%s %d:%i %.9Y' -- "$file")
+    sizes[file_number]=${states[$file_number]%% *}
+    [ -r "$file" ] && [ -n "${states[$file_number]}" ] || { bad unreadable && return; }
+    is_answer "$file" "${sizes[$file_number]}" && return
+    checked[file_number]=not_html
+    if [[ ${file,,} == *.safetensors ]]; then
+        has_header "$file" "${sizes[$file_number]}" || return
+        checked[file_number]+=,safetensors_header
+    elif is_model "$file" && [ "${sizes[$file_number]}" = 0 ] && [ "$want" != 0 ]; then
+        bad empty
+        return
+    fi
+    [ -n "$want" ] || return
+    if [ "${sizes[$file_number]}" != "$want" ]; then
+        bad size "${sizes[$file_number]}" "$want" card
+        return
+    fi
+    checked[file_number]+=,size
+}
+
+# Sets `digest`. `read` waits for it and wakes once a second to say how far it is: the position in the file is that of
+# the hashing process itself.
+hash() {
+    local file=$1 size=$2 pid key at said
+    digest=
+    exec 3< <(exec sha256sum <"$file")
+    pid=$!
+    while :; do
+        read -r -t 1 digest _ <&3
+        said=$?
+        [ "$said" -gt 128 ] || break
+        while read -r key at; do
+            [ "$key" = pos: ] && tell at "$file_number" "$at"
+        done <"/proc/$pid/fdinfo/0"
+    done
+    exec 3<&-
+    [[ $digest =~ ^[0-9a-f]{64}$ ]] || digest=
+    [ -z "$digest" ] || tell at "$file_number" "$size"
+}
+
+weigh() {
+    local file=$1 size=${sizes[$file_number]} card=${want_sha256[$file_number]} listed digest=- against=-
+    listed=$(listed_sha256 "$file")
+    if [ -n "$card$listed" ] || [ "$size" -le "$HASHED_WITHOUT_NEED_BYTES_MAX" ]; then
+        hash "$file" "$size"
+        if [ "$(stat -L -c '%s %d:%i %.9Y' -- "$file")" != "${states[$file_number]}" ]; then
+            if [ -e "$file" ]; then bad changed; else bad vanished; fi
+            return
+        fi
+        [ -n "$digest" ] || { bad unreadable && return; }
+    fi
+    [ -z "${want_size[$file_number]}" ] || against=card
+    if [ -n "$listed" ]; then
+        [ "$digest" = "$listed" ] || { bad sha256 "$digest" "$listed" civitdl && return; }
+        against=civitdl
+    fi
+    if [ -n "$card" ]; then
+        [ "$digest" = "$card" ] || { bad sha256 "$digest" "$card" card && return; }
+        against=card
+    fi
+    [ -z "$card$listed" ] || checked[file_number]+=,sha256
+    tell good "$file_number" "$digest" "$against" "${checked[$file_number]}"
+}
+
+# What the card says of the one file that it makes. A size alone is held against it only where no digest is: a digest
+# says more, and cards round.
+expect_one() {
+    local number models=()
+    for number in "${!files[@]}"; do
+        is_model "${files[$number]}" && models+=("$number")
+    done
+    [ "${#files[@]}" = 1 ] && models=(0)
+    [ "${#models[@]}" = 1 ] || return
+    want_sha256[${models[0]}]=$card_sha256
+    [ -n "$card_sha256" ] || [ -n "$(listed_sha256 "${files[${models[0]}]}")" ] || want_size[${models[0]}]=$card_size
+}
+
+verify() {
+    local tool file_number failures=0 more=0 attempt=${RESOURCE_INSTALLER_ATTEMPT%-verify} home=${UI_HOME%/}
+    local files=() states=() sizes=() checked=() want_sha256=("${card_sha256s[@]}") want_size=("${card_sizes[@]}")
+    for tool in base64 find grep head od sed sha256sum sort stat tail tr; do
+        command -v "$tool" >/dev/null || { tell missing "$tool" && return 127; }
+    done
+    choose
+    [ "${#card_files[@]}" -gt 0 ] || expect_one
+    for file_number in "${!files[@]}"; do
+        tell name "$file_number" "$(encoded "${files[$file_number]#"$home"/}")"
+        look "${files[$file_number]}"
+    done
+    if [ "$failures" = 0 ]; then
+        for file_number in "${!files[@]}"; do
+            tell begin "$file_number" "${sizes[$file_number]}"
+            weigh "${files[$file_number]}"
+        done
+    fi
+    [ "$failures" = 0 ] || [ ! -s "$errors" ] || tell said "$(head -c 2000 -- "$errors" | base64 -w 0)"
+    tell end "${#files[@]}" "$more" "$failures"
+    [ "$failures" = 0 ]
+}
+
+set +e +o pipefail
+LC_ALL=C
+export LC_ALL
+errors=$RESOURCE_INSTALLER_ATTEMPT/errors
+(: >"$errors") 2>/dev/null || errors=/dev/null
+exec 2>"$errors"
+verify
+exit

@@ -1,0 +1,437 @@
+"""The controls over a real sshd and the real civitdl: pause, cancel, retry, parallel, limits, verification."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import json
+import random
+import signal
+import struct
+import subprocess
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+import pytest
+
+from service.demo.civitai import StandInModel, content, sha256
+from tests.e2e.conftest import World
+from tests.kit.invariants import check_client, check_database
+from tests.kit.service import ServiceProcess, Watcher, check_stream, until
+
+MEGABYTE = 1_000_000
+
+
+async def control(service: ServiceProcess, job_id: str, name: str, body: Any = None) -> tuple[int, Any]:
+    async with (
+        aiohttp.ClientSession() as http,
+        http.post(f"{service.url}/resources/jobs/{job_id}/{name}", json=body) as response,
+    ):
+        return response.status, await response.json()
+
+
+async def reached(world: World, job_id: str, holds: Callable[[Any], bool], seconds: float = 30) -> Any:
+    """The job, as soon as this holds of it."""
+    async with asyncio.timeout(seconds):
+        while True:
+            job = await world.service.job(job_id)
+            if holds(job):
+                return job
+            await asyncio.sleep(0.05)
+
+
+def of_type(history: list[dict[str, Any]], *types: str) -> list[dict[str, Any]]:
+    return [event for event in history if event["type"] in types]
+
+
+def files_of(world: World, model: StandInModel) -> list[str]:
+    found = world.ui_home.rglob(f"*mid_{model.id}-*.safetensors")
+    return [hashlib.sha256(file.read_bytes()).hexdigest() for file in found]
+
+
+async def a_pause(world: World, seconds: float) -> None:
+    model = StandInModel(id=1001, name="Paused", size_bytes=6 * MEGABYTE, bytes_per_second=2 * MEGABYTE)
+    job_id = await world.service.install(world.instance, world.ui_home, world.model(model))
+    await reached(world, job_id, lambda job: (job["resources"][0]["percent"] or 0) > 10)
+    processes = sorted(world.instance.marked_processes("civitdl"))
+    status, answer = await control(world.service, job_id, "pause")
+    assert (status, answer["state"]) == (202, "paused")
+    await asyncio.sleep(1.0)
+    before = (await world.service.job(job_id))["resources"][0]["downloaded_bytes"]
+    await asyncio.sleep(seconds - 1)
+    assert (await world.service.job(job_id))["resources"][0]["downloaded_bytes"] == before
+    assert sorted(world.instance.marked_processes("civitdl")) == processes
+    assert (await control(world.service, job_id, "resume"))[0] == 202
+    job = await world.service.ended(job_id)
+    assert job["state"] == "completed"
+    assert files_of(world, model) == [sha256(model)]
+    assert len(world.civitai.downloads(model.id)) == 1
+    history = await world.service.history(job_id)
+    assert len(of_type(history, "resource_started")) == 1
+    verified = of_type(history, "resource_verified")[0]
+    assert (verified["sha256"], verified["held_against"], verified["result"]) == (sha256(model), "civitdl", "verified")
+    check_stream(history)
+
+
+async def test_a_short_pause(world: World) -> None:
+    await a_pause(world, 3)
+
+
+@pytest.mark.long
+async def test_a_pause_of_twenty_seconds(world: World) -> None:
+    await a_pause(world, 20)
+
+
+async def test_a_pause_survives_a_restart_of_the_service(world: World) -> None:
+    model = StandInModel(id=1001, name="Paused", size_bytes=4 * MEGABYTE, bytes_per_second=2 * MEGABYTE)
+    job_id = await world.service.install(world.instance, world.ui_home, world.model(model))
+    await reached(world, job_id, lambda job: (job["resources"][0]["percent"] or 0) > 10)
+    await control(world.service, job_id, "pause")
+    await world.service.kill()
+    await world.service.start()
+    await asyncio.sleep(2)
+    before = (await world.service.job(job_id))["resources"][0]["downloaded_bytes"]
+    await asyncio.sleep(1.5)
+    job = await world.service.job(job_id)
+    assert (job["state"], job["resources"][0]["downloaded_bytes"]) == ("paused", before)
+    await control(world.service, job_id, "resume")
+    assert (await world.service.ended(job_id))["state"] == "completed"
+    assert files_of(world, model) == [sha256(model)]
+    assert len(world.civitai.downloads(model.id)) == 1
+
+
+async def test_a_cancel_leaves_nothing_but_what_it_names(world: World) -> None:
+    home = {"HOME": str(world.instance.home), "PATH": "/usr/bin:/bin"}
+    bystander = subprocess.Popen(["sleep", "60"], env=home)
+    try:
+        models = [
+            StandInModel(id=1001 + n, name=f"Model {n}", size_bytes=6 * MEGABYTE, bytes_per_second=MEGABYTE)
+            for n in range(2)
+        ]
+        cards = [world.model(model) for model in models]
+        job_id = await world.service.install(world.instance, world.ui_home, *cards)
+        watcher = Watcher(world.service.url, job_id)
+        await watcher.join()
+        await reached(world, job_id, lambda job: (job["resources"][0]["percent"] or 0) > 10)
+        assert (await control(world.service, job_id, "cancel"))[0] == 202
+        job = await world.service.ended(job_id)
+        assert (job["state"], job["cause"], job["installed"]) == ("cancelled", "cancelled", 0)
+        assert [resource["state"] for resource in job["resources"]] == ["cancelled", "cancelled"]
+        history = await world.service.history(job_id)
+        await watcher.end()
+        check_client(watcher, history)
+        assert watcher.received[-1][0] == "resource_install_error"
+        assert [result["state"] for result in history[-1]["results"]] == ["cancelled", "cancelled"]
+        named = of_type(history, "resource_cancelled")[0]["partial_files"]
+        assert named == history[-1]["partial_files"]
+        assert any("1001" in name for name in named)
+        assert all(Path(name).exists() for name in named)
+        assert world.instance.marked_processes() == []
+        assert bystander.poll() is None
+        status, retried = await control(world.service, job_id, "retry")
+        assert (status, [resource["resource"] for resource in retried["resources"]]) == (202, cards)
+        await control(world.service, retried["job_id"], "cancel")
+        await world.service.ended(retried["job_id"])
+        await watcher.leave()
+    finally:
+        bystander.kill()
+        bystander.wait()
+
+
+async def test_a_cancel_while_the_service_is_dead_or_the_link_is_down(world: World) -> None:
+    card = world.card("other/long.md", "echo begun; exec sleep 300")
+    job_id = await world.service.install(world.instance, world.ui_home, card)
+    await until(lambda: world.instance.marked_processes("sleep\x00300"))
+    await world.instance.stop()
+    assert (await control(world.service, job_id, "cancel"))[0] == 202
+    assert (await control(world.service, job_id, "pause"))[0] == 409
+    await world.service.kill()
+    await world.instance.start()
+    await world.service.start()
+    job = await world.service.ended(job_id)
+    assert job["state"] == "cancelled"
+    await until(lambda: not world.instance.marked_processes())
+    check_stream(await world.service.history(job_id))
+
+
+async def test_the_third_attempt_installs(world: World) -> None:
+    model = StandInModel(id=1001, name="Third", size_bytes=300_000, status=500, fails=2)
+    card = world.model(model)
+    job_id = await world.service.install(world.instance, world.ui_home, card, max_attempts=3)
+    job = await world.service.ended(job_id)
+    assert (job["state"], job["resources"][0]["attempt"]) == ("completed", 3)
+    history = await world.service.history(job_id)
+    failures = of_type(history, "resource_failed")
+    assert [(event["attempt"], event["cause"]) for event in failures] == [(1, "server_error"), (2, "server_error")]
+    scheduled = of_type(history, "resource_retry_scheduled")
+    assert [(event["next_attempt"], event["max_attempts"]) for event in scheduled] == [(2, 3), (3, 3)]
+    assert [event["attempt"] for event in of_type(history, "resource_started")] == [1, 2, 3]
+    assert len(world.civitai.downloads(model.id)) == 3
+    assert files_of(world, model) == [sha256(model)]
+    check_stream(history)
+
+
+async def test_what_cannot_heal_is_tried_once_and_retried_by_hand_without_the_rest(world: World) -> None:
+    models = [StandInModel(id=1001 + n, name=f"M{n}", size_bytes=100_000) for n in range(3)]
+    gone = [StandInModel(id=2001 + n, name=f"Gone {n}", status=401, requires_key="none") for n in range(2)]
+    cards = [world.model(model) for model in (models[0], gone[0], models[1], gone[1], models[2])]
+    job_id = await world.service.install(world.instance, world.ui_home, *cards, max_attempts=3, parallel=2)
+    job = await world.service.ended(job_id)
+    assert (job["state"], job["cause"], job["installed"]) == ("failed", "auth_required", 3)
+    assert [resource["attempt"] for resource in job["resources"]] == [1] * 5
+    status, retried = await control(world.service, job_id, "retry")
+    assert (status, retried["total"], retried["retry_of"]) == (202, 2, job_id)
+    assert [resource["resource"] for resource in retried["resources"]] == [cards[1], cards[3]]
+    ended = await world.service.ended(retried["job_id"])
+    assert (ended["state"], ended["parallel"], ended["max_attempts"]) == ("failed", 2, 3)
+
+
+async def test_a_killed_command_is_tried_again(world: World) -> None:
+    model = StandInModel(id=1001, name="Killed", size_bytes=3 * MEGABYTE, bytes_per_second=2 * MEGABYTE)
+    job_id = await world.service.install(world.instance, world.ui_home, world.model(model), max_attempts=2)
+    await reached(world, job_id, lambda job: (job["resources"][0]["percent"] or 0) > 5)
+    for pid in world.instance.marked_processes():
+        subprocess.run(["kill", f"-{signal.SIGKILL}", str(pid)], check=False)
+    job = await world.service.ended(job_id)
+    assert (job["state"], job["resources"][0]["attempt"]) == ("completed", 2)
+    assert files_of(world, model) == [sha256(model)]
+    assert of_type(await world.service.history(job_id), "resource_failed")[0]["cause"] == "killed"
+
+
+async def test_four_at_once_are_three_times_as_fast(world: World) -> None:
+    seconds = []
+    for parallel in (1, 4):
+        models = [
+            StandInModel(
+                id=parallel * 1000 + n, name=f"P{parallel} {n}", size_bytes=4 * MEGABYTE, bytes_per_second=MEGABYTE
+            )
+            for n in range(4)
+        ]
+        cards = [world.model(model, f"folder{parallel}") for model in models]
+        job_id = await world.service.install(world.instance, world.ui_home, *cards, parallel=parallel)
+        begin = time.monotonic()
+        job = await world.service.ended(job_id)
+        seconds.append(time.monotonic() - begin)
+        assert job["state"] == "completed"
+        for model in models:
+            assert files_of(world, model) == [sha256(model)]
+        history = await world.service.history(job_id)
+        check_stream(history)
+        started = [event["sequence"] for event in of_type(history, "resource_started")]
+        first_end = of_type(history, "resource_installed")[0]["sequence"]
+        assert sum(sequence < first_end for sequence in started) == parallel
+        assert all(event["resource"] in cards and event["attempt"] == 1 for event in of_type(history, "progress"))
+    print(f"one by one {seconds[0]:.1f} s, four at once {seconds[1]:.1f} s: {seconds[0] / seconds[1]:.2f} times")
+    # The goal is three; the start and the end of each job are in both.
+    assert seconds[0] / seconds[1] >= 2.5
+
+
+TOOLS = {
+    "civitdl": None,
+    "wget": 'wget -O "$UI_HOME/{id}.safetensors" https://civitai.com/files/{id}.safetensors',
+    "curl": 'curl -fLo "$UI_HOME/{id}.safetensors" https://civitai.com/files/{id}.safetensors',
+    "aria2c": 'aria2c --ca-certificate={ca} -d "$UI_HOME" -o {id}.safetensors https://civitai.com/files/{id}.safetensors',
+}
+
+
+async def limited(world: World, tool: str, count: int, limit: int, seconds: float) -> float:
+    """The bytes a second that this many downloads at once took together."""
+    size = int(limit * seconds / count)
+    cards = []
+    models = [StandInModel(id=3000 + n, name=f"L{n}", size_bytes=size) for n in range(count)]
+    for model in models:
+        script = TOOLS[tool]
+        if script is None:
+            cards.append(world.model(model))
+        else:
+            world.civitai.add(model)
+            cards.append(world.card(f"other/{tool}{model.id}.md", script.format(id=model.id, ca=world.civitai.ca_path)))
+    job_id = await world.service.install(
+        world.instance, world.ui_home, *cards, parallel=count, bandwidth_limit=limit, verify=False
+    )
+    job = await world.service.ended(job_id, 120)
+    assert job["state"] == "completed", job["error"]
+    history = await world.service.history(job_id)
+    bars = of_type(history, "stage_start", "progress", "stage_complete")
+    assert {event["bandwidth"] for event in of_type(history, "resource_started")} == {limit // count}
+    spans = []
+    for card in cards:
+        mine = [event for event in bars if event["resource"] == card and event.get("stage") != "images"]
+        spans.append((at(mine[0]), at(mine[-1])))
+    return size * count / (max(end for _, end in spans) - min(begin for begin, _ in spans))
+
+
+def at(event: dict[str, Any]) -> float:
+    hours, minutes, rest = event["at"].partition("T")[2].rstrip("Z").split(":")
+    return int(hours) * 3600 + int(minutes) * 60 + float(rest)
+
+
+@pytest.mark.parametrize("tool", list(TOOLS))
+async def test_a_limit_is_kept(world: World, tool: str) -> None:
+    rate = await limited(world, tool, 1, MEGABYTE, 4)
+    print(f"{tool}: {rate / MEGABYTE:.2f} of 1 MB/s")
+    assert rate <= 1.35 * MEGABYTE
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("count", [1, 4])
+@pytest.mark.parametrize("tool", list(TOOLS))
+async def test_two_megabytes_a_second_within_a_tenth(world: World, tool: str, count: int) -> None:
+    rate = await limited(world, tool, count, 2 * MEGABYTE, 20)
+    print(f"{tool} x {count}: {rate / MEGABYTE:.3f} of 2 MB/s")
+    assert 0.9 * 2 * MEGABYTE <= rate <= 1.1 * 2 * MEGABYTE
+
+
+async def test_a_limit_that_is_changed_holds_for_the_next_resource(world: World) -> None:
+    models = [StandInModel(id=1001 + n, name=f"M{n}", size_bytes=MEGABYTE) for n in range(2)]
+    cards = [world.model(model) for model in models]
+    job_id = await world.service.install(world.instance, world.ui_home, *cards, bandwidth_limit=MEGABYTE // 2)
+    await reached(world, job_id, lambda job: job["resources"][0]["state"] == "running")
+    async with (
+        aiohttp.ClientSession() as http,
+        http.patch(f"{world.service.url}/resources/jobs/{job_id}", json={"bandwidth_limit": None}) as response,
+    ):
+        answer = await response.json()
+    assert (response.status, answer["bandwidth_limit"]) == (202, None)
+    assert "next resource" in answer["message"]
+    await world.service.ended(job_id)
+    started = of_type(await world.service.history(job_id), "resource_started")
+    assert [event["bandwidth"] for event in started] == [MEGABYTE // 2, None]
+
+
+async def test_two_runs_into_one_folder_take_turns(world: World) -> None:
+    model = StandInModel(id=1001, name="Shared", size_bytes=2 * MEGABYTE, bytes_per_second=MEGABYTE)
+    world.civitai.add(model)
+    script = 'civitdl {id} "$UI_HOME/models/loras"'
+    cards = [world.card(f"loras/{n}.md", script.format(id=model.id)) for n in range(2)]
+    job_id = await world.service.install(world.instance, world.ui_home, *cards, parallel=2)
+    job = await world.service.ended(job_id)
+    assert job["state"] == "completed", job["error"]
+    assert files_of(world, model) == [sha256(model)]
+    lines = [event["line"] for event in of_type(await world.service.history(job_id), "output")]
+    assert any("waiting for another download" in line for line in lines)
+    assert any("already existed" in line for line in lines)
+
+
+def safetensors(body: bytes, claimed: int | None = None) -> bytes:
+    header = json.dumps({"w": {"dtype": "U8", "shape": [1], "data_offsets": [0, claimed or len(body)]}}).encode()
+    return struct.pack("<Q", len(header)) + header + body
+
+
+LOGIN = b"<!DOCTYPE html><html><head><title>Sign in</title></head><body>please</body></html>"
+
+
+@pytest.mark.parametrize(
+    ("data", "front", "reason"),
+    [
+        (safetensors(b"x" * 1000), f"sha256: '{'ab' * 32}'\n", "ab" * 32),
+        (safetensors(b"x" * 1000)[:-100], "", "100 bytes short"),
+        (LOGIN, "", "HTML page"),
+        (b'{"error": "not for you", "code": 403}', "", "not for you"),
+        (safetensors(b"x" * 1000, claimed=700), "", "longer than its own header"),
+    ],
+    ids=["wrong hash", "truncated", "login page", "JSON error", "header that lies"],
+)
+async def test_what_is_not_the_model(world: World, data: bytes, front: str, reason: str) -> None:
+    source = world.folder / "source"
+    source.write_bytes(data)
+    card = world.card("other/bad.md", f'cp {source} "$UI_HOME/model.safetensors"', front)
+    job_id = await world.service.install(world.instance, world.ui_home, card)
+    job = await world.service.ended(job_id)
+    assert (job["state"], job["cause"]) == ("failed", "verification_failed")
+    failure = of_type(await world.service.history(job_id), "resource_failed")[0]
+    assert reason in failure["error"], failure["error"]
+    if front:
+        assert hashlib.sha256(data).hexdigest() in failure["error"]
+    unverified = await world.service.install(world.instance, world.ui_home, card, verify=False)
+    assert (await world.service.ended(unverified))["state"] == "completed"
+
+
+async def test_there_is_no_room(world: World) -> None:
+    card = world.card("other/huge.md", 'touch "$HOME/ran"', f"size: {10**17}\n")
+    job_id = await world.service.install(world.instance, world.ui_home, card, max_attempts=3)
+    job = await world.service.ended(job_id)
+    assert (job["cause"], job["resources"][0]["attempt"]) == ("disk_full", 1)
+    assert f"{10**17:,}" in job["resources"][0]["error"]
+    assert not (world.instance.home / "ran").exists()
+
+
+async def test_a_stall_is_seen_and_tried_again(world: World) -> None:
+    await world.service.terminate()
+    await world.service.start(INSTALLER_STALL_TIMEOUT="2")
+    model = StandInModel(id=1001, name="Hangs", size_bytes=600_000, hold_after_bytes=300_000)
+    job_id = await world.service.install(world.instance, world.ui_home, world.model(model), max_attempts=2)
+    await reached(world, job_id, lambda job: job["resources"][0]["retry_at"] or job["resources"][0]["attempt"] == 2)
+    world.civitai.release()
+    job = await world.service.ended(job_id)
+    assert (job["state"], job["resources"][0]["attempt"]) == ("completed", 2)
+    history = await world.service.history(job_id)
+    assert of_type(history, "resource_stalled")[0]["stall_seconds"] == 2
+    assert of_type(history, "resource_failed")[0]["cause"] == "stalled"
+    assert files_of(world, model) == [sha256(model)]
+
+
+async def kills_in_the_middle(world: World, name: str, times: int, seed: int) -> None:
+    """The service dies at a random moment of a control: it holds, or it never happened."""
+    print(f"seed {seed}")
+    chance = random.Random(seed)
+    jobs = []
+    for n in range(times):
+        script = "for i in $(seq 60); do echo $i; sleep 0.05; done"
+        card = world.card(f"other/{name}{n}.md", script)
+        job_id = await world.service.install(world.instance, world.ui_home, card)
+        jobs.append(job_id)
+        await reached(world, job_id, lambda job: job["last_sequence"] > 4)
+        if name == "resume":
+            await control(world.service, job_id, "pause")
+        killing = asyncio.create_task(kill_soon(world.service, chance.random() * 0.25))
+        answered = None
+        try:
+            answered = (await control(world.service, job_id, name))[0]
+        except aiohttp.ClientError:
+            print("killed before the answer")
+        await killing
+        await world.service.start()
+        job = await world.service.job(job_id)
+        if answered == 202:
+            decided = {"pause": "job_paused", "resume": "job_resumed", "cancel": "cancel_requested"}[name]
+            assert of_type(await world.service.history(job_id), decided)
+        if name == "cancel" and (answered == 202 or job["cancelling"]):
+            assert (await world.service.ended(job_id))["state"] == "cancelled"
+            assert not world.instance.marked_processes()
+        elif job["state"] == "paused":
+            await asyncio.sleep(1.2)
+            before = (await world.service.job(job_id))["last_sequence"]
+            await asyncio.sleep(0.4)
+            assert (await world.service.job(job_id))["last_sequence"] == before
+            await control(world.service, job_id, "cancel")
+        else:
+            await control(world.service, job_id, "cancel")
+        await world.service.ended(job_id)
+        check_stream(await world.service.history(job_id))
+    await world.service.terminate()
+    check_database(world.folder / "installer.sqlite3")
+
+
+async def kill_soon(service: ServiceProcess, seconds: float) -> None:
+    await asyncio.sleep(seconds)
+    await service.kill()
+
+
+@pytest.mark.parametrize("name", ["pause", "resume", "cancel"])
+async def test_a_kill_in_the_middle_of_a_control(world: World, name: str) -> None:
+    await kills_in_the_middle(world, name, 2, random.randrange(2**32))
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("name", ["pause", "resume", "cancel"])
+async def test_twenty_kills_in_the_middle_of_a_control(world: World, name: str) -> None:
+    await kills_in_the_middle(world, name, 20, random.randrange(2**32))
+
+
+def test_the_stand_in_writes_what_its_hash_says() -> None:
+    model = StandInModel(id=7, name="x", size_bytes=100_000)
+    assert hashlib.sha256(b"".join(content(model))).hexdigest() == sha256(model)
