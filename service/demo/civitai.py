@@ -25,6 +25,7 @@ from aiohttp import web
 HOSTS = ("civitai.com", "files.example")
 BLOCK_BYTES = 64 * 1024
 HEADER_BYTES = 128
+BURST_SECONDS_MAX = 0.2
 
 
 @dataclass(slots=True, kw_only=True)
@@ -247,7 +248,8 @@ class StandInCivitai:
     async def _send_blocks(
         self, request: web.Request, response: web.StreamResponse, model: StandInModel, count: _Count
     ) -> None:
-        begin = asyncio.get_running_loop().time()
+        clock = asyncio.get_running_loop().time
+        due = clock()
         for block in content(model):
             await response.write(block)
             count.bytes += len(block)
@@ -258,8 +260,9 @@ class StandInCivitai:
                     request.transport.abort()
                 return
             if model.bytes_per_second is not None:
-                due = begin + count.bytes / model.bytes_per_second
-                await asyncio.sleep(max(0.0, due - asyncio.get_running_loop().time()))
+                # The rate may change on the way, and what was held up is not made good in one burst.
+                due = max(due, clock() - BURST_SECONDS_MAX) + len(block) / model.bytes_per_second
+                await asyncio.sleep(max(0.0, due - clock()))
         await response.write_eof()
 
     def _refused(self, request: web.Request, model: StandInModel) -> int:

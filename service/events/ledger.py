@@ -11,7 +11,7 @@ import re
 from collections import deque
 from dataclasses import dataclass
 
-from service.events.formats import civitdl
+from service.events.formats import civitdl, hf
 
 TAIL_LINES = 40
 TAIL_LINE_CHARACTERS_MAX = 2_000
@@ -22,6 +22,8 @@ MESSAGE_CHARACTERS_MAX = 500
 
 # Lines by which tools, shells and Python say that something went wrong.
 _ERROR_LINE = re.compile(
+    r"^resource-installer: [\w-]+ is not installed|"
+    r"^Error: |"
     r"ERROR \d{3}|^curl: \(\d+\)|errorCode=\d+|\[ERROR\]|failed: |unable to resolve|Unable to establish SSL|Read error|"
     r"^fatal: |^ERROR\b|^\w*(?:Error|Exception)\b.{0,3}:|: command not found|No such file or directory|"
     r"Permission denied|No space left|Disk quota exceeded|Read-only file system|Cannot write to|^Killed$|"
@@ -67,6 +69,7 @@ class Ledger:
         self._errors: deque[str] = deque(maxlen=ERROR_LINES_MAX)
         self._tail: deque[str] = deque(maxlen=TAIL_LINES)
         self._tail_ends_with_bar = False
+        self._not_downloaded: str | None = None
         self.tool: str | None = None
 
     def bar(self, text: str) -> None:
@@ -100,6 +103,10 @@ class Ledger:
             self._is_civitdl = True
         elif civitdl.GAVE_UP.match(text):
             self._give_up()
+        elif hf.NOT_DOWNLOADED.match(text):
+            self._not_downloaded = text
+        elif self._not_downloaded is not None and len(self._not_downloaded) < MESSAGE_CHARACTERS_MAX:
+            self._not_downloaded += f" {text}"
         elif _ERROR_LINE.search(text[:MESSAGE_CHARACTERS_MAX]):
             self._errors.append(text[:MESSAGE_CHARACTERS_MAX])
 
@@ -110,8 +117,10 @@ class Ledger:
         failures += [ModelFailure(name=key[0], error=self._pending) for key in self._open]
         if self._pending is not None and not self._open:
             failures.append(ModelFailure(name=None, error=self._pending))
+        if self._not_downloaded is not None:
+            failures.append(ModelFailure(name=None, error=self._not_downloaded[:MESSAGE_CHARACTERS_MAX]))
         return Evidence(
-            is_civitdl=self._is_civitdl or bool(failures),
+            is_civitdl=self._is_civitdl or (bool(failures) and self._not_downloaded is None),
             completed=self._completed,
             failures=tuple(failures),
             error_lines=tuple(self._errors),

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from service.events.event_types import Event, Output, Progress, StageComplete, StageStart
-from service.events.formats import aria2, civitdl, curl, tqdm, wget
+from service.events.formats import aria2, civitdl, curl, hf, provision, tqdm, wget
 from service.events.ledger import Evidence, Ledger
 from service.events.lines import LINE_BYTES_MAX, Record, RecordSplitter, plain
 from service.events.recorded_event import NewEvent
@@ -52,6 +52,8 @@ class ProgressParser:
         self._in_curl = False
         self._in_aria2_summary = False
         self._aria2_gids: set[str] = set()
+        # Of tools that never say that a file is complete, but by their exit status.
+        self._open_names: dict[str, None] = {}
 
     def feed(self, chunk: bytes) -> list[NewEvent]:
         """The events of all records that end within this chunk."""
@@ -61,8 +63,9 @@ class ProgressParser:
         """The output has ended: what its last line holds, and what only the exit status can tell."""
         records = self._splitter.close()
         events = [event for record in records for event in self._record(record)]
-        if self._in_curl and exit_code == 0:
-            events += self._new(StageComplete(name=self._title), None)
+        if exit_code == 0:
+            names = [*([self._title] if self._in_curl else []), *self._open_names]
+            events += [new for name in names for new in self._new(StageComplete(name=name), None)]
         return events
 
     @property
@@ -84,14 +87,27 @@ class ProgressParser:
     def _bar(self, record: Record) -> list[Event]:
         self._ledger.bar(self._redact(plain(record.raw)))
         if isinstance(record.bar, tqdm.Bar):
+            if hf.FETCHING.match(record.bar.label):
+                return []
             before = self._redact(record.bar.before[:LINE_BYTES_MAX])
-            return [*([Output(line=before)] if before else []), record.bar.progress]
+            return [*([Output(line=before)] if before else []), *self._labelled(record.bar), record.bar.progress]
         self._ledger.tool = "aria2c"
         started: list[Event] = []
         if record.bar.gid not in self._aria2_gids and len(self._aria2_gids) < STAGE_EVENTS_MAX:
             self._aria2_gids.add(record.bar.gid)
             started = [StageStart(name=self._title)]
         return [*started, record.bar.progress]
+
+    def _labelled(self, bar: tqdm.Bar) -> list[Event]:
+        """A bar that has a file's name for its label begins that file."""
+        name = self._name(hf.base_name(bar.label)) if bar.progress.downloaded_bytes is not None else ""
+        return self._opens(name) if name else []
+
+    def _opens(self, name: str) -> list[Event]:
+        if name in self._open_names or len(self._open_names) >= STAGE_EVENTS_MAX:
+            return []
+        self._open_names[name] = None
+        return [StageStart(name=name)]
 
     def _line(self, record: Record) -> list[Event]:
         text = plain(record.raw)
@@ -124,6 +140,13 @@ class ProgressParser:
             if rest:
                 self._ledger.line(rest)
             return [row[0], *([Output(line=rest)] if rest else [])]
+        if hf.is_network(text):
+            self._ledger.bar(self._redact(text))
+            return []
+        shown = hf.progress(text)
+        if shown is not None:
+            self._ledger.bar(self._redact(text))
+            return [*self._opens(self._title), shown]
         shown = curl.hash_bar(text)
         if shown is None:
             return None
@@ -140,7 +163,7 @@ class ProgressParser:
             name = self._name(found)
             self._ledger.completed(name)
             return [StageComplete(name=name)]
-        for read in (self._wget, self._curl, self._aria2):
+        for read in (_provision, self._wget, self._curl, self._aria2):
             events = read(text)
             if events is not None:
                 return events
@@ -203,6 +226,14 @@ class ProgressParser:
 
     def _name(self, name: str) -> str:
         return self._redact(name)[:NAME_CHARACTERS_MAX]
+
+
+def _provision(text: str) -> list[Event] | None:
+    if (found := provision.BEGINS.match(text)) is not None:
+        return [StageStart(name=found[1]), Progress(stage=provision.STAGE)]
+    if (found := provision.ENDS.match(text)) is not None:
+        return [Progress(stage=provision.STAGE, percent=100), StageComplete(name=found[1])]
+    return None
 
 
 class _Bounds:

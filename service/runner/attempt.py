@@ -161,7 +161,7 @@ class Attempt:
             return new
         eta, now = self._run.eta, self._clock()
         if self._spec.phase == "download":
-            eta.observe(new.resource, now, progress.downloaded_bytes, progress.total_bytes)
+            eta.observe(new.resource, now, progress.downloaded_bytes, progress.total_bytes, progress.bytes_per_second)
         of_resource, of_job = eta.resource_eta_seconds(new.resource, now), eta.job_eta_seconds(now)
         if of_resource is None and of_job is None:
             return new

@@ -1,7 +1,9 @@
 """How long a job will still take: bytes left over a smoothed measured rate. Pure: the time comes in.
 
 The rate is what really arrived within the last seconds, of all resources together: a burst is spread over the window,
-silence lowers it, and a change of the true rate is followed within the length of the window. What is not known is None.
+silence lowers it, and a change of the true rate is followed within the length of the window. A tool that rounds its
+figure so coarsely that it hardly ever changes (``38.7G``) is taken at its own word for the speed instead. What is not
+known is None.
 """
 
 from __future__ import annotations
@@ -14,6 +16,9 @@ WINDOW_SECONDS = 8.0
 WINDOW_SECONDS_MIN = 2.0
 SAMPLE_SECONDS = 0.25
 SAMPLES_MAX = 64
+# With fewer changes of the figure within the window, its rounding counts for more than what arrived.
+CHANGES_MIN = 5
+SPEED_SECONDS_MAX = 5.0
 SECONDS_MAX = 30 * 86_400.0
 
 
@@ -25,8 +30,14 @@ class _Download:
     done: int = 0
     current: int = 0
     total: int | None = None
-    is_begun: bool = False
     has_ended: bool = False
+    speed: float | None = None
+    speed_at: float = 0.0
+
+    def said_speed(self, now: float) -> float | None:
+        """What the tool said of its speed a moment ago."""
+        is_fresh = not self.has_ended and now - self.speed_at <= SPEED_SECONDS_MAX
+        return self.speed if is_fresh else None
 
     def left(self) -> int | None:
         if self.has_ended:
@@ -42,6 +53,7 @@ class _Rate:
 
     def __init__(self) -> None:
         self._samples: deque[tuple[float, int]] = deque(maxlen=SAMPLES_MAX)
+        self._changes: deque[float] = deque(maxlen=CHANGES_MIN)
         self._since: float | None = None
 
     def add(self, now: float, count: int) -> None:
@@ -49,6 +61,8 @@ class _Rate:
             # The first report says how much, but not since when.
             self._since = now
             return
+        if count > 0:
+            self._changes.append(now)
         if self._samples and now - self._samples[-1][0] < SAMPLE_SECONDS:
             at, before = self._samples[-1]
             self._samples[-1] = (at, before + count)
@@ -58,7 +72,12 @@ class _Rate:
     def skip(self, seconds: float) -> None:
         """Time in which nothing could arrive."""
         self._samples = deque(((at + seconds, count) for at, count in self._samples), maxlen=SAMPLES_MAX)
+        self._changes = deque((at + seconds for at in self._changes), maxlen=CHANGES_MIN)
         self._since = None if self._since is None else self._since + seconds
+
+    def is_coarse(self, now: float) -> bool:
+        """Whether the figure changed too seldom for a rate to be made of it."""
+        return len(self._changes) < CHANGES_MIN or self._changes[0] < now - WINDOW_SECONDS
 
     def value(self, now: float) -> float | None:
         if self._since is None or now - self._since < WINDOW_SECONDS_MIN:
@@ -80,7 +99,7 @@ class Eta:
     def begun(self, resource: str) -> None:
         """An attempt begins: what an earlier one had downloaded counts no more."""
         size = self._downloads[resource].size
-        self._downloads[resource] = _Download(size, is_begun=True)
+        self._downloads[resource] = _Download(size)
         self._rates[resource] = _Rate()
 
     def ended(self, resource: str) -> None:
@@ -99,11 +118,19 @@ class Eta:
             rate.skip(now - self._paused_at)
         self._paused_at = None
 
-    def observe(self, resource: str, now: float, downloaded_bytes: int | None, total_bytes: int | None) -> None:
+    def observe(
+        self,
+        resource: str,
+        now: float,
+        downloaded_bytes: int | None,
+        total_bytes: int | None,
+        bytes_per_second: float | None = None,
+    ) -> None:
         """What a tool reports of one file. A figure that falls, or another total, is the next file or a new try."""
         if downloaded_bytes is None:
             return
         download = self._downloads[resource]
+        download.speed, download.speed_at = bytes_per_second, now
         is_next = downloaded_bytes < download.current or (
             download.total is not None and total_bytes is not None and total_bytes != download.total
         )
@@ -124,7 +151,9 @@ class Eta:
 
     def resource_eta_seconds(self, resource: str, now: float) -> float | None:
         """For this resource alone, at its own rate."""
-        return _seconds(self._downloads[resource].left(), self._rates[resource].value(now))
+        download, rate = self._downloads[resource], self._rates[resource]
+        said = download.said_speed(now) if rate.is_coarse(now) else None
+        return _seconds(download.left(), said if said is not None else rate.value(now))
 
     def job_eta_seconds(self, now: float) -> float | None:
         """For all that is still to come, at the rate of all that run together."""
@@ -134,7 +163,10 @@ class Eta:
             if rest is None:
                 return None
             left += rest
-        return _seconds(left, self._rate.value(now))
+        said = [download.said_speed(now) for download in self._downloads.values()]
+        known = [speed for speed in said if speed is not None]
+        is_said = known and self._rate.is_coarse(now)
+        return _seconds(left, sum(known) if is_said else self._rate.value(now))
 
 
 def _seconds(left: int | None, rate: float | None) -> float | None:

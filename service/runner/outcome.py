@@ -96,7 +96,11 @@ _WORDS: tuple[tuple[Cause, re.Pattern[str]], ...] = tuple(
             r"certificate|sslerror|\bssl\b.{0,40}(?:error|fail|alert|connect|handshake|eof)|\bssl routines\b|"
             r"\btls\b.{0,40}(?:error|fail|alert|handshake)|handshake failure|unable to establish ssl",
         ),
-        (Cause.TOOL_MISSING, r"command not found|no module named|(?:\bsh|: \d{1,6}): [^\s:]{1,200}: not found$"),
+        (
+            Cause.TOOL_MISSING,
+            r"^resource-installer: [\w-]+ is not installed|command not found|no module named|"
+            r"(?:\bsh|: \d{1,6}): [^\s:]{1,200}: not found$",
+        ),
         (
             Cause.AUTH_REQUIRED,
             r"valid api key|requires? (?:a )?login|authentication (?:is )?(?:required|failed)|"
@@ -108,7 +112,7 @@ _WORDS: tuple[tuple[Cause, re.Pattern[str]], ...] = tuple(
         (
             Cause.NOT_FOUND,
             r"\b(?:404|410)\b.{0,20}(?:not found|gone)|not found\.?$|does not exist for model|repository not found|"
-            r"resource not found|no version metadata",
+            r"resource not found|no version metadata|file not found in |^error: .{0,200} not found\b(?! *\. *\[errno)",
         ),
         (
             Cause.SERVER_ERROR,
@@ -236,7 +240,8 @@ def _civitdl_failed(evidence: Evidence, ended: Ended) -> Outcome:
     if cause is None and ended.disk_full:
         cause = Cause.DISK_FULL
     name = f'"{first.name}": ' if first.name else ""
-    return failed(cause or Cause.UNKNOWN, f"civitdl: {name}{first.error}", ended.exit_code)
+    tool = "civitdl: " if evidence.is_civitdl else ""
+    return failed(cause or Cause.UNKNOWN, f"{tool}{name}{first.error}", ended.exit_code)
 
 
 def _exit_failed(evidence: Evidence, ended: Ended) -> Outcome:

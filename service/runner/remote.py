@@ -19,6 +19,7 @@ from importlib import resources
 from uuid import UUID
 
 from service.errors import LinkDown, RemoteProtocolError
+from service.events.lines import plain
 from service.runner.outcome import Ended
 from service.runner.ssh import Connection, Stream
 
@@ -27,7 +28,8 @@ PAUSE, RESUME, CANCEL = "pause", "resume", "cancel"
 GRACE_SECONDS = 10
 PARTIAL_FILES_MAX = 20
 # Installed where the instance has none: the versions that this service was tried with.
-HF_VERSION = "1.0.1"
+CIVITDL_VERSION = "2.2.0"
+HF_VERSION = "1.33.0"
 NOISE_BYTES_MAX = 1 << 20
 FREE_KIB_MIN = 64
 JOBS_LISTED_MAX = 10_000
@@ -142,7 +144,7 @@ class Remote:
         return Told(
             running=told[1] == b"1",
             processes=int(told[2]),
-            partial_files=tuple(_text(base64.b64decode(file)) for file in files),
+            partial_files=tuple(plain(base64.b64decode(file)) for file in files),
         )
 
     async def remove(self, *job_ids: str) -> None:
@@ -169,7 +171,8 @@ def _variables(spec: AttemptSpec) -> dict[str, str | int]:
         "stall_seconds": spec.stall_seconds,
         "bandwidth": spec.bandwidth_bytes_per_second or "",
         "provision": int(spec.provision_tools),
-        "needed_bytes": "" if spec.size_bytes is None else spec.size_bytes,
+        "needed_bytes": "" if spec.size_bytes is None or spec.phase != "download" else spec.size_bytes,
+        "civitdl_version": CIVITDL_VERSION,
         "hf_version": HF_VERSION,
         "ui_home": spec.ui_home,
         "remote_path": spec.remote_path,

@@ -5,12 +5,16 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import json
+import os
 import random
 import signal
+import statistics
 import struct
 import subprocess
+import sys
 import time
 from collections.abc import Callable
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -260,13 +264,8 @@ async def limited(world: World, tool: str, count: int, limit: int, seconds: floa
     spans = []
     for card in cards:
         mine = [event for event in bars if event["resource"] == card and event.get("stage") != "images"]
-        spans.append((at(mine[0]), at(mine[-1])))
+        spans.append((event_time(mine[0]), event_time(mine[-1])))
     return size * count / (max(end for _, end in spans) - min(begin for begin, _ in spans))
-
-
-def at(event: dict[str, Any]) -> float:
-    hours, minutes, rest = event["at"].partition("T")[2].rstrip("Z").split(":")
-    return int(hours) * 3600 + int(minutes) * 60 + float(rest)
 
 
 @pytest.mark.parametrize("tool", list(TOOLS))
@@ -372,6 +371,92 @@ async def test_a_stall_is_seen_and_tried_again(world: World) -> None:
     assert of_type(history, "resource_stalled")[0]["stall_seconds"] == 2
     assert of_type(history, "resource_failed")[0]["cause"] == "stalled"
     assert files_of(world, model) == [sha256(model)]
+
+
+@pytest.fixture(scope="session")
+def wheels(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """civitdl and what it needs, as the package index has them."""
+    folder = tmp_path_factory.mktemp("wheels")
+    command = [sys.executable, "-m", "pip", "download", "--quiet", "--dest", str(folder), "civitdl==2.2.0"]
+    subprocess.run(command, check=True)
+    return folder
+
+
+async def without_civitdl(world: World, wheels: Path, *tools: str) -> None:
+    """An instance like a fresh image: no civitdl, and of Python only what is named."""
+    folder = world.folder / "tools"
+    folder.mkdir()
+    for tool in tools:
+        (folder / tool).symlink_to(Path(sys.base_prefix) / "bin" / "python3")
+    # Debian's own python3 stays out of the way, whether it is there or not.
+    for name in os.listdir("/usr/bin"):
+        if not name.startswith(("python", "civitdl")):
+            (folder / name).symlink_to(f"/usr/bin/{name}")
+    world.instance._env |= {"PATH": str(folder), "PIP_NO_INDEX": "1", "PIP_FIND_LINKS": str(wheels)}
+    await world.instance.stop()
+    await world.instance.start()
+
+
+async def test_civitdl_is_installed_where_it_is_missing(world: World, wheels: Path) -> None:
+    await without_civitdl(world, wheels, "python3")
+    models = [StandInModel(id=1001 + n, name=f"M{n}", size_bytes=200_000) for n in range(2)]
+    cards = [world.model(model, f"folder{n}") for n, model in enumerate(models)]
+    job_id = await world.service.install(world.instance, world.ui_home, *cards, parallel=2)
+    job = await world.service.ended(job_id, 120)
+    assert job["state"] == "completed", job["error"]
+    history = await world.service.history(job_id)
+    provisions = [event["percent"] for event in of_type(history, "progress") if event["stage"] == "provision"]
+    assert provisions == [None, 100]
+    assert [event["name"] for event in of_type(history, "stage_start", "stage_complete")].count("civitdl") == 2
+    for model in models:
+        assert files_of(world, model) == [sha256(model)]
+
+
+async def test_no_python_to_install_it_with(world: World, wheels: Path) -> None:
+    await without_civitdl(world, wheels)
+    job_id = await world.service.install(world.instance, world.ui_home, world.model(StandInModel(id=1001, name="M")))
+    job = await world.service.ended(job_id)
+    assert (job["cause"], job["resources"][0]["exit_code"]) == ("tool_missing", 127)
+    assert "python3 is not installed" in job["error"]
+
+
+@pytest.mark.long
+async def test_the_estimates_follow_the_rate(world: World) -> None:
+    """Two resources, of which the second is still to come; the rate changes by four, twice."""
+    first = StandInModel(id=1001, name="First", size_bytes=270 * MEGABYTE, bytes_per_second=4 * MEGABYTE)
+    second = StandInModel(id=1002, name="Second", size_bytes=100 * MEGABYTE)
+    cards = []
+    for model in (first, second):
+        world.civitai.add(model)
+        url = f"https://civitai.com/models/{model.id}?modelVersionId={model.version_id}"
+        script = f'civitdl "{url}" "$UI_HOME/models"'
+        cards.append(world.card(f"loras/{model.id}.md", script, f"size: {model.size_bytes}\n"))
+    job_id = await world.service.install(world.instance, world.ui_home, *cards)
+    await reached(world, job_id, lambda job: (job["resources"][0]["percent"] or 0) >= 1)
+    changes = []
+    for rate in (4 * MEGABYTE, MEGABYTE, 4 * MEGABYTE):
+        first.bytes_per_second = rate
+        changes.append((time.time(), rate))
+        await asyncio.sleep(30)
+    await control(world.service, job_id, "cancel")
+    await world.service.ended(job_id)
+    history = await world.service.history(job_id)
+    bars = [event for event in of_type(history, "progress") if event["stage"] == "model"]
+    told = [event["job_eta_seconds"] for event in bars if event["job_eta_seconds"] is not None]
+    assert told
+    assert min(told) >= 0
+    for begin, rate in changes:
+        errors = []
+        for event in bars:
+            if 15 <= event_time(event) - begin < 30:
+                left = first.size_bytes - event["downloaded_bytes"] + second.size_bytes
+                errors.append(abs(event["job_eta_seconds"] / (left / rate) - 1))
+        print(f"{rate / MEGABYTE:g} MB/s: median error {100 * statistics.median(errors):.1f} % of {len(errors)}")
+        assert statistics.median(errors) <= 0.2
+
+
+def event_time(event: dict[str, Any]) -> float:
+    return datetime.fromisoformat(event["at"].replace("Z", "+00:00")).timestamp()
 
 
 async def kills_in_the_middle(world: World, name: str, times: int, seed: int) -> None:

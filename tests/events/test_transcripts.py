@@ -13,6 +13,8 @@ from tests.events.golden import FOLDER, OUTCOMES, TRANSCRIPTS, exit_code, golden
 CUTS = 200
 # How many bars a tool drew, counted in the raw bytes without any help of the parser.
 BARS = {
+    # The count of files and the bytes on the network are no bars of a file.
+    "hf": re.compile(rb"Reconstruct(?:ing|ion)[^|\r\n]*\||\.safetensors: [^|\r\n]*\|"),
     "civitdl": re.compile(rb"\[\d+:\d\d(?:<[\d:?]+)?, *[^\]\[]*i?B(?:/s)?\]"),
     "wget": re.compile(rb"\[[ <=>+]{5,}\] |^ *\d+K[ .,]{20}", re.MULTILINE),
     "curl-hashes": re.compile(rb"[^\r\n]*#[^\r\n]*"),

@@ -17,6 +17,7 @@ from service.events.lines import plain
 BRACKET_BYTES_MAX = 300
 BAR_BYTES_MAX = 1024  # as wide as a terminal may be, three bytes a column
 BASE = 1000
+LABEL_CHARACTERS_MAX = 300
 SPACE = ord(" ")
 DIGITS = b"0123456789"
 STAGES = ("images", "model", "cache")
@@ -34,10 +35,12 @@ _STAGE = re.compile(r"(?:^|[^\w])(images|model|cache)\s*:?$", re.IGNORECASE)
 
 @dataclass(frozen=True, slots=True)
 class Bar:
-    """A bar, and the text that stood before it on its line and does not belong to it."""
+    """A bar, and the text that stood before it on its line and does not belong to it. ``label``: what a bar that is
+    none of civitdl's calls itself."""
 
     progress: Progress
     before: str
+    label: str = ""
 
 
 def closes(line: bytearray) -> Bar | None:
@@ -57,7 +60,8 @@ def closes(line: bytearray) -> Bar | None:
     left = plain(bytes(line[:begin]))
     label = left[: len(left) - (len(found.string) - found.start())].rstrip()
     before, stage = _stage(label)
-    return Bar(_progress(stage, found.groupdict(), clock), before)
+    own_label = label.rpartition("\n")[2].strip() if stage == "download" else ""
+    return Bar(_progress(stage, found.groupdict(), clock), before, own_label[-LABEL_CHARACTERS_MAX:])
 
 
 def _stage(label: str) -> tuple[str, str]:

@@ -1,77 +1,95 @@
 # Tells an attempt to pause, to go on, or to end: read by `sh` from standard input, behind lines that set nonce, job,
-# attempts (directory names), what and grace_seconds. Says on standard output behind the nonce: whether one is running,
-# how many processes got the signal, and, behind a cancel, the files that were left half done, each in base64.
+# attempts (directory names), what and grace_seconds. Says on standard output behind the nonce: the files that a cancel
+# left half done, each in base64; then whether an attempt is running, and how many processes got the signal.
 
-# Whatever carries the mark of this attempt in its environment, but for its supervisor: the card, what it started, and
-# what left its group. Never an id alone, it may be another's by now.
-marked() {
-    for file in $(grep -lszxF "RESOURCE_INSTALLER_ATTEMPT=$dir" /proc/[0-9]*/environ); do
-        pid=${file#/proc/}
-        pid=${pid%/environ}
-        is_supervisor "$pid" || echo "$pid"
+ROUNDS_MAX=10
+
+# Words "pid:state" of what lives of this attempt, but for its supervisor: whatever carries its mark in its environment,
+# also when it left the group, and whatever is in the session, also when it dropped its environment. An id alone may be
+# another's by now; the session's cannot be, while its supervisor lives.
+living() {
+    files=$(grep -lszxF "RESOURCE_INSTALLER_ATTEMPT=$dir" /proc/[0-9]*/environ | sed 's/environ$/stat/')
+    # shellcheck disable=SC2086
+    leader=$(leader_of $files)
+    {
+        # shellcheck disable=SC2086
+        [ -z "$files" ] || sed -n 's/^\([0-9]*\) (.*) \([A-Za-z]\) .*/\1 \2/p' $files 2>/dev/null
+        [ -z "$leader" ] || sed -n "s/^\([0-9]*\) (.*) \([A-Za-z]\) [0-9]* [0-9]* $leader .*/\1 \2/p" \
+            /proc/[0-9]*/stat 2>/dev/null
+    } | sort -u | while read -r pid state; do
+        case $state in Z | X) continue ;; esac
+        [ "$pid" = "$leader" ] || echo "$pid:$state"
     done
 }
 
 # The supervisor leads the session; the card's shell, which is forked from it, does not.
-is_supervisor() {
-    grep -qszF "$dir/supervise" "/proc/$1/cmdline" && [ "$(field 4 "$1")" = "$1" ]
+leader_of() {
+    for file; do
+        pid=${file#/proc/}
+        pid=${pid%/stat}
+        grep -qszxF "$dir/supervise" "/proc/$pid/cmdline" || continue
+        case $(sed -n 's/^[0-9]* (.*) [A-Za-z] [0-9]* [0-9]* \([0-9]*\) .*/\1/p' "$file" 2>/dev/null) in
+            "$pid") echo "$pid" && return ;;
+        esac
+    done
 }
 
-# A field of /proc/<pid>/stat behind the name: 1 the state, 3 the group, 4 the session.
-field() {
-    sed 's/.*) //' "/proc/$2/stat" 2>/dev/null | cut -d ' ' -f "$1"
+# Sends a signal to what lives and is in none of the states `but`, and counts each process once.
+send() {
+    number=$1 but=${2:-none}
+    sent=
+    for one in $(living); do
+        pid=${one%:*}
+        case $but in *"${one#*:}"*) continue ;; esac
+        kill "-$number" "$pid" 2>/dev/null || continue
+        sent=1
+        case " $counted " in *" $pid "*) ;; *) counted="$counted $pid" count=$((count + 1)) ;; esac
+    done
+    [ -n "$sent" ]
 }
 
 # A process that is forked while the others are stopped is found by the next round.
 stop_all() {
-    for round in 1 2 3 4 5 6 7 8 9 10; do
-        left=
-        for pid in $(marked); do
-            case $(field 1 "$pid") in
-                T | Z | X | '') ;;
-                *) kill -STOP "$pid" 2>/dev/null && left=1 && count=$((count + 1)) ;;
-            esac
-        done
-        [ -n "$left" ] || return 0
+    round=0
+    while send STOP Tt && [ "$round" -lt "$ROUNDS_MAX" ]; do
+        round=$((round + 1))
     done
 }
 
-send_all() {
-    for pid in $(marked); do
-        kill "-$1" "$pid" 2>/dev/null && count=$((count + 1))
-    done
-}
-
-alive() {
-    for pid in $(marked); do
-        case $(field 1 "$pid") in
-            Z | X | '') ;;
-            *) return 0 ;;
-        esac
-    done
-    return 1
-}
-
+# Stopped first, so that all of it has the signal before any of it forks again.
 end_all() {
-    send_all TERM
-    send_all CONT
-    waited=0
-    while alive && [ "$waited" -lt $((grace_seconds * 10)) ]; do
-        sleep 0.1
-        waited=$((waited + 1))
+    stop_all
+    send TERM
+    send CONT
+    tenths=0
+    while ! is_over && [ "$tenths" -lt $((grace_seconds * 10)) ]; do
+        sleep 0.2
+        tenths=$((tenths + 2))
     done
-    ! alive || send_all KILL
+    round=0
+    while ! is_over && [ "$round" -lt "$ROUNDS_MAX" ]; do
+        send KILL
+        sleep 0.2
+        round=$((round + 1))
+    done
+}
+
+is_over() {
+    [ -z "$(living)" ] && flock -n 8 8<"$dir/lock"
 }
 
 # What the card's processes are writing at this moment, one path a line.
 open_files() {
-    for pid in $(marked); do
-        for fd in /proc/"$pid"/fd/*; do
-            case $(sed -n 's/^flags:[[:space:]]*//p' "/proc/$pid/fdinfo/${fd##*/}" 2>/dev/null) in
-                *[12]) readlink "$fd" ;;
+    for one in $(living); do
+        pid=${one%:*}
+        grep -ls '^flags:.*[12]$' "/proc/$pid/fdinfo/"* | while read -r file; do
+            path=$(readlink "/proc/$pid/fd/${file##*/}")
+            case $path in
+                "$dir"/* | /dev/* | /proc/*) ;;
+                /*) printf '%s\n' "$path" ;;
             esac
         done
-    done | grep -v "^$dir/\|^/dev/\|^[a-z]*:" | sort -u | head -n 50
+    done
 }
 
 # What was left half done: files that were being written, and those that tools name so.
@@ -84,35 +102,40 @@ partial_files() {
             find "$path" -maxdepth 4 -type f -newer "$dir/boot" \( -name '*.tmp' -o -name '*.part' -o -name '*.aria2' \
                 -o -name '*.incomplete' -o -name '*.crdownload' -o -path '*/.tmp/*' \) 2>/dev/null
         done
-    } | sort -u | head -n 20 | while IFS= read -r path; do
-        [ ! -f "$path" ] || printf 'file %s\n' "$(printf '%s' "$path" | cut -c 1-300 | base64 | tr -d '\n')"
-    done
+    } | sort -u | while IFS= read -r path; do
+        [ ! -f "$path" ] || printf 'file %s\n' "$(printf '%s' "$path" | cut -b 1-300 | base64 | tr -d '\n')"
+    done | head -n 20
+}
+
+cancel() {
+    rm -f "$dir/paused"
+    : >"$dir/cancelled"
+    written=$(open_files)
+    end_all
+    partial_files "$written" >"$dir/partial"
 }
 
 main() {
     LC_ALL=C
     export LC_ALL
+    umask 077
     printf '\n%s\n' "$nonce"
-    state=${HOME:-/root}/.local/state/resource-installer
-    running=0
-    count=0
+    home=${HOME:-/root}/.local/state/resource-installer
+    running=0 count=0 counted=
     for name in $attempts; do
-        dir=$state/$job/$name
+        dir=$home/$job/$name
         [ -e "$dir/lock" ] || continue
         if ! flock -n 8 8<"$dir/lock"; then
             running=1
             case $what in
                 # The mark holds for a card that is only just being started: it stops itself.
                 pause) : >"$dir/paused" && stop_all ;;
-                resume) rm -f "$dir/paused" && send_all CONT ;;
-                cancel)
-                    rm -f "$dir/paused"
-                    written=$(open_files)
-                    end_all
-                    partial_files "$written"
-                    ;;
+                resume) rm -f "$dir/paused" && send CONT ;;
+                cancel) cancel ;;
             esac
         fi
+        # Also for whoever asks again because the first answer was lost.
+        [ "$what" != cancel ] || [ ! -e "$dir/partial" ] || cat "$dir/partial"
     done
     printf 'told %s %s\n' "$running" "$count"
     exit 0

@@ -2,13 +2,16 @@
 # held, the attempt runs. The card is a process group of its own; only that group ever gets signals.
 
 dir=$RESOURCE_INSTALLER_ATTEMPT
+# A tool that only redraws its progress writes less than this, and a download that lives moves more.
+MOVED_BYTES_A_SECOND_MIN=256
 trap : HUP INT TERM
 
 # Counts its own seconds, inside the card's group: whatever stops the card stops this clock as well.
 watchdog() {
     local seconds=0 quiet=0 every=1 stall=$RESOURCE_INSTALLER_STALL
-    [ "$stall" -lt 30 ] || every=5
     local -A before=()
+    [ "$stall" -lt 30 ] || every=5
+    [ -r "/proc/$BASHPID/io" ] || stall=0
     while [ "$seconds" -lt "$RESOURCE_INSTALLER_TIMEOUT" ]; do
         sleep 1
         seconds=$((seconds + 1))
@@ -21,24 +24,43 @@ watchdog() {
     give_up timedout
 }
 
-# Whether the card's processes read or wrote more than a tool writes that only redraws its progress. What waits for its
-# turn, and what may not be looked at, counts as moving.
+# Whether the card's processes read and wrote enough since this was asked last. What waits for its turn, and what may not
+# be looked at, counts as moving.
 moved() {
-    local file pid key value now total=0
+    local pid key value now total=0
     [ ! -e "$dir/waiting" ] || return 0
-    for file in $(grep -lszxF "RESOURCE_INSTALLER_ATTEMPT=$dir" /proc/[0-9]*/environ); do
-        pid=${file#/proc/} pid=${pid%/environ} now=0
-        [ "$pid" != "$$" ] && [ "$pid" != "$BASHPID" ] && [ -e "/proc/$pid/io" ] || continue
-        [ -r "/proc/$pid/io" ] || return 0
+    list_members
+    for pid in "${members[@]}"; do
+        now=0
+        [ "$pid" != "$BASHPID" ] || continue
         while read -r key value; do
             case $key in
                 rchar: | wchar:) now=$((now + value)) ;;
             esac
-        done 2>/dev/null <"/proc/$pid/io"
+        done 2>/dev/null <"/proc/$pid/io" || { [ ! -e "/proc/$pid/stat" ] && continue || return 0; }
         total=$((total + now - ${before[$pid]:-0}))
         before[$pid]=$now
     done
-    [ "$total" -gt $((every * 256)) ]
+    [ "$total" -gt $((every * MOVED_BYTES_A_SECOND_MIN)) ]
+}
+
+# Fills `members`: what lives in this session, which includes what dropped its environment, and what carries this
+# attempt's mark, which includes what left the session. Zombies do not live.
+list_members() {
+    local process line file
+    local -A seen=()
+    for process in /proc/[0-9]*; do
+        { read -r line <"$process/stat"; } 2>/dev/null || continue
+        # shellcheck disable=SC2086
+        set -- ${line##*) }
+        [ "$4" != "$$" ] || [ "$1" = Z ] || seen[${process#/proc/}]=1
+    done
+    for file in $(grep -lszxF "RESOURCE_INSTALLER_ATTEMPT=$dir" /proc/[0-9]*/environ 9>&-); do
+        file=${file#/proc/}
+        seen[${file%/environ}]=1
+    done
+    unset "seen[$$]"
+    members=("${!seen[@]}")
 }
 
 give_up() {
@@ -49,17 +71,25 @@ give_up() {
     kill -KILL 0
 }
 
+# What a client decided before there was a group to tell it to holds all the same.
+obey() {
+    [ ! -e "$dir/cancelled" ] || exit 143
+    [ ! -e "$dir/paused" ] || kill -STOP "$BASHPID"
+}
+
 card() {
     exec 9>&-
     trap - HUP INT TERM
     printf '%s\n' "$BASHPID" >"$dir/group.new" && mv "$dir/group.new" "$dir/group"
-    if [ -e "$dir/paused" ]; then
-        kill -STOP "$BASHPID"
-    fi
+    obey
     watchdog </dev/null >/dev/null 2>&1 &
     unset LC_ALL RESOURCE_INSTALLER_TIMEOUT RESOURCE_INSTALLER_STALL
     export LANG=C.UTF-8 PYTHONUTF8=1 PYTHONUNBUFFERED=1
     export PATH="$dir/bin:$RESOURCE_INSTALLER_PATH"
+    if [ -e "$dir/hf_token" ]; then
+        HF_TOKEN=$(<"$dir/hf_token")
+        export HF_TOKEN
+    fi
     cd "${HOME:-/}" || exit 1
     exec bash -e -o pipefail "$dir/card"
 }
@@ -80,10 +110,11 @@ alive() {
 set -m
 card </dev/null >>"$dir/log" 2>&1 &
 group=$!
+# Without job control `wait` does not return when the card is stopped.
 set +m
 wait "$group"
 status=$?
-while kill -0 "$group" 2>/dev/null; do
+while [ "$status" -gt 128 ] && kill -0 "$group" 2>/dev/null; do
     wait "$group"
     status=$?
 done
@@ -102,6 +133,11 @@ if [ -e "$dir/timedout" ]; then
     how=1
 elif [ -e "$dir/stalled" ]; then
     how=2
+fi
+if [ "$how" != 0 ] || [ -e "$dir/cancelled" ]; then
+    # A download that had left the group would write beside the next attempt.
+    list_members
+    [ "${#members[@]}" = 0 ] || kill -KILL "${members[@]}" 2>/dev/null
 fi
 free=$(df -Pk "$dir" 2>/dev/null | { read -r _ && read -r _ _ _ free _ && printf '%s' "$free"; } 9>&-)
 # Written in place over bytes that are there already, then renamed: that works on a full disk too.
