@@ -6,6 +6,7 @@ import asyncio
 import json
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import Any
 
 from aiohttp import hdrs, web
@@ -14,11 +15,13 @@ from aiohttp.typedefs import Handler
 from service.errors import FieldError, InvalidRequest, TargetRefused, UnknownResource, UnsupportedMediaType
 from service.events.event_types import JobQueued
 from service.events.job import Job, JobState, ResourceState
-from service.events.recorded_event import RecordedEvent
+from service.events.recorded_event import RecordedEvent, skipped_ranges
 from service.http_guard import BODY_BYTES_MAX, cors_headers
 from service.library import Library, Resource
 from service.requests import ChangeRequest, MoveRequest, parse, parse_install, parse_key
 from service.runner.controls import Controls
+from service.runner.report import Reporter
+from service.runner.report_page import report_page
 from service.store.database import Database
 from service.store.event_store import EventStore
 from service.store.job_queue import LIST_MAX, JobQueue
@@ -32,6 +35,10 @@ JOBS_LIMIT = 50
 NUMBER_MAX = 2**53
 NDJSON = "application/x-ndjson"
 SSE = "text/event-stream"
+FAILURES_LIMIT = 100
+EPOCH = datetime.fromtimestamp(0, UTC)
+# The report's own style stands in it, and nothing else is loaded or run.
+REPORT_POLICY = "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,6 +70,8 @@ class Routes:
         for name in ("pause", "resume"):
             control = getattr(self.controls, f"{name}_instance")
             app.router.add_post(f"/resources/instances/{{instance}}/{name}", self._instance_control(control))
+        app.router.add_get("/resources/jobs/{job_id}/report", self.report)
+        app.router.add_get("/resources/failures", self.failures)
         app.router.add_get("/resources", self.resources)
         app.router.add_get("/resources/{path:.+}", self.resource)
         app.router.add_get("/healthz", self.healthz)
@@ -162,11 +171,47 @@ class Routes:
             return await self._follow(request, job, _last_event_id(request, after), types)
         if form == NDJSON:
             return await self._ndjson(request, job, after, types)
+        replay = request.query.get("replay", "full")
+        if replay not in ("full", "compact"):
+            raise _wrong("replay", "must be full or compact")
         limit = _number(request, "limit", EVENTS_LIMIT, 1, EVENTS_LIMIT_MAX)
-        found = await self.event_store.read(job.job_id, after, limit, types)
-        head = json.dumps({"job_id": job.job_id, "state": job.state, "last_sequence": job.last_sequence})
+        more: dict[str, Any] = {}
+        if replay == "compact":
+            found, upto = await self.journal.compact(job.job_id, after)
+            more = {"skipped": skipped_ranges(found, after, upto)}
+        else:
+            found = await self.event_store.read(job.job_id, after, limit, types)
+        head = json.dumps({"job_id": job.job_id, "state": job.state, "last_sequence": job.last_sequence, **more})
         body = f'{head[:-1]}, "events": [{",".join(event.to_json() for event in found)}]}}'
         return web.Response(text=body, content_type="application/json")
+
+    async def report(self, request: web.Request) -> web.Response:
+        """The post-mortem, as JSON or as a page of its own."""
+        job = await self._job(request)
+        reporter, after = Reporter(), 0
+        while page := await self.event_store.read(job.job_id, after, STREAM_PAGE_EVENTS):
+            reporter.feed(page)
+            after = page[-1].sequence
+        report = reporter.report()
+        form = _accepted(request.headers.get(hdrs.ACCEPT, "*/*"), ("application/json", "text/html"))
+        wanted = request.query.get("format", "html" if form == "text/html" else "json")
+        if wanted not in ("html", "json"):
+            raise _wrong("format", "must be html or json")
+        if wanted == "json":
+            return web.json_response(report)
+        headers = {"Content-Security-Policy": REPORT_POLICY, "X-Content-Type-Options": "nosniff"}
+        return web.Response(text=report_page(report), content_type="text/html", charset="utf-8", headers=headers)
+
+    async def failures(self, request: web.Request) -> web.Response:
+        """What failed since a time, grouped by cause, host and card."""
+        since = request.query.get("since")
+        try:
+            at = datetime.fromisoformat(since.replace("Z", "+00:00")) if since is not None else EPOCH
+        except ValueError:
+            raise _wrong("since", "must be a time like 2026-01-31T00:00:00Z") from None
+        since_ms = round((at if at.tzinfo is not None else at.replace(tzinfo=UTC)).timestamp() * 1000)
+        found = await self.job_queue.failures(since_ms, _number(request, "limit", FAILURES_LIMIT, 1, LIST_MAX))
+        return web.json_response({"failures": found})
 
     async def resources(self, request: web.Request) -> web.Response:
         cards = await asyncio.to_thread(self.library.all)

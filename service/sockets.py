@@ -23,8 +23,8 @@ from service.errors import InstallerError, InvalidRequest, RequestError, StoreEr
 from service.events import event_types as types
 from service.events.event_types import TERMINAL_TYPES
 from service.events.job import Job
-from service.events.recorded_event import RecordedEvent
-from service.store.journal import Journal
+from service.events.recorded_event import RecordedEvent, skipped_ranges
+from service.store.journal import Deliver, Journal
 
 logger = logging.getLogger(__name__)
 
@@ -51,6 +51,7 @@ EVENT_NAMES = {
     types.Output.type: "resource_install_output",
 }
 STATUS = "resource_install_status"
+SKIPPED = "resource_install_skipped"
 
 
 class _Json:
@@ -66,15 +67,17 @@ class _Json:
 
 
 class Subscription:
-    """One client's view of one job. ``after``: the last sequence that was put into its queue."""
+    """One client's view of one job. ``after``: the last sequence that was put into its queue. ``compact``: its history
+    comes without what tools printed."""
 
-    __slots__ = ("after", "engine_sid", "job_id", "sid", "task")
+    __slots__ = ("after", "compact", "engine_sid", "job_id", "sid", "task")
 
-    def __init__(self, sid: str, engine_sid: str, job_id: str, after: int) -> None:
+    def __init__(self, sid: str, engine_sid: str, job_id: str, after: int, *, compact: bool) -> None:
         self.sid = sid
         self.engine_sid = engine_sid
         self.job_id = job_id
         self.after = after
+        self.compact = compact
         self.task: asyncio.Task[None] | None = None
 
 
@@ -176,7 +179,7 @@ class Sockets:
         job_id = data.get("job_id") if isinstance(data, dict) else None
         try:
             job, after = await self._checked(data)
-            subscription = self._replace(sid, job, after)
+            subscription = self._replace(sid, job, after, compact=data.get("replay") == "compact")
         except UnknownJob as error:
             unknown = {"job_id": job_id, "error": error.message, "cause": "unknown_job"}
             await self.server.emit("resource_install_error", unknown, to=sid, namespace=NAMESPACE)
@@ -206,6 +209,8 @@ class Sockets:
         after = data.get("after", 0)
         if isinstance(after, bool) or not isinstance(after, int) or not 0 <= after < 2**53:
             raise InvalidRequest("after must be an integer, 0 or more")
+        if data.get("replay", "full") not in ("full", "compact"):
+            raise InvalidRequest("replay must be full or compact")
         return await self._log.check_after(data["job_id"], after), after
 
     @property
@@ -214,7 +219,7 @@ class Sockets:
             raise InstallerError("attach() comes first")
         return self._journal
 
-    def _replace(self, sid: str, job: Job, after: int) -> Subscription:
+    def _replace(self, sid: str, job: Job, after: int, *, compact: bool) -> Subscription:
         mine = self._subscriptions.get(sid)
         if mine is None:
             raise InvalidRequest("not connected")
@@ -223,7 +228,7 @@ class Sockets:
         elif len(mine) >= SUBSCRIPTIONS_MAX:
             raise InvalidRequest(f"at most {SUBSCRIPTIONS_MAX} jobs a client: unsubscribe_install from one first")
         engine_sid = self.server.manager.eio_sid_from_sid(sid, NAMESPACE)
-        mine[job.job_id] = Subscription(sid, engine_sid, job.job_id, after)
+        mine[job.job_id] = Subscription(sid, engine_sid, job.job_id, after, compact=compact)
         return mine[job.job_id]
 
     def _start(self, subscription: Subscription, answer: dict[str, Any] | None = None) -> None:
@@ -269,11 +274,25 @@ class Sockets:
         try:
             if answer is not None:
                 await self.server.emit("subscribed", answer, to=subscription.sid, namespace=NAMESPACE)
+            if subscription.compact:
+                await self._replay_compact(subscription, deliver)
             await self._log.hand_over(subscription.job_id, subscription.after, deliver, join)
         except StoreError:
             # Nothing is lost: the client is told to come back, and does so with the last sequence that it saw.
             logger.exception("replay of job %s to a client failed", subscription.job_id)
             await self.server.disconnect(subscription.sid, namespace=NAMESPACE)
+
+    async def _replay_compact(self, subscription: Subscription, deliver: Deliver) -> None:
+        """The lifecycle and the last progress of each stage; what was left out is said first. The rest follows in
+        full."""
+        subscription.compact = False
+        after = subscription.after
+        found, upto = await self._log.compact(subscription.job_id, after)
+        skipped = {"job_id": subscription.job_id, "skipped": skipped_ranges(found, after, upto)}
+        await self.server.emit(SKIPPED, skipped, to=subscription.sid, namespace=NAMESPACE)
+        if found:
+            await deliver(found)
+        subscription.after = max(subscription.after, upto)
 
     async def _send_live(
         self, room: dict[str, Subscription], subscription: Subscription, event: RecordedEvent, packet: Any

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import lru_cache
@@ -62,6 +63,16 @@ class RecordedEvent(NamedTuple):
     @property
     def at(self) -> str:
         return rfc3339(self.at_ms)
+
+
+def skipped_ranges(found: Sequence[RecordedEvent], after: int, upto: int) -> list[list[int]]:
+    """The sequences between ``after`` and ``upto`` that are not among these events, as [first, last] pairs."""
+    ranges, expected = [], after + 1
+    for event in found:
+        if event.sequence > expected:
+            ranges.append([expected, event.sequence - 1])
+        expected = event.sequence + 1
+    return [*ranges, [expected, upto]] if expected <= upto else ranges
 
 
 def rfc3339(at_ms: int) -> str:

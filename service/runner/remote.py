@@ -29,7 +29,7 @@ GRACE_SECONDS = 10
 PARTIAL_FILES_MAX = 20
 # Installed where the instance has none: the versions that this service was tried with.
 CIVITDL_VERSION = "2.2.0"
-HF_VERSION = "1.33.0"
+HF_VERSION = "2.4.0"
 NOISE_BYTES_MAX = 1 << 20
 FREE_KIB_MIN = 64
 JOBS_LISTED_MAX = 10_000

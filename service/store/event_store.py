@@ -15,11 +15,12 @@ from collections.abc import Awaitable, Callable, Sequence
 from operator import attrgetter
 from typing import Any, NamedTuple
 
-from sqlalchemy import Connection, bindparam, delete, insert, select, update
+from sqlalchemy import Connection, bindparam, delete, func, insert, or_, select, update
 from sqlalchemy.exc import IntegrityError
 
 from service.crash_points import crash_point
 from service.errors import SequenceConflict, StoreError, StoreUnavailable
+from service.events.event_types import Output, Progress
 from service.events.job import Job, ResourceProgress
 from service.events.recorded_event import RecordedEvent
 from service.store.database import Database, Prepared
@@ -29,6 +30,7 @@ logger = logging.getLogger(__name__)
 
 PAGE_EVENTS = 1_000
 COMMIT_EVENTS_MAX = 4_096
+PRINTED_TYPES = (Progress.type, Output.type)
 
 _EVENT_COLUMNS = tuple(column.name for column in events.columns)
 _RESOURCE_COLUMNS = tuple(c.name for c in job_resources.columns if c.name not in ("job_id", "dependencies"))
@@ -147,6 +149,17 @@ class EventStore:
             query = query.where(events.c.type.in_(types))
         async with self._database.read() as connection:
             rows = (await connection.execute(query.order_by(events.c.sequence).limit(limit))).all()
+        return [RecordedEvent._make(row) for row in rows]
+
+    async def read_compact(self, job_id: str, after: int, upto: int) -> list[RecordedEvent]:
+        """What a late screen needs of the events behind ``after`` up to ``upto``: all but what tools printed, and the
+        last progress of each resource and stage."""
+        mine = (events.c.job_id == job_id, events.c.sequence > after, events.c.sequence <= upto)
+        stage = func.json_extract(events.c.data_json, "$.stage")
+        last = select(func.max(events.c.sequence)).where(*mine, events.c.type == Progress.type)
+        kept = or_(events.c.type.not_in(PRINTED_TYPES), events.c.sequence.in_(last.group_by(events.c.resource, stage)))
+        async with self._database.read() as connection:
+            rows = (await connection.execute(select(events).where(*mine, kept).order_by(events.c.sequence))).all()
         return [RecordedEvent._make(row) for row in rows]
 
     async def forget(self, *job_ids: str) -> None:

@@ -12,7 +12,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from service.errors import FieldError, InvalidRequest, UnknownJob
 from service.events.fold import apply
 from service.events.job import ACTIVE_STATES, Job, JobState, ResourceProgress, ResourceState
-from service.events.recorded_event import RecordedEvent
+from service.events.recorded_event import RecordedEvent, rfc3339
 from service.store.database import Database
 from service.store.event_store import PAGE_EVENTS, instance_key, job_values, resource_values
 from service.store.places import number_of, whole_place
@@ -134,6 +134,32 @@ class JobQueue:
         query = select(jobs.c.job_id).where(jobs.c.state.in_(ACTIVE_STATES), jobs.c.instance_key == instance_key)
         async with self._database.read() as connection:
             return [str(row.job_id) for row in (await connection.execute(query.order_by(jobs.c.place))).all()]
+
+    async def failures(self, since_ms: int, limit: int) -> list[dict[str, Any]]:
+        """Failed resources of jobs that ended since then, grouped by cause, host and card, the most frequent first."""
+        count, last = func.count().label("count"), func.max(job_resources.c.ended_at_ms).label("last_ms")
+        group = (job_resources.c.cause, jobs.c.ssh_host, job_resources.c.resource)
+        query = (
+            select(*group, count, last, func.max(job_resources.c.error).label("error"))
+            .join(jobs, jobs.c.job_id == job_resources.c.job_id)
+            .where(jobs.c.ended_at_ms >= since_ms, job_resources.c.state == ResourceState.FAILED)
+            .group_by(*group)
+            .order_by(count.desc(), last.desc())
+            .limit(limit)
+        )
+        async with self._database.read() as connection:
+            rows = (await connection.execute(query)).all()
+        return [
+            {
+                "cause": row.cause,
+                "host": row.ssh_host,
+                "card": row.resource,
+                "count": row.count,
+                "last_at": rfc3339(row.last_ms) if row.last_ms is not None else None,
+                "error": row.error,
+            }
+            for row in rows
+        ]
 
     async def by_idempotency_key(self, key: str) -> Job | None:
         """The job that was asked for under this key."""

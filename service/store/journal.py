@@ -118,6 +118,11 @@ class Journal:
         job = await self._job_queue.get(job_id)
         return job.is_terminal and after >= job.last_sequence
 
+    async def compact(self, job_id: str, after: int) -> tuple[list[RecordedEvent], int]:
+        """What a late screen needs of the history behind ``after``, and the sequence up to which that is."""
+        upto = max(after, (await self._job_queue.get(job_id)).last_sequence)
+        return await self._event_store.read_compact(job_id, after, upto), upto
+
     async def check_after(self, job_id: str, after: int) -> Job:
         """The job, when ``after`` is a sequence that it has reached. Raises UnknownJob, InvalidRequest."""
         job = await self._job_queue.get(job_id)

@@ -232,8 +232,9 @@ case $tool in
         read_argv dijklmoMOsTtuUx 'dir out input-file split max-connection-per-server max-concurrent-downloads
             header user-agent checksum min-split-size max-tries timeout' "$@"
         aria2c_destinations
-        # It shows each second how far it is; the summary says the same again, in six lines.
-        exec aria2c --summary-interval=0 ${limit:+"--max-overall-download-limit=$limit"} "$@"
+        # Into a file its output stays in a buffer until the summary, which says how far it is and lets it out. Its cache
+        # would hold a slow download back from the disk for minutes, which looks like a stall.
+        exec aria2c --summary-interval=1 --disk-cache=0 ${limit:+"--max-overall-download-limit=$limit"} "$@"
         ;;
     hf)
         read_argv '' 'local-dir repo-type revision include exclude cache-dir token max-workers' "$@"
