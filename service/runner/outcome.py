@@ -13,6 +13,8 @@ from service.events.event_types import Cause
 from service.events.ledger import Evidence
 
 ERROR_CHARACTERS_MAX = 500
+# So many causes are looked for before an HTTP status is.
+WORDS_BEFORE_STATUS = 6
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -81,6 +83,8 @@ HINTS: dict[Cause, str] = {
 _WORDS: tuple[tuple[Cause, re.Pattern[str]], ...] = tuple(
     (cause, re.compile(pattern, re.IGNORECASE))
     for cause, pattern in (
+        # A shell names the whole command that was killed: its options say nothing about the cause.
+        (Cause.KILLED, r"\bline \d+: +\d+ Killed\b"),
         (
             Cause.DISK_FULL,
             r"no space left|disk quota exceeded|\[errno (?:28|122)\]|not enough (?:disk )?space|disk full",
@@ -195,13 +199,13 @@ def failed(cause: Cause, error: str, exit_code: int | None = None) -> Outcome:
 
 def cause_in(text: str) -> Cause | None:
     """The cause that these words name."""
-    for cause, words in _WORDS[:5]:
+    for cause, words in _WORDS[:WORDS_BEFORE_STATUS]:
         if words.search(text):
             return cause
     status = _STATUS.search(text)
     if status is not None and (cause_ := _of_status(int(status[1]))) is not None:
         return cause_
-    return next((cause for cause, words in _WORDS[5:] if words.search(text)), None)
+    return next((cause for cause, words in _WORDS[WORDS_BEFORE_STATUS:] if words.search(text)), None)
 
 
 def _of_status(status: int) -> Cause | None:
