@@ -205,12 +205,13 @@ async def test_a_killed_command_is_tried_again(world: World) -> None:
     assert of_type(await world.service.history(job_id), "resource_failed")[0]["cause"] == "killed"
 
 
-async def test_four_at_once_are_three_times_as_fast(world: World) -> None:
+async def four_at_once(world: World, size_bytes: int) -> float:
+    """How many times as fast four at once are as one by one, against a server that limits each connection."""
     seconds = []
     for parallel in (1, 4):
         models = [
             StandInModel(
-                id=parallel * 1000 + n, name=f"P{parallel} {n}", size_bytes=4 * MEGABYTE, bytes_per_second=MEGABYTE
+                id=parallel * 1000 + n, name=f"P{parallel} {n}", size_bytes=size_bytes, bytes_per_second=MEGABYTE
             )
             for n in range(4)
         ]
@@ -229,8 +230,17 @@ async def test_four_at_once_are_three_times_as_fast(world: World) -> None:
         assert sum(sequence < first_end for sequence in started) == parallel
         assert all(event["resource"] in cards and event["attempt"] == 1 for event in of_type(history, "progress"))
     print(f"one by one {seconds[0]:.1f} s, four at once {seconds[1]:.1f} s: {seconds[0] / seconds[1]:.2f} times")
-    # The goal is three; the start and the end of each job are in both.
-    assert seconds[0] / seconds[1] >= 2.5
+    return seconds[0] / seconds[1]
+
+
+async def test_four_at_once_are_faster(world: World) -> None:
+    # Of downloads so short, the start and the end of each are a large part.
+    assert await four_at_once(world, 2 * MEGABYTE) >= 1.8
+
+
+@pytest.mark.long
+async def test_four_at_once_are_three_times_as_fast(world: World) -> None:
+    assert await four_at_once(world, 12 * MEGABYTE) >= 3
 
 
 TOOLS = {
@@ -499,6 +509,61 @@ async def kills_in_the_middle(world: World, name: str, times: int, seed: int) ->
         check_stream(await world.service.history(job_id))
     await world.service.terminate()
     check_database(world.folder / "installer.sqlite3")
+
+
+async def kills_in_the_middle_of_a_record(world: World, name: str, times: int, seed: int) -> None:
+    """Controls that are a decision and nothing more: answered means recorded, and never twice."""
+    print(f"seed {seed}")
+    chance = random.Random(seed)
+    holding = await world.service.install(world.instance, world.ui_home, world.card("other/hold.md", "sleep 600"))
+    await reached(world, holding, lambda job: job["state"] == "running")
+    quick = world.card("other/quick.md", "exit 3")
+    elsewhere = await world.new_instance("second")
+    failed = await world.service.install(elsewhere, world.ui_home, quick)
+    await world.service.ended(failed)
+    await elsewhere.stop()
+    for n in range(times):
+        job_id = failed if name == "retry" else await world.service.install(world.instance, world.ui_home, quick)
+        before = await world.service.history(job_id)
+        method, path, body = {
+            "move": ("POST", "/move", {"before": "first"}),
+            "change": ("PATCH", "", {"bandwidth_limit": 1_000_000 + n}),
+            "retry": ("POST", "/retry", None),
+        }[name]
+        killing = asyncio.create_task(kill_soon(world.service, chance.random() * 0.03))
+        answered = None
+        try:
+            url = f"{world.service.url}/resources/jobs/{job_id}{path}"
+            async with aiohttp.ClientSession() as http, http.request(method, url, json=body) as response:
+                answered = (response.status, await response.json())
+        except aiohttp.ClientError:
+            print("killed before the answer")
+        await killing
+        await world.service.start()
+        added = [event["type"] for event in (await world.service.history(job_id))[len(before) :]]
+        wanted = {"move": "job_moved", "change": "limits_changed", "retry": ""}[name]
+        assert added.count(wanted) <= 1
+        if answered is not None:
+            assert answered[0] == 202, answered
+            assert wanted in added or (name == "move" and n == 0) or name == "retry"
+        retries = [job for job in (await world.service.get("/resources/jobs"))["jobs"] if job["retry_of"] == failed]
+        assert len([job for job in retries if job["ended_at"] is None]) <= 1
+        if name == "retry" and answered is not None:
+            assert answered[1]["job_id"] in [job["job_id"] for job in retries]
+    await world.service.terminate()
+    check_database(world.folder / "installer.sqlite3")
+    await elsewhere.close()
+
+
+@pytest.mark.parametrize("name", ["move", "change", "retry"])
+async def test_a_kill_in_the_middle_of_a_record(world: World, name: str) -> None:
+    await kills_in_the_middle_of_a_record(world, name, 2, random.randrange(2**32))
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("name", ["move", "change", "retry"])
+async def test_twenty_kills_in_the_middle_of_a_record(world: World, name: str) -> None:
+    await kills_in_the_middle_of_a_record(world, name, 20, random.randrange(2**32))
 
 
 async def kill_soon(service: ServiceProcess, seconds: float) -> None:

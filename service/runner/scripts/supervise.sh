@@ -2,8 +2,8 @@
 # held, the attempt runs. The card is a process group of its own; only that group ever gets signals.
 
 dir=$RESOURCE_INSTALLER_ATTEMPT
-# A tool that only redraws its progress writes less than this, and a download that lives moves more.
-MOVED_BYTES_A_SECOND_MIN=256
+# A tool that only redraws its progress writes less than this (aria2c: 500 bytes), and a download that lives moves more.
+MOVED_BYTES_A_SECOND_MIN=1024
 trap : HUP INT TERM
 
 # Counts its own seconds, inside the card's group: whatever stops the card stops this clock as well.
@@ -24,20 +24,31 @@ watchdog() {
     give_up timedout
 }
 
-# Whether the card's processes read and wrote enough since this was asked last. What waits for its turn, and what may not
-# be looked at, counts as moving.
+# Whether the card's processes read and wrote enough since this was asked last. Those that are known are asked first: to
+# look for others means to look at every process there is. What waits for its turn, and what may not be looked at, counts
+# as moving.
 moved() {
-    local pid key value now total=0
+    local total=0
     [ ! -e "$dir/waiting" ] || return 0
+    count_moved "${!before[@]}" && return 0
     list_members
-    for pid in "${members[@]}"; do
+    count_moved "${members[@]}"
+}
+
+# Adds to `total` what these processes moved, and says whether it is enough.
+count_moved() {
+    local pid key value now
+    for pid; do
         now=0
         [ "$pid" != "$BASHPID" ] || continue
         while read -r key value; do
             case $key in
                 rchar: | wchar:) now=$((now + value)) ;;
             esac
-        done 2>/dev/null <"/proc/$pid/io" || { [ ! -e "/proc/$pid/stat" ] && continue || return 0; }
+        done 2>/dev/null <"/proc/$pid/io" || {
+            unset "before[$pid]"
+            [ ! -e "/proc/$pid/stat" ] && continue || return 0
+        }
         total=$((total + now - ${before[$pid]:-0}))
         before[$pid]=$now
     done
