@@ -9,7 +9,7 @@ from pathlib import Path
 
 from service.demo.civitai import StandInModel, sha256
 from tests.e2e.conftest import World
-from tests.kit.service import COMPLETE, PROGRESS, STATUS, Watcher, check_stream
+from tests.kit.service import COMPLETE, PROGRESS, STATUS, Watcher, check_stream, until
 
 JS = Path(__file__).parent / "js"
 
@@ -97,4 +97,5 @@ async def test_dependencies_come_first_and_what_depends_on_a_failure_is_not_star
     assert [r["cause"] for r in job["resources"]] == ["unknown", None, "dependency_failed"]
     assert (job["state"], job["installed"], job["total"], job["cause"]) == ("failed", 1, 3, "unknown")
     assert not (world.instance.home / "started").exists()
-    assert not list((world.instance.home / ".local/state/resource-installer").iterdir())
+    # The directory goes behind the terminal event.
+    await until(lambda: not list((world.instance.home / ".local/state/resource-installer").iterdir()))
