@@ -119,7 +119,7 @@ async def drawn_and_received(folder: Path, case: Case, seconds: int) -> Measured
             "INSTALLER_SSH_KEY": str(sshd.key_path),
             "INSTALLER_SSH_USER": USER,
             "INSTALLER_MAX_CONCURRENT_JOBS": str(case.jobs),
-            # It looks at the processes of its machine: three hundred instances on one machine would only see each other.
+            # It looks at the processes of its machine: three hundred instances on one would only see each other.
             "INSTALLER_STALL_TIMEOUT": "0",
         },
     )

@@ -19,6 +19,9 @@ if [ "${1:-}" = tests ]; then
     need npm 'command -v npm'
     need wget 'command -v wget'
     need curl 'command -v curl'
+    need aria2 'command -v aria2c'
+    need nginx-light 'PATH=$PATH:/usr/sbin command -v nginx'
+    need sqlite3 'command -v sqlite3'
     need procps 'command -v ps'
     need strace 'command -v strace'
 fi

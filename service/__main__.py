@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import gc
-import logging
 import signal
 import sys
 from typing import Annotated
@@ -13,8 +12,9 @@ import typer
 import uvloop
 
 from service.app import Service
-from service.config import load_settings
+from service.config import Settings, load_settings
 from service.errors import InstallerError
+from service.logs import configure_logs
 from service.store.database import Database
 from service.store.job_queue import rebuild as rebuild_projection
 
@@ -32,9 +32,9 @@ def serve(
     port: Annotated[int | None, typer.Option(help="The port; 0 takes any free one.")] = None,
 ) -> None:
     """Run the service until it is asked to end (SIGTERM, SIGINT). Installs outlive it."""
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
-    logging.getLogger("asyncssh").setLevel(logging.WARNING)
-    uvloop.run(_serve(host, port))
+    settings = load_settings(host=host, port=port)
+    configure_logs(settings.log_format, settings.log_level, secrets=settings.secrets())
+    uvloop.run(_serve(settings))
 
 
 @cli.command()
@@ -58,8 +58,8 @@ def demo(
     raise typer.Exit(uvloop.run(run_demo(once=once, fail=fail, console=Console())))
 
 
-async def _serve(host: str | None, port: int | None) -> None:
-    service = Service(load_settings(host=host, port=port))
+async def _serve(settings: Settings) -> None:
+    service = Service(settings)
     ended = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, ended.set)

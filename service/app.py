@@ -3,8 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import logging
+import os
 import time
+from functools import cache
+from importlib.metadata import version
+from pathlib import Path
 
 from aiohttp import web
 
@@ -13,9 +18,12 @@ from service.errors import ConfigError
 from service.events.redaction import Redactor
 from service.http_guard import BODY_BYTES_MAX, Guard, middlewares
 from service.library import Library
+from service.logs import concerns_job, log_changes
+from service.metrics import Metrics
 from service.routes import Routes
 from service.runner.controls import Controls
 from service.runner.installer import ResourceInstaller
+from service.runner.job_run import JobRun
 from service.runner.queue_positions import QueuePositions
 from service.runner.resource_run import InstallRules
 from service.runner.retry import RetryRules
@@ -23,7 +31,7 @@ from service.runner.ssh import Connector
 from service.runner.targets import check_host
 from service.runner.worker import Worker
 from service.sockets import Sockets
-from service.store.database import Database
+from service.store.database import Database, parse_url
 from service.store.event_store import EventStore
 from service.store.housekeeping import Housekeeping
 from service.store.job_queue import JobQueue
@@ -32,6 +40,7 @@ from service.store.journal import Journal
 logger = logging.getLogger(__name__)
 
 SHUTDOWN_SECONDS = 1.0
+VERSION = version("resource-installer")
 
 
 def clock_ms() -> int:
@@ -54,12 +63,19 @@ class Service:
         )
         library = Library(settings.resources_dir)
         self._database = Database(settings.database_url)
-        self._event_store = EventStore(self._database)
         job_queue = JobQueue(self._database)
         self._housekeeping = Housekeeping(database=self._database, keep_days=settings.keep_days, clock_ms=clock_ms)
         self._sockets = Sockets(origin_allowed=guard.allows_socket_origin, api_token=guard.api_token)
+        metrics = Metrics(
+            self._database,
+            version=VERSION,
+            clients=lambda: self._sockets.client_count,
+            replaying=self._sockets.replaying,
+            wal_bytes=lambda: _size(Path(f"{parse_url(settings.database_url).database}-wal")),
+        )
+        self._event_store = EventStore(self._database, clock=time.perf_counter, observe=metrics.committed)
         self._journal = Journal(self._event_store, job_queue, clock_ms=clock_ms, publish=self._sockets.publish)
-        installer = ResourceInstaller(
+        installer = _LoggedInstaller(
             journal=self._journal,
             job_queue=job_queue,
             library=library,
@@ -76,7 +92,7 @@ class Service:
             positions=QueuePositions(journal=self._journal, job_queue=job_queue),
             max_concurrent_jobs=settings.max_concurrent_jobs,
         )
-        app = web.Application(middlewares=middlewares(guard), client_max_size=BODY_BYTES_MAX)
+        app = web.Application(middlewares=[*middlewares(guard), log_changes], client_max_size=BODY_BYTES_MAX)
         Routes(
             journal=self._journal,
             event_store=self._event_store,
@@ -90,6 +106,8 @@ class Service:
             ssh_user=settings.ssh_user,
             max_attempts=settings.max_attempts,
             stopping=self._stopping,
+            description=_description,
+            metrics=metrics.render,
         ).add_to(app)
         self._sockets.attach(app, self._journal)
         self._runner = web.AppRunner(app, access_log=None, shutdown_timeout=SHUTDOWN_SECONDS)
@@ -114,12 +132,14 @@ class Service:
         host, port = self._runner.addresses[0][:2]
         self.url = f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
         self._worker.start()
+        logger.info("service started", extra={"url": self.url, "version": VERSION, "pid": os.getpid()})
         if not self._settings.resources_dir.is_dir():
             logger.warning("INSTALLER_RESOURCES_DIR: there is no folder %s, so no cards", self._settings.resources_dir)
 
     async def stop(self) -> None:
         """Cut the links, close the clients, finish what is being written. The installs go on on their instances."""
         self._stopping.set()
+        logger.info("service stops: installs go on on their instances")
         await self._worker.stop()
         await self._sockets.close()
         await self._runner.cleanup()
@@ -127,6 +147,33 @@ class Service:
         await self._journal.drain()
         await self._event_store.stop()
         await self._database.close()
+        logger.info("service stopped")
+
+
+class _LoggedInstaller(ResourceInstaller):
+    """Each job runs in a task of its own: all that is logged there has the job's id."""
+
+    async def install(self, run: JobRun) -> None:
+        concerns_job(run.job.job_id)
+        job = run.job
+        logger.info("job taken up", extra={"instance": job.instance, "resources": job.total, "state": job.state.value})
+        await super().install(run)
+
+
+@cache
+def _description() -> bytes:
+    """Made when it is first asked for: most services are never asked."""
+    # What it needs stays out of the memory of a service until then.
+    from service.openapi import document
+
+    return json.dumps(document(VERSION), ensure_ascii=False).encode()
+
+
+def _size(path: Path) -> int:
+    try:
+        return path.stat().st_size
+    except FileNotFoundError:
+        return 0
 
 
 def _connector(settings: Settings) -> Connector:

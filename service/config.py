@@ -52,6 +52,8 @@ class Settings(BaseSettings):
     keep_remote_logs: bool = False
     cors_origins: CommaSeparated = ()
     allowed_hosts: CommaSeparated = ()
+    log_format: Literal["json", "console"] | None = None
+    log_level: Literal["debug", "info", "warning", "error"] = "info"
     api_token: SecretStr | None = None
     civitai_api_key: SecretStr | None = None
     hf_token: SecretStr | None = None

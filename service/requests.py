@@ -8,10 +8,10 @@ import json
 import re
 from typing import Annotated, Any, TypeVar
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, WithJsonSchema
 
 from service.errors import FieldError, InvalidRequest
-from service.library import RESOURCES_MAX
+from service.library import PATH_CHARACTERS_MAX, RESOURCES_MAX
 
 _LABEL = r"[A-Za-z0-9_](?:[A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?"
 _HOST_NAME = re.compile(rf"{_LABEL}(?:\.{_LABEL})*\.?")
@@ -55,7 +55,25 @@ BANDWIDTH_MIN = 1024
 BANDWIDTH_MAX = 1 << 40
 _KEY = re.compile(r"[\x21-\x7e]{1,255}")
 
+# What the description of the API says where a rule is more than a schema can hold.
+_PART = r"[^./\\\x00-\x1f\x7f][^/\\\x00-\x1f\x7f]*"
+CARD_PATH_SCHEMA = {"type": "string", "maxLength": PATH_CHARACTERS_MAX, "pattern": rf"^{_PART}(/{_PART})*\.md$"}
+_HOST_SCHEMA = {
+    "type": "string",
+    "maxLength": _HOST_CHARACTERS_MAX,
+    "anyOf": [
+        {"pattern": rf"^{_LABEL}(\.{_LABEL})*\.?$"},
+        # Global and local unicast: all others are never a target.
+        {"format": "ipv6", "pattern": "^([23][0-9A-Fa-f]{3}|[Ff][CcDd][0-9A-Fa-f]{2}):"},
+    ],
+    "description": "A host name or an address, without user, port or spaces; no link-local and no metadata address.",
+}
+_UI_HOME_SCHEMA = {"type": "string", "maxLength": 4096, "pattern": r"^/[^\x00]*$"}
+_FINGERPRINT_SCHEMA = {"type": "string", "pattern": rf"^{_FINGERPRINT.pattern}$"}
+
 Bandwidth = Annotated[int, Field(ge=BANDWIDTH_MIN, le=BANDWIDTH_MAX)]
+CardPath = Annotated[str, WithJsonSchema(CARD_PATH_SCHEMA)]
+Fingerprint = Annotated[str, AfterValidator(_fingerprint), WithJsonSchema(_FINGERPRINT_SCHEMA)]
 
 
 class _Request(BaseModel):
@@ -65,12 +83,12 @@ class _Request(BaseModel):
 class InstallRequest(_Request):
     """The body of ``POST /resources/install``. ``bandwidth_limit``: bytes a second for the whole job."""
 
-    ssh_host: Annotated[str, AfterValidator(_host)]
+    ssh_host: Annotated[str, AfterValidator(_host), WithJsonSchema(_HOST_SCHEMA)]
     ssh_port: int = Field(ge=1, le=65535)
-    ui_home: Annotated[str, Field(max_length=4096), AfterValidator(_absolute)]
-    resources: list[str] = Field(min_length=1, max_length=RESOURCES_MAX)
+    ui_home: Annotated[str, Field(max_length=4096), AfterValidator(_absolute), WithJsonSchema(_UI_HOME_SCHEMA)]
+    resources: list[CardPath] = Field(min_length=1, max_length=RESOURCES_MAX, json_schema_extra={"uniqueItems": True})
     ssh_user: str | None = Field(default=None, pattern=r"^[A-Za-z0-9_.][A-Za-z0-9_.$-]{0,63}$")
-    host_key_sha256: Annotated[str, AfterValidator(_fingerprint)] | None = None
+    host_key_sha256: Fingerprint | None = None
     parallel: int = Field(default=1, ge=1, le=PARALLEL_MAX)
     bandwidth_limit: Bandwidth | None = None
     max_attempts: int | None = Field(default=None, ge=1, le=ATTEMPTS_MAX)
@@ -82,7 +100,8 @@ class InstallRequest(_Request):
 
 
 class MoveRequest(_Request):
-    """The body of ``POST /resources/jobs/{id}/move``: a job's id, ``first`` or ``last``."""
+    """The body of ``POST /resources/jobs/{id}/move``: the id of a job that waits for the same instance, ``first`` or
+    ``last``."""
 
     before: str = Field(min_length=1, max_length=64)
 
@@ -128,7 +147,8 @@ def _json(body: bytes) -> Any:
     try:
         if body.count(b"[") + body.count(b"{") > 10_000 or _depth(body) > DEPTH_MAX:
             raise InvalidRequest("the body is nested too deeply")
-        return json.loads(body.decode("utf-8"), object_pairs_hook=_unique, parse_constant=_no_constant)
+        text = body.decode("utf-8")
+        return json.loads(text, object_pairs_hook=_unique, parse_constant=_no_constant, parse_float=_number)
     except UnicodeDecodeError:
         raise InvalidRequest("the body is not UTF-8") from None
     except (ValueError, RecursionError) as error:
@@ -153,6 +173,12 @@ def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
             raise ValueError(f'the field "{name[:80]}" stands there twice')
         fields[name] = value
     return fields
+
+
+def _number(text: str) -> int | float:
+    """To JSON, 22.0 is the integer 22."""
+    value = float(text)
+    return int(value) if value.is_integer() else value
 
 
 def _no_constant(name: str) -> Any:

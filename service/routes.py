@@ -35,6 +35,7 @@ JOBS_LIMIT = 50
 NUMBER_MAX = 2**53
 NDJSON = "application/x-ndjson"
 SSE = "text/event-stream"
+METRICS_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 FAILURES_LIMIT = 100
 EPOCH = datetime.fromtimestamp(0, UTC)
 # The report's own style stands in it, and nothing else is loaded or run.
@@ -56,6 +57,8 @@ class Routes:
     ssh_user: str
     max_attempts: int
     stopping: asyncio.Event
+    description: Callable[[], bytes]
+    metrics: Callable[[], Awaitable[bytes]]
 
     def add_to(self, app: web.Application) -> None:
         app.router.add_post("/resources/install", self.install)
@@ -73,9 +76,11 @@ class Routes:
         app.router.add_get("/resources/jobs/{job_id}/report", self.report)
         app.router.add_get("/resources/failures", self.failures)
         app.router.add_get("/resources", self.resources)
-        app.router.add_get("/resources/{path:.+}", self.resource)
+        app.router.add_get(r"/resources/{path:.+\.md}", self.resource)
         app.router.add_get("/healthz", self.healthz)
         app.router.add_get("/readyz", self.readyz)
+        app.router.add_get("/metrics", self.figures)
+        app.router.add_get("/openapi.json", self.openapi)
 
     async def install(self, request: web.Request) -> web.Response:
         wanted = parse_install(await _body(request))
@@ -166,9 +171,10 @@ class Routes:
         job = await self._job(request)
         form = _accepted(request.headers.get(hdrs.ACCEPT, "*/*"), ("application/json", NDJSON, SSE))
         after = _number(request, "after", 0, 0, NUMBER_MAX)
+        behind = _last_event_id(request, after)
         types = request.query.getall("type", None)
         if form == SSE:
-            return await self._follow(request, job, _last_event_id(request, after), types)
+            return await self._follow(request, job, behind, types)
         if form == NDJSON:
             return await self._ndjson(request, job, after, types)
         replay = request.query.get("replay", "full")
@@ -239,6 +245,14 @@ class Routes:
             "detail": health.detail,
         }
         return web.json_response(answer, status=200 if health.ready else 503)
+
+    async def figures(self, request: web.Request) -> web.Response:
+        return web.Response(body=await self.metrics(), headers={"Content-Type": METRICS_TYPE})
+
+    async def openapi(self, request: web.Request) -> web.Response:
+        # Made when it is first asked for, which takes a while.
+        body = await asyncio.to_thread(self.description)
+        return web.Response(body=body, content_type="application/json")
 
     async def _job(self, request: web.Request) -> Job:
         return await self.job_queue.get(request.match_info["job_id"])

@@ -113,6 +113,15 @@ class Sockets:
     def start(self) -> None:
         self._sweeper = asyncio.create_task(self._sweep(), name="socket-sweeper")
 
+    @property
+    def client_count(self) -> int:
+        return len(self._subscriptions)
+
+    def replaying(self) -> list[tuple[str, int]]:
+        """The job and the last sent sequence of each subscription that is served from the log."""
+        of_all = [s for mine in self._subscriptions.values() for s in mine.values()]
+        return [(s.job_id, s.after) for s in of_all if self._rooms.get(s.job_id, {}).get(s.sid) is not s]
+
     async def publish(self, job_id: str, events: Sequence[RecordedEvent]) -> None:
         """Put these events, which are durable, into the queue of everyone in the room."""
         room = self._rooms.get(job_id)

@@ -82,6 +82,7 @@ _UPDATE_RESOURCE = _update_resource(_RESOURCE_CHANGES)
 
 Committed = Callable[[Sequence[RecordedEvent]], Awaitable[None]]
 Settle = Callable[[Exception | None], None]
+Observe = Callable[[Sequence["Append"], float, float], None]
 
 
 class Append(NamedTuple):
@@ -100,10 +101,18 @@ class _Waiting(NamedTuple):
 
 
 class EventStore:
-    """Owns the writer task. ``start`` before the first append, ``stop`` after the last."""
+    """Owns the writer task. ``start`` before the first append, ``stop`` after the last.
 
-    def __init__(self, database: Database) -> None:
+    ``observe`` is told of each commit: what was appended, the seconds of the commit and of the telling. ``clock``: in
+    seconds; it must not go back.
+    """
+
+    def __init__(
+        self, database: Database, *, clock: Callable[[], float] | None = None, observe: Observe | None = None
+    ) -> None:
         self._database = database
+        self._clock = clock or _no_clock
+        self._observe = observe
         self._waiting: deque[_Waiting] = deque()
         self._wake = asyncio.Event()
         self._idle = asyncio.Event()
@@ -190,6 +199,7 @@ class EventStore:
         return taken
 
     async def _commit(self, batch: list[_Waiting]) -> None:
+        begun = self._clock()
         try:
             statements = _statements([waiting.append for waiting in batch])
             await self._database.write(lambda connection: _write(connection, statements))
@@ -207,8 +217,12 @@ class EventStore:
             _fail(batch, error)
         else:
             crash_point("after_commit")
+            committed = self._clock()
             await self._tell(batch)
             crash_point("after_emit")
+            if self._observe is not None:
+                appends = [waiting.append for waiting in batch]
+                self._observe(appends, committed - begun, self._clock() - committed)
 
     async def _tell(self, batch: list[_Waiting]) -> None:
         for waiting in batch:
@@ -220,6 +234,10 @@ class EventStore:
             waiting.settle(None)
             if not waiting.done.done():
                 waiting.done.set_result(None)
+
+
+def _no_clock() -> float:
+    return 0.0
 
 
 def _fail(batch: list[_Waiting], error: Exception) -> None:

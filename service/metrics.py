@@ -1,0 +1,124 @@
+"""What a monitoring system asks for at ``/metrics``, in Prometheus' text form.
+
+A registry of its own, no global state. The event log tells it of each commit, once; everything else is looked up when
+somebody asks.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector, generate_latest
+from sqlalchemy import func, select
+
+from service.events.job import JobState
+from service.store.database import Database
+from service.store.event_store import Append
+from service.store.tables import events, jobs
+
+SECONDS = (0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0)
+EVENTS_A_COMMIT = (1, 2, 5, 10, 20, 50, 100, 200, 500, 1_000, 4_096)
+# Of more replays at once than this, the lag of the first ones alone is looked up.
+REPLAYS_MAX = 500
+
+
+class Metrics:
+    """``committed`` is what the event store calls behind each commit; ``render`` is the answer to a scrape.
+
+    ``clients``: how many are connected. ``replaying``: of each subscription that is not live, its job and the last
+    sequence that it was sent. ``wal_bytes``: the size of the write-ahead log.
+    """
+
+    def __init__(
+        self,
+        database: Database,
+        *,
+        version: str,
+        clients: Callable[[], int],
+        replaying: Callable[[], Sequence[tuple[str, int]]],
+        wal_bytes: Callable[[], int],
+    ) -> None:
+        self._database = database
+        self._clients = clients
+        self._replaying = replaying
+        self._wal_bytes = wal_bytes
+        self._registry = registry = CollectorRegistry()
+        ProcessCollector(registry=registry)
+        build = Gauge("installer_build_info", "The version of the service.", ["version"], registry=registry)
+        build.labels(version).set(1)
+        self._events = Counter("installer_events_appended", "Events appended to the log.", registry=registry)
+        self._remote_bytes = Counter(
+            "installer_remote_bytes", "Bytes of the instances' logs that were read and recorded.", registry=registry
+        )
+        self._commit_seconds = Histogram(
+            "installer_commit_seconds", "Time of one commit of the log.", buckets=SECONDS, registry=registry
+        )
+        self._publish_seconds = Histogram(
+            "installer_publish_seconds",
+            "Time from a commit until its events are in the queues of all live clients.",
+            buckets=SECONDS,
+            registry=registry,
+        )
+        self._commit_events = Histogram(
+            "installer_commit_events", "Events in one commit.", buckets=EVENTS_A_COMMIT, registry=registry
+        )
+        self._jobs = Gauge("installer_jobs", "Jobs in the log, by state.", ["state"], registry=registry)
+        self._queue_jobs = Gauge("installer_queue_jobs", "Jobs that wait for their instance.", registry=registry)
+        self._queue_instances = Gauge("installer_queue_instances", "Instances that jobs wait for.", registry=registry)
+        self._clients_connected = Gauge("installer_clients", "Connected Socket.IO clients.", registry=registry)
+        self._clients_replaying = Gauge(
+            "installer_replaying_subscriptions", "Subscriptions served from the log, not live.", registry=registry
+        )
+        self._replay_lag = Gauge(
+            "installer_replay_lag_events", "Events that the hindmost replay has not been sent.", registry=registry
+        )
+        self._wal = Gauge("installer_wal_bytes", "Size of the database's write-ahead log.", registry=registry)
+
+    def committed(self, appends: Sequence[Append], commit_seconds: float, publish_seconds: float) -> None:
+        """One commit of the log: once a commit, however many events it holds."""
+        count = sum(len(append.events) for append in appends)
+        self._events.inc(count)
+        self._commit_events.observe(count)
+        self._commit_seconds.observe(commit_seconds)
+        self._publish_seconds.observe(publish_seconds)
+        self._remote_bytes.inc(sum(map(_remote_bytes, appends)))
+
+    async def render(self) -> bytes:
+        """All figures as they stand. Raises StoreUnavailable."""
+        states, queued, lag = await self._look_up()
+        for state in JobState:
+            self._jobs.labels(state.value).set(states.get(state.value, 0))
+        self._queue_jobs.set(states.get(JobState.QUEUED.value, 0))
+        self._queue_instances.set(queued)
+        self._clients_connected.set(self._clients())
+        self._clients_replaying.set(len(self._replaying()))
+        self._replay_lag.set(lag)
+        self._wal.set(self._wal_bytes())
+        return generate_latest(self._registry)
+
+    async def _look_up(self) -> tuple[dict[str, int], int, int]:
+        """Jobs by state, instances with a queue, the lag of the hindmost replay."""
+        replaying = list(self._replaying())[:REPLAYS_MAX]
+        by_state = select(jobs.c.state, func.count()).group_by(jobs.c.state)
+        instances = select(func.count(jobs.c.instance_key.distinct())).where(jobs.c.state == JobState.QUEUED)
+        ends = select(events.c.job_id, func.max(events.c.sequence)).where(
+            events.c.job_id.in_({job_id for job_id, _ in replaying})
+        )
+        async with self._database.read() as connection:
+            states = {str(state): int(count) for state, count in (await connection.execute(by_state)).all()}
+            queued = int((await connection.execute(instances)).scalar_one())
+            found = (await connection.execute(ends.group_by(events.c.job_id))).all() if replaying else []
+        last = {str(job_id): int(sequence) for job_id, sequence in found}
+        return states, queued, max((last.get(job_id, after) - after for job_id, after in replaying), default=0)
+
+
+def _remote_bytes(append: Append) -> int:
+    """How far this append went on in the instance's logs; a phase has a log of its own, which begins at 0."""
+    if append.before is None:
+        return 0
+    total = 0
+    for before, after in zip(append.before.resources, append.after.resources, strict=True):
+        if before is not after:
+            moved = after.source_offset - before.source_offset
+            total += moved if moved >= 0 else after.source_offset
+    return total

@@ -1,0 +1,215 @@
+"""The README held against the code: its example, its tables, its lists."""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+import itertools
+import json
+import re
+from pathlib import Path
+
+import pytest
+
+from service import sockets
+from service.answers import Accepted
+from service.config import PREFIX, Settings
+from service.events import event_types
+from service.events.event_types import Cause, Event
+from service.library import FrontMatter, parse_card
+from service.operations import OPERATIONS
+from service.requests import InstallRequest
+from service.runner.controls import POSSIBLE
+from tests.kit.running import running, write_card
+
+README = (Path(__file__).parents[1] / "README.md").read_text(encoding="utf-8")
+# Fields of ``job_queued`` that the request told, or that the service keeps for itself.
+OF_THE_REQUEST = {
+    "parallel",
+    "bandwidth_limit",
+    "max_attempts",
+    "verify",
+    "place",
+    "retry_of",
+    "idempotency_key",
+    "body_sha256",
+}
+BLOCK = re.compile(r"^(?P<fence>`{3,})(?P<language>\w*)\n(?P<text>.*?)^(?P=fence)$", re.DOTALL | re.MULTILINE)
+CODE = re.compile(r"`([^`]+)`")
+
+
+def section(title: str) -> str:
+    found = re.search(rf"^## {re.escape(title)}\n(.*?)(?=^## |\Z)", README, re.DOTALL | re.MULTILINE)
+    assert found is not None, title
+    return found[1]
+
+
+def rows(text: str, head: str) -> list[list[str]]:
+    """The cells of the table whose head begins like this."""
+    lines = text[text.index(f"| {head}") :].split("\n\n")[0].splitlines()
+    # A cell may hold a path, but no bar.
+    return [[cell.strip() for cell in line.strip("|").split("|")] for line in lines[2:] if line.startswith("|")]
+
+
+def examples(command: str) -> list[str]:
+    """Every command of the console blocks that begins like this, with the lines that its quotes hold together."""
+    found = []
+    for block in BLOCK.finditer(README):
+        if block["language"] == "console":
+            prompts = re.split(r"^\$ ", block["text"], flags=re.MULTILINE)
+            found += [text for text in prompts if text.startswith(command)]
+    return found
+
+
+def event_classes() -> dict[str, type[Event]]:
+    known = [kind for kind in vars(event_types).values() if isinstance(kind, type) and issubclass(kind, Event)]
+    return {kind.type: kind for kind in known if kind is not Event}
+
+
+def test_the_table_of_events_is_what_is_sent() -> None:
+    told: dict[str, tuple[str, set[str]]] = {}
+    name = ""
+    for cells in rows(section("Watch it"), "Socket.IO event"):
+        name = CODE.findall(cells[0])[0] if cells[0] else name
+        fields = {field for code in CODE.findall(cells[2]) for field in code.split(", ")}
+        if cells[2].startswith("the same, and"):
+            fields |= told["job_failed"][1]
+        for kind in CODE.findall(cells[1]):
+            assert kind not in told, f"{kind} stands there twice"
+            told[kind] = (name, fields)
+    classes = event_classes()
+    assert set(told) == set(classes)
+    for kind, (name, fields) in told.items():
+        assert name == sockets.EVENT_NAMES.get(kind, sockets.STATUS), kind
+        declared = {field.name for field in dataclasses.fields(classes[kind])}
+        needed = {"resource", "attempt"} & fields
+        extra = OF_THE_REQUEST if kind == "job_queued" else set()
+        assert fields - needed | extra == declared | (fields & extra), kind
+    of_resources = {kind for kind, (_, fields) in told.items() if {"resource", "attempt"} <= fields}
+    assert of_resources == {kind for kind in told if kind.startswith(("stage_", "resource_"))} | {
+        "progress",
+        "output",
+        "verification_started",
+    }
+
+
+def test_the_events_of_a_client_are_handled() -> None:
+    text = section("Watch it")
+    handled = sockets.Sockets(origin_allowed=lambda _origin, _environ: True, api_token=None).server.handlers
+    names = set(handled[sockets.NAMESPACE]) - {"connect", "disconnect"}
+    assert set(re.findall(r"\b\w*subscribe_install\b", text)) == names
+    assert sockets.SKIPPED in text
+    listened = set(re.findall(r"socket\.on\('(resource_\w+)'", text))
+    assert listened == {*sockets.EVENT_NAMES.values(), sockets.STATUS}
+
+
+def test_every_path_is_served_and_every_path_is_told() -> None:
+    paths = {}
+    for operation in OPERATIONS:
+        shape = re.sub(r"\{[^}]*\}", "{}", operation.path)
+        paths[operation.method.upper(), shape] = operation
+    # The example of a start is run by a test of its own.
+    told = {("POST", "/resources/install")}
+    prose = BLOCK.sub("", README)
+    for code in CODE.findall(prose):
+        method = ""
+        for part in re.split(r",\s*", code):
+            words = part.split()
+            if len(words) > 1 and words[0] in ("GET", "POST", "PATCH", "DELETE"):
+                method, part = words[0], words[1]
+            if method and part.startswith("/"):
+                told.add((method, re.sub(r"\{[^}]*\}", "{}", part.split("?")[0])))
+    # "`POST …/pause`, `/resume`": the second goes on where the first ends.
+    for line in prose.splitlines():
+        found = re.findall(r"`(?:(POST) (/\S+)/(\w+)|/(\w+))`", line)
+        for (method, base, _, _), (_, _, _, other) in itertools.pairwise(found):
+            if method and other:
+                told.add((method, f"{re.sub(r'{[^}]*}', '{}', base)}/{other}"))
+    assert told <= set(paths), "the README tells of paths that are not served"
+    assert set(paths) - told <= {("GET", "/metrics"), ("GET", "/openapi.json")}, "paths that the README does not tell"
+
+
+async def test_the_example_of_a_start_runs(tmp_path: Path) -> None:
+    (example,) = examples("curl -X POST http://localhost:5000/resources/install")
+    body = json.loads(re.findall(r"-d '(\{.*?\})'", example, re.DOTALL)[0])
+    for path in body["resources"]:
+        write_card(tmp_path, path)
+    async with running(tmp_path) as service:
+        # The host of the example is somebody's: the job is accepted, and nobody connects to it.
+        await service._worker.stop()
+        command, _, shown = example.partition("]}'\n")
+        command = f"{command}]}}'".replace("http://localhost:5000", service.url).replace("curl", "curl -sS", 1)
+        process = await asyncio.create_subprocess_exec(
+            "bash", "-c", command, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE
+        )
+        said, errors = await asyncio.wait_for(process.communicate(), 30)
+    assert (process.returncode, errors) == (0, b"")
+    answer = Accepted.model_validate_json(said).model_dump()
+    # What the README shows, but for the id.
+    wanted = json.loads(shown.replace("…", ""))
+    assert {**answer, "job_id": ""} == {**wanted, "job_id": ""}
+
+
+def test_optional_fields_and_their_defaults() -> None:
+    told = {CODE.findall(cells[0])[0]: cells[1].strip("`") for cells in rows(section("Start an install"), "field")}
+    optional = {name: field for name, field in InstallRequest.model_fields.items() if not field.is_required()}
+    assert set(told) == set(optional)
+    settings = {name: field.default for name, field in Settings.model_fields.items()}
+    for name, shown in told.items():
+        default = optional[name].default
+        if shown.startswith(PREFIX):
+            assert shown.removeprefix(PREFIX).lower() in settings
+        elif shown in ("", "none"):
+            assert default is None, name
+        else:
+            assert json.loads(shown) == (default if default is not None else settings[name]), name
+
+
+def test_every_setting_is_told_once_with_its_default() -> None:
+    told: dict[str, str] = {}
+    for cells in rows(section("Settings"), "variable"):
+        names, defaults = CODE.findall(cells[0]), CODE.findall(cells[1]) or [""]
+        assert not set(names) & set(told)
+        told |= dict(zip(names, defaults * len(names) if len(defaults) < len(names) else defaults, strict=False))
+    # Text that is to be pasted may tell a setting before its row is there.
+    known = {PREFIX + name.upper(): field for name, field in Settings.model_fields.items()}
+    assert set(told) <= set(known)
+    assert set(known) - set(told) <= {"INSTALLER_LOG_FORMAT", "INSTALLER_LOG_LEVEL"}
+    for name, shown in told.items():
+        default = known[name].default
+        if isinstance(default, bool | int | float) and not known[name].is_required():
+            assert json.loads(shown) == default, name
+        elif isinstance(default, str):
+            assert shown == default, name
+
+
+def test_the_causes_are_all_there() -> None:
+    found = re.search(r"`cause` is one of `([^`]+)`", README)
+    assert found is not None
+    assert re.split(r",\s+", found[1]) == [cause.value for cause in Cause]
+
+
+def test_the_table_of_controls_is_the_one_that_decides() -> None:
+    columns = ["queued", "paused in the queue", "running", "paused", "", "completed", "failed"]
+    table = re.search(r"^\| \| queued .*?\n\n", section("Control it"), re.DOTALL | re.MULTILINE)
+    assert table is not None
+    for line in table[0].strip().splitlines()[2:]:
+        control, *cells = (cell.strip() for cell in line.strip("|").split("|"))
+        for column, cell in zip(columns, cells, strict=True):
+            allowed = any(control in controls for standing, controls in POSSIBLE.items() if standing.value == column)
+            assert (cell != "409") == allowed, (control, column)
+
+
+def test_the_card_is_one() -> None:
+    (card,) = (block["text"] for block in BLOCK.finditer(README) if block["language"] == "markdown")
+    parsed = parse_card("loras/x.md", card.encode())
+    assert parsed.script.startswith("civitdl ")
+    found = re.search(r"Known front matter: `([^`]+)`", README)
+    assert found is not None
+    assert set(re.split(r",\s+", found[1])) == set(FrontMatter.model_fields)
+
+
+@pytest.mark.parametrize("language", sorted({block["language"] for block in BLOCK.finditer(README)}))
+def test_every_kind_of_example_is_known(language: str) -> None:
+    """A new kind of example needs a test of its own."""
+    assert language in ("", "console", "json", "javascript", "markdown", "bash", "nginx", "caddy", "ini", "text")
