@@ -197,7 +197,8 @@ async def main() -> None:
                 env |= {"XDG_CONFIG_HOME": str(base / "config"), "PYTHONUNBUFFERED": "1", "GIT_TERMINAL_PROMPT": "0"}
                 status = await run(case, base / str(n), env)
                 text = (FOLDER / f"{case.name}.log").read_bytes().replace(name.encode(), b"/data")
-                text = text.replace(sys.base_prefix.encode(), b"/usr")
+                for prefix in (sys.base_prefix, sys.prefix):
+                    text = text.replace(prefix.encode(), b"/usr")
                 (FOLDER / f"{case.name}.log").write_bytes(text)
                 labels[case.name] = {"exit_code": status, "cause": case.cause, "heals": case.heals}
                 print(case.name, status, shlex.quote(case.command)[:100])
