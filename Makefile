@@ -3,6 +3,8 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 TESTS_JS := tests/e2e/js
+# The tests wait for other processes half of the time: one worker more than there are cores.
+WORKERS ?= $(shell echo $$(($$(nproc) + 1)))
 .DEFAULT_GOAL := help
 
 help:
@@ -32,7 +34,7 @@ serve: $(VENV)/.demo
 	$(BIN)/python -m service serve
 
 test: $(VENV)/.dev
-	$(BIN)/python -m pytest -n auto -m "not long"
+	$(BIN)/python -m pytest -n $(WORKERS) -m "not long"
 
 test-long: $(VENV)/.dev
 	$(BIN)/python -m pytest -m long --timeout 1800 -s
