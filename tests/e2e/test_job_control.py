@@ -218,7 +218,7 @@ async def four_at_once(world: World, size_bytes: int) -> float:
         cards = [world.model(model, f"folder{parallel}") for model in models]
         job_id = await world.service.install(world.instance, world.ui_home, *cards, parallel=parallel)
         begin = time.monotonic()
-        job = await world.service.ended(job_id)
+        job = await world.service.ended(job_id, 120)
         seconds.append(time.monotonic() - begin)
         assert job["state"] == "completed"
         for model in models:
