@@ -100,7 +100,7 @@ class Sshd:
         """Stop, and end everything that was started in this home."""
         await self.stop()
         home = f"HOME={self.home}".encode()
-        _kill([pid for pid in _pids() if home in _read(pid, "environ").split(b"\0")], signal.SIGKILL)
+        _kill([pid for pid in _pids() if home in _environ(pid)], signal.SIGKILL)
 
     def sessions(self) -> list[int]:
         """The server processes of the sessions, children first."""
@@ -115,12 +115,19 @@ class Sshd:
     def thaw(self) -> None:
         _kill(self.sessions(), signal.SIGCONT)
 
-    def marked_processes(self, containing: str = "") -> list[int]:
-        """The processes of attempts under this home whose command line contains the text."""
+    def marked_processes(self, containing: str = "", *, job_id: object = "") -> list[int]:
+        """The processes of attempts under this home, of this job, whose command line contains the text."""
         mark = f"RESOURCE_INSTALLER_ATTEMPT={self.home}".encode()
         return [
-            pid for pid in _pids() if mark in _read(pid, "environ") and containing.encode() in _read(pid, "cmdline")
+            pid
+            for pid in _pids()
+            if any(entry.startswith(mark) and str(job_id).encode() in entry for entry in _environ(pid))
+            and containing.encode() in _read(pid, "cmdline")
         ]
+
+    def kill_marked(self, containing: str = "", *, job_id: object = "") -> None:
+        """KILL to all of them. One that has ended meanwhile is what was wanted."""
+        _kill(self.marked_processes(containing, job_id=job_id), signal.SIGKILL)
 
     def _answers(self) -> bool:
         with socket.socket() as probe:
@@ -161,6 +168,10 @@ class Sshd:
 
 def _pids() -> Iterable[int]:
     return [int(entry.name) for entry in Path("/proc").iterdir() if entry.name.isdigit()]
+
+
+def _environ(pid: int) -> list[bytes]:
+    return _read(pid, "environ").split(b"\0")
 
 
 def _read(pid: int, name: str) -> bytes:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import os
-import signal
 import sys
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
@@ -97,9 +96,8 @@ async def test_civitdl_is_installed_once_and_shown_as_a_stage(
         log = directory(instance, killed) / "log"
         await until(lambda: log.exists() and BEGIN in log.read_bytes())
         await until((home / "bin").exists)
-        for pid in instance.marked_processes():
-            os.kill(pid, signal.SIGKILL)
-        assert (await asyncio.wait_for(task, 10))[1].killed
+        instance.kill_marked()
+        assert (await asyncio.wait_for(task, 30))[1].killed
     assert not (home / "ready").exists()
     (home / "half").touch()
 

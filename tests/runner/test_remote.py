@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import shutil
 import signal
@@ -45,7 +46,7 @@ def directory(sshd: Sshd, of: AttemptSpec) -> Path:
     return sshd.home / ".local/state/resource-installer" / of.job_id / f"{of.number}-{of.attempt}"
 
 
-async def until(condition: Callable[[], Any], seconds: float = 10) -> None:
+async def until(condition: Callable[[], Any], seconds: float = 30) -> None:
     async with asyncio.timeout(seconds):
         while not condition():
             await asyncio.sleep(0.02)
@@ -149,7 +150,8 @@ async def test_a_follower_that_is_killed_is_a_link_that_broke(connection: Connec
             async for chunk in attachment:
                 seen += chunk
                 for pid in _children_of_session(program, of):
-                    os.kill(pid, signal.SIGKILL)
+                    with contextlib.suppress(ProcessLookupError):
+                        os.kill(pid, signal.SIGKILL)
             attachment.ended()
         return seen
 
@@ -234,17 +236,16 @@ async def test_a_killed_supervisor_leaves_nothing_running(connection: Connection
     async with Remote(connection).attach(of, 0) as attachment:
         chunks = aiter(attachment)
         await anext(chunks)
-        for pid in sshd.marked_processes("supervise"):
-            os.kill(pid, signal.SIGKILL)
+        sshd.kill_marked("supervise")
         assert [chunk async for chunk in chunks] == []
         assert attachment.ended() == Ended(exit_code=None, killed=True)
-    assert sshd.marked_processes() == []
+    await until(lambda: not sshd.marked_processes())
 
 
 async def test_what_a_card_leaves_behind_ends_with_it(connection: Connection, sshd: Sshd) -> None:
     output, ended = await run(connection, spec("(sleep 60; echo late) & echo done"))
     assert (output, ended) == (b"done\n", Ended(exit_code=0))
-    assert sshd.marked_processes() == []
+    await until(lambda: not sshd.marked_processes())
 
 
 async def test_another_boot_is_a_lost_instance(connection: Connection, sshd: Sshd) -> None:
@@ -252,8 +253,7 @@ async def test_another_boot_is_a_lost_instance(connection: Connection, sshd: Ssh
     async with Remote(connection).attach(of, 0) as attachment:
         await anext(aiter(attachment))
         (directory(sshd, of) / "boot").write_text("another boot\n1\n")
-        for pid in sshd.marked_processes():
-            os.kill(pid, signal.SIGKILL)
+        sshd.kill_marked()
     assert (await run(connection, of))[1] == Ended(exit_code=None, instance_lost=True)
 
 

@@ -6,7 +6,6 @@ import asyncio
 import base64
 import json
 import os
-import signal
 import time
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
@@ -305,12 +304,8 @@ async def test_a_killed_run_gives_its_turn_back(
         # Longer than the second may stand still, were it not waiting.
         await asyncio.sleep(4)
         held.hold_after_bytes = None
-        for pid in instance.marked_processes(first.job_id):
-            os.kill(pid, signal.SIGKILL)
-        for pid in instance.marked_processes():
-            if f"{first.job_id}".encode() in Path(f"/proc/{pid}/environ").read_bytes():
-                os.kill(pid, signal.SIGKILL)
-        output, ended = await asyncio.wait_for(later, 10)
+        instance.kill_marked(job_id=first.job_id)
+        output, ended = await asyncio.wait_for(later, 30)
     assert ended == Ended(exit_code=0)
     assert b"Download completed" in output
 

@@ -96,7 +96,7 @@ async def test_a_cancel_ends_the_attempt_and_nothing_else(connection: Connection
             await tell(connection, of, PAUSE)
             told = await tell(connection, of, CANCEL)
             assert told.running
-            output, ended = await asyncio.wait_for(task, 5)
+            output, ended = await asyncio.wait_for(task, 30)
         assert ended.exit_code == 143
         assert output.startswith(b"tick\n")
         assert states(sshd) == {}
@@ -113,7 +113,7 @@ async def test_what_ignores_the_term_is_killed_after_the_grace_time(connection: 
         await until(lambda: len(states(sshd)) >= 2)
         begin = time.monotonic()
         await tell(connection, of, CANCEL, grace_seconds=1)
-        _, ended = await asyncio.wait_for(task, 5)
+        _, ended = await asyncio.wait_for(task, 30)
         assert 0.9 < time.monotonic() - begin < 4
         assert ended.exit_code == 137
     assert states(sshd) == {}
@@ -174,7 +174,7 @@ async def test_a_supervisor_outlives_signals(connection: Connection, sshd: Sshd,
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, number)
         (sshd.home / "go").touch()
-        assert (await asyncio.wait_for(task, 5))[1] == Ended(exit_code=0)
+        assert (await asyncio.wait_for(task, 30))[1] == Ended(exit_code=0)
 
 
 async def test_a_process_without_the_mark_is_stopped_and_ended_too(connection: Connection, sshd: Sshd) -> None:
@@ -187,7 +187,7 @@ async def test_a_process_without_the_mark_is_stopped_and_ended_too(connection: C
         await asyncio.sleep(0.3)
         assert ticks.stat().st_size == size
         await tell(connection, of, CANCEL)
-        await asyncio.wait_for(task, 5)
+        await asyncio.wait_for(task, 30)
         size = ticks.stat().st_size
         await asyncio.sleep(0.3)
         assert ticks.stat().st_size == size
@@ -212,7 +212,7 @@ async def test_a_cancel_at_the_launch_holds(connection: Connection, sshd: Sshd) 
             await asyncio.sleep(delay)
             while not (await tell(connection, of, CANCEL)).running:
                 await asyncio.sleep(0.01)
-            _, ended = await asyncio.wait_for(task, 5)
+            _, ended = await asyncio.wait_for(task, 30)
             assert ended.exit_code not in (0,)
             assert states(sshd) == {}
 
@@ -222,7 +222,7 @@ async def test_a_cancel_that_is_asked_for_again_says_the_same(connection: Connec
     async with running(connection, of) as task:
         await until((sshd.home / "there").exists)
         first = await tell(connection, of, CANCEL)
-        await asyncio.wait_for(task, 5)
+        await asyncio.wait_for(task, 30)
         again = await tell(connection, of, CANCEL)
     assert first.partial_files == again.partial_files == (f"{sshd.home}/half.bin",)
     assert (first.running, again.running) == (True, False)
@@ -236,7 +236,7 @@ async def test_the_verification_is_told_too(connection: Connection, sshd: Sshd) 
         await until(lambda: len(states(sshd)) >= 2)
         assert (await tell(connection, of, PAUSE)).processes >= 2
         assert (await tell(connection, of, CANCEL)).running
-        assert (await asyncio.wait_for(task, 5))[1].exit_code == 143
+        assert (await asyncio.wait_for(task, 30))[1].exit_code == 143
 
 
 async def test_eight_are_followed_and_told_over_one_connection(connection: Connection, sshd: Sshd) -> None:
@@ -245,5 +245,5 @@ async def test_eight_are_followed_and_told_over_one_connection(connection: Conne
     for of in specs:
         await until((directory(sshd, of) / "group").exists)
     for of in specs:
-        assert (await asyncio.wait_for(tell(connection, of, CANCEL), 5)).running
+        assert (await asyncio.wait_for(tell(connection, of, CANCEL), 30)).running
     assert [(output, ended.exit_code) for output, ended in await asyncio.gather(*tasks)] == [(b"begin\n", 143)] * 8

@@ -35,7 +35,7 @@ async def test_the_clocks_stand_still_in_a_pause(connection: Connection, sshd: S
         await asyncio.sleep(4.5)
         (sshd.home / "go").touch()
         await tell(connection, of, RESUME)
-        assert await asyncio.wait_for(task, 5) == (b"end\n", Ended(exit_code=0))
+        assert await asyncio.wait_for(task, 30) == (b"end\n", Ended(exit_code=0))
 
 
 @pytest.mark.parametrize(
@@ -109,4 +109,4 @@ async def test_a_stopped_group_is_not_watched(connection: Connection, sshd: Sshd
         await asyncio.sleep(4)
         (sshd.home / "go").touch()
         os.killpg(group, signal.SIGCONT)
-        assert (await asyncio.wait_for(task, 5))[1] == Ended(exit_code=0)
+        assert (await asyncio.wait_for(task, 30))[1] == Ended(exit_code=0)
