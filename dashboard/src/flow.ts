@@ -1,0 +1,63 @@
+// How many bytes arrived when: what the throughput plot shows. Bounded: the step doubles as a job grows long.
+
+const pointsMax = 600;
+// What arrived since the last figure did so over all that time, but not over a longer silence.
+const spreadMsMax = 10_000;
+
+export class Flow {
+  private stepMs = 1_000;
+  private sums = new Map<number, number>();
+  private first = Infinity;
+  private end = -Infinity;
+  private readonly last = new Map<string, { atMs: number; downloaded: number }>();
+
+  begun(resource: string, atMs: number): void {
+    this.last.set(resource, { atMs, downloaded: 0 });
+  }
+
+  add(resource: string, atMs: number, downloaded: number): void {
+    const before = this.last.get(resource) ?? { atMs, downloaded: 0 };
+    // A figure that falls is the next file: what it shows has arrived since.
+    const arrived = downloaded >= before.downloaded ? downloaded - before.downloaded : downloaded;
+    if (arrived === 0 && downloaded === before.downloaded) return;
+    this.last.set(resource, { atMs, downloaded });
+    if (arrived > 0) this.spread(Math.max(before.atMs, atMs - spreadMsMax), atMs, arrived);
+    while (this.end - this.first >= pointsMax) this.widen();
+  }
+
+  // Seconds since the epoch, and bytes a second in each step; steps in which nothing came are zero.
+  points(): [number[], number[]] {
+    const times: number[] = [];
+    const rates: number[] = [];
+    for (let step = this.first; step <= this.end; step += 1) {
+      times.push((step * this.stepMs) / 1000);
+      rates.push(((this.sums.get(step) ?? 0) * 1000) / this.stepMs);
+    }
+    return [times, rates];
+  }
+
+  private spread(fromMs: number, toMs: number, arrived: number): void {
+    const first = Math.floor(fromMs / this.stepMs);
+    const last = Math.floor(toMs / this.stepMs);
+    for (let step = first; step <= last; step += 1) {
+      const begin = Math.max(fromMs, step * this.stepMs);
+      const end = Math.min(toMs, (step + 1) * this.stepMs);
+      this.put(step, toMs === fromMs ? arrived : (arrived * (end - begin)) / (toMs - fromMs));
+    }
+  }
+
+  private put(step: number, arrived: number): void {
+    this.sums.set(step, (this.sums.get(step) ?? 0) + arrived);
+    this.first = Math.min(this.first, step);
+    this.end = Math.max(this.end, step);
+  }
+
+  private widen(): void {
+    const finer = this.sums;
+    this.sums = new Map();
+    this.stepMs *= 2;
+    this.first = Infinity;
+    this.end = -Infinity;
+    for (const [step, sum] of finer) this.put(Math.floor(step / 2), sum);
+  }
+}

@@ -1,0 +1,207 @@
+// One job, live: what stands, what happened, what was printed, and what can be done about it.
+
+import { useEffect, useMemo, useState } from "preact/hooks";
+
+import { call, message } from "../api";
+import { Feed, fullHistoryMax } from "../feed";
+import { bytes, count, dateTime, left, shortId, speed } from "../format";
+import { fromView, type JobModel, type ResourceModel } from "../job_model";
+import { Bar, Foreign, Heading, Notice, State } from "../parts/common";
+import { Controls } from "../parts/controls";
+import { HostKeyQuestion } from "../parts/host_key";
+import { LazyPlot } from "../parts/lazy_plot";
+import { Output } from "../parts/output";
+import { ResourceCard } from "../parts/resource_card";
+import { Timeline } from "../parts/timeline";
+import { jobAddress, reportAddress } from "../router";
+import { link } from "../socket";
+import type { JobView, Report } from "../types";
+
+export function JobPage({ jobId }: { jobId: string }) {
+  const [feed, setFeed] = useState<Feed | null>(null);
+  const [failure, setFailure] = useState<string | null>(null);
+  useEffect(() => {
+    const aborted = new AbortController();
+    let opened: Feed | null = null;
+    const open = async () => {
+      const view = await call<JobView>("GET", `/resources/jobs/${jobId}`, { signal: aborted.signal });
+      if (aborted.signal.aborted) return;
+      const compact = view.last_sequence > fullHistoryMax;
+      opened = new Feed(jobId, { compact, isThinned: view.thinned_at !== null, first: fromView(view) }).open();
+      setFeed(opened);
+    };
+    open().catch((error: unknown) => {
+      if (!aborted.signal.aborted) setFailure(message(error));
+    });
+    return () => {
+      aborted.abort();
+      opened?.close();
+      setFeed(null);
+    };
+  }, [jobId]);
+  if (failure !== null) {
+    return (
+      <>
+        <Heading title="No such job">Job {shortId(jobId)}</Heading>
+        <Notice tone="bad">{failure}</Notice>
+        <p>
+          <a href="#/">All installs</a>
+        </p>
+      </>
+    );
+  }
+  return feed === null ? <Heading title="Install">Install {shortId(jobId)}</Heading> : <Live feed={feed} />;
+}
+
+function Live({ feed }: { feed: Feed }) {
+  const version = feed.version.value;
+  const job = feed.model;
+  const resources = [...job.resources.values()];
+  const titles = new Map(resources.map((resource) => [resource.resource, resource.title]));
+  return (
+    <>
+      <Heading title={`Install ${shortId(job.jobId)}`}>
+        Install <code>{shortId(job.jobId)}</code> <State state={job.state} />
+      </Heading>
+      <Standing feed={feed} job={job} />
+      <Controls job={job} />
+      <Ending job={job} />
+      <HostKeyQuestion job={job} />
+      <section aria-labelledby="resources-title">
+        <h2 id="resources-title">Resources</h2>
+        <ul class="resources">
+          {resources.map((resource) => (
+            <ResourceCard key={resource.resource} resource={resource} isPaused={job.state === "paused"} />
+          ))}
+        </ul>
+      </section>
+      <Throughput feed={feed} job={job} version={version} />
+      <div class="columns">
+        <Timeline events={job.timeline} titles={titles} />
+        <Output lines={job.output} />
+      </div>
+    </>
+  );
+}
+
+function Standing({ feed, job }: { feed: Feed; job: JobModel }) {
+  const running = [...job.resources.values()].filter((resource) => resource.state === "running");
+  const rate = job.state === "running" ? total(running, (resource) => resource.speed) : null;
+  const facts = [
+    `${job.installed} of ${count(job.resources.size, "resource")} installed`,
+    job.queuePosition === null ? "" : `place ${job.queuePosition} in the queue`,
+    job.isEnded ? "" : speed(rate),
+    job.state === "running" ? left(job.eta) : "",
+  ];
+  return (
+    <section aria-label="Where it stands">
+      <p class="soft">
+        <Foreign>{job.instance}</Foreign> · <Foreign>{job.uiHome}</Foreign> · {dateTime(job.createdAt)}
+        {job.retryOf !== null && (
+          <>
+            {" · retry of "}
+            <a href={jobAddress(job.retryOf)}>{shortId(job.retryOf)}</a>
+          </>
+        )}
+      </p>
+      <Bar label="Whole install" share={job.share} tone={tone(job)} />
+      <p class="figures">{facts.filter((fact) => fact !== "").join(" · ")}</p>
+      {link.value === "reconnecting" && (
+        <Notice tone="warn">Reconnecting to the service. The install goes on meanwhile.</Notice>
+      )}
+      {feed.replaying.value > 0 && <Notice tone="info">Replaying {count(feed.replaying.value, "event")}</Notice>}
+      {job.link === "reconnecting" && (
+        <Notice tone="warn">The service lost its connection to the instance. The install goes on there.</Notice>
+      )}
+      {feed.leftOut.value > 0 && (
+        <p class="help">
+          {count(feed.leftOut.value, "event")} of tool output left out.{" "}
+          <button class="link" onClick={() => feed.loadAll()}>
+            Load the whole history
+          </button>
+        </p>
+      )}
+      {feed.failure.value !== null && <Notice tone="bad">{feed.failure.value}</Notice>}
+    </section>
+  );
+}
+
+function Ending({ job }: { job: JobModel }) {
+  if (!job.isEnded) return null;
+  const report = <a href={reportAddress(job.jobId)}>Post-mortem</a>;
+  if (job.state === "completed") {
+    return (
+      <Notice tone="good">
+        Everything is installed. {report}
+      </Notice>
+    );
+  }
+  return (
+    <Notice tone={job.state === "failed" ? "bad" : "warn"}>
+      <p>
+        <Foreign>{job.error}</Foreign>
+      </p>
+      {job.hint !== null && <p>{job.hint}</p>}
+      {job.partialFiles.length > 0 && (
+        <p>
+          Left half done on the instance: <Foreign>{job.partialFiles.join(", ")}</Foreign>
+        </p>
+      )}
+      <p>{report}</p>
+    </Notice>
+  );
+}
+
+// Of a history without its progress the service's own report tells the throughput.
+function Throughput({ feed, job, version }: { feed: Feed; job: JobModel; version: number }) {
+  const [reported, setReported] = useState<[number[], number[]] | null>(null);
+  const isPartial = feed.leftOut.value > 0;
+  useEffect(() => {
+    if (!isPartial) return;
+    call<Report>("GET", `/resources/jobs/${job.jobId}/report`).then(
+      (report) => setReported(points(report)),
+      (error: unknown) => (feed.failure.value = message(error)),
+    );
+  }, [feed, isPartial]);
+  const own = useMemo(() => job.flow.points(), [job, version]);
+  const shown = isPartial && reported !== null ? joined(reported, own) : own;
+  const arrived = total([...job.resources.values()], (resource) => arrivedOf(resource));
+  if (shown[0].length < 2) return null;
+  return (
+    <section aria-labelledby="throughput-title">
+      <h2 id="throughput-title">Throughput</h2>
+      <LazyPlot points={shown} />
+      {arrived !== null && <p class="soft">{bytes(arrived)} arrived</p>}
+    </section>
+  );
+}
+
+export function points(report: Report): [number[], number[]] {
+  const { from, step_seconds: step, bytes_per_second: rates } = report.throughput;
+  if (from === null || step === null) return [[], []];
+  const begin = Date.parse(from) / 1000;
+  return [rates.map((_rate, at) => begin + at * step), rates];
+}
+
+function joined(reported: [number[], number[]], own: [number[], number[]]): [number[], number[]] {
+  const end = reported[0].at(-1) ?? 0;
+  const from = own[0].findIndex((at) => at > end);
+  return from < 0 ? reported : [[...reported[0], ...own[0].slice(from)], [...reported[1], ...own[1].slice(from)]];
+}
+
+function arrivedOf(resource: ResourceModel): number | null {
+  const stages = [...resource.stages.values()].filter((stage) => stage.name !== "verify");
+  return stages.reduce<number | null>((sum, stage) => (stage.downloaded === null ? sum : (sum ?? 0) + stage.downloaded), null);
+}
+
+function total<Item>(items: Item[], figure: (item: Item) => number | null): number | null {
+  let sum: number | null = null;
+  for (const item of items) {
+    const value = figure(item);
+    if (value !== null) sum = (sum ?? 0) + value;
+  }
+  return sum;
+}
+
+const tone = (job: JobModel) =>
+  job.state === "completed" ? "done" : job.state === "failed" ? "bad" : job.state === "running" ? "run" : "rest";

@@ -1,0 +1,116 @@
+// All installs, live.
+
+import type { VNode } from "preact";
+import { useComputed, useSignal } from "@preact/signals";
+import { useEffect, useMemo, useRef } from "preact/hooks";
+
+import { dateTime, left, shortId, speed, words } from "../format";
+import { JobsStore } from "../jobs_store";
+import { Bar, Foreign, Heading, Notice, State } from "../parts/common";
+import { jobAddress } from "../router";
+import { link } from "../socket";
+import type { JobSummary } from "../types";
+
+const states = ["queued", "running", "paused", "completed", "failed", "cancelled"];
+
+export function JobsPage() {
+  const store = useMemo(() => new JobsStore(), []);
+  useEffect(() => {
+    store.start();
+    return () => store.stop();
+  }, [store]);
+  const state = useSignal("");
+  const search = useSignal("");
+  const shown = useComputed(() =>
+    store.order.value.filter((id) => matches(store.row(id).value, state.value, search.value.trim().toLowerCase())),
+  );
+  // The same node again for a row that stays: a list of hundreds is not compared anew for one that came.
+  const nodes = useRef(new Map<string, VNode>());
+  const rows = shown.value.map((id) => {
+    const node = nodes.current.get(id) ?? <Row key={id} id={id} store={store} />;
+    nodes.current.set(id, node);
+    return node;
+  });
+  const isEmpty = store.isLoaded.value && store.order.value.length === 0;
+  return (
+    <>
+      <div class="row between">
+        <Heading title="Installs">Installs</Heading>
+        <a class="button primary" href="#/install">
+          Start an install
+        </a>
+      </div>
+      {store.failure.value !== null && <Notice tone="bad">{store.failure.value}</Notice>}
+      {link.value === "reconnecting" && <Notice tone="warn">Reconnecting to the service</Notice>}
+      {isEmpty ? (
+        <p>Nothing was installed yet. Pick an instance and what to put on it: the rest is shown here.</p>
+      ) : (
+        <div class="row filters" role="search" aria-label="Installs">
+          <label class="inline">
+            State
+            <select value={state.value} onChange={(event) => (state.value = event.currentTarget.value)}>
+              <option value="">all</option>
+              {states.map((each) => (
+                <option key={each} value={each}>
+                  {words(each)}
+                </option>
+              ))}
+            </select>
+          </label>
+          <label class="inline">
+            Find
+            <input
+              type="search"
+              placeholder="instance or job id"
+              value={search.value}
+              onInput={(event) => (search.value = event.currentTarget.value)}
+            />
+          </label>
+          <span class="soft" role="status">
+            {shown.value.length} shown
+          </span>
+        </div>
+      )}
+      <ul class="jobs">{rows}</ul>
+      {store.more.value !== null && <button onClick={() => void store.loadMore()}>Show older installs</button>}
+    </>
+  );
+}
+
+function matches(job: JobSummary, state: string, search: string): boolean {
+  if (state !== "" && job.state !== state) return false;
+  return search === "" || job.instance.toLowerCase().includes(search) || job.job_id.startsWith(search);
+}
+
+const tones: Record<string, "run" | "done" | "bad" | "rest"> = { running: "run", completed: "done", failed: "bad" };
+
+function Row({ id, store }: { id: string; store: JobsStore }) {
+  const job = store.row(id).value;
+  const feed = store.feed(id);
+  const live = feed !== undefined && feed.version.value > 0 ? feed.model : null;
+  const state = live?.state ?? job.state;
+  const installed = live?.installed ?? job.installed;
+  const share = live?.share ?? job.installed / Math.max(1, job.total);
+  const rate = live === null ? 0 : [...live.resources.values()].reduce((sum, each) => sum + (each.speed ?? 0), 0);
+  const facts = [
+    `${installed} of ${job.total} installed`,
+    job.queue_position === null ? "" : `place ${job.queue_position}`,
+    state === "running" && rate > 0 ? speed(rate) : "",
+    state === "running" ? left(live === null ? job.job_eta_seconds : live.eta) : "",
+    (live?.link ?? job.link) === "reconnecting" ? "reconnecting" : "",
+    job.cause === null ? "" : words(job.cause),
+  ];
+  return (
+    <li class="job">
+      <a href={jobAddress(id)} class="job-name">
+        <code>{shortId(id)}</code> <Foreign>{job.instance}</Foreign>
+      </a>
+      <State state={state} />
+      <Bar label={`Install ${shortId(id)}`} share={share} tone={tones[state] ?? "rest"} />
+      <span class="facts">{facts.filter((fact) => fact !== "").join(" · ")}</span>
+      <time class="soft" dateTime={job.created_at}>
+        {dateTime(job.created_at)}
+      </time>
+    </li>
+  );
+}

@@ -1,0 +1,145 @@
+// The library of cards, to search, filter and pick from.
+
+import { useState } from "preact/hooks";
+
+import { bytes } from "../format";
+import type { Card, Cards } from "../types";
+import { Foreign, Notice } from "./common";
+
+interface LibraryProps {
+  cards: Cards;
+  picked: ReadonlySet<string>;
+  onPick: (picked: ReadonlySet<string>) => void;
+}
+
+export function Library({ cards, picked, onPick }: LibraryProps) {
+  const [search, setSearch] = useState("");
+  const [type, setType] = useState("");
+  const [ecosystem, setEcosystem] = useState("");
+  const [onlyPicked, setOnlyPicked] = useState(false);
+  const wordsSought = search.toLowerCase().split(/\s+/).filter(Boolean);
+  const shown = cards.resources.filter(
+    (card) =>
+      (type === "" || card.type === type) &&
+      (ecosystem === "" || card.ecosystem === ecosystem) &&
+      (!onlyPicked || picked.has(card.path)) &&
+      wordsSought.every((word) => sought(card).includes(word)),
+  );
+  const toggle = (path: string) => {
+    const next = new Set(picked);
+    if (!next.delete(path)) next.add(path);
+    onPick(next);
+  };
+  return (
+    <>
+      <div class="row filters">
+        <label class="inline">
+          Search
+          <input type="search" value={search} onInput={(event) => setSearch(event.currentTarget.value)} />
+        </label>
+        <Choice label="Type" value={type} values={distinct(cards.resources, (card) => card.type)} onChoose={setType} />
+        <Choice
+          label="Ecosystem"
+          value={ecosystem}
+          values={distinct(cards.resources, (card) => card.ecosystem)}
+          onChoose={setEcosystem}
+        />
+        <label class="inline">
+          <input type="checkbox" checked={onlyPicked} onChange={(event) => setOnlyPicked(event.currentTarget.checked)} />
+          Picked only
+        </label>
+        <span class="soft" role="status">
+          {shown.length} of {cards.resources.length} shown
+        </span>
+      </div>
+      {cards.resources.length === 0 && (
+        <Notice tone="warn">The library has no cards: put some below INSTALLER_RESOURCES_DIR.</Notice>
+      )}
+      <ul class="cards">
+        {shown.map((card) => (
+          <CardRow key={card.path} card={card} isPicked={picked.has(card.path)} onToggle={() => toggle(card.path)} />
+        ))}
+      </ul>
+      {cards.broken.length > 0 && (
+        <details>
+          <summary>{cards.broken.length} cards cannot be read</summary>
+          <ul>
+            {cards.broken.map((card) => (
+              <li key={card.path}>
+                <Foreign>{card.path}</Foreign>: <Foreign>{card.error}</Foreign>
+              </li>
+            ))}
+          </ul>
+        </details>
+      )}
+    </>
+  );
+}
+
+function CardRow({ card, isPicked, onToggle }: { card: Card; isPicked: boolean; onToggle: () => void }) {
+  const facts = [card.type, card.ecosystem, card.basemodel, bytes(card.size)].filter((fact) => fact !== null && fact !== "");
+  return (
+    <li class={isPicked ? "card picked" : "card"}>
+      <label>
+        <input type="checkbox" checked={isPicked} onChange={onToggle} />
+        <span>
+          <strong>
+            <Foreign>{card.title}</Foreign>
+          </strong>
+          <span class="soft">
+            <Foreign>{card.path}</Foreign>
+          </span>
+          <span class="soft">
+            <Foreign>{facts.join(" · ")}</Foreign>
+          </span>
+          <span class="about">
+            <Foreign>{card.description}</Foreign>
+          </span>
+        </span>
+      </label>
+    </li>
+  );
+}
+
+interface ChoiceProps {
+  label: string;
+  value: string;
+  values: string[];
+  onChoose: (value: string) => void;
+}
+
+function Choice({ label, value, values, onChoose }: ChoiceProps) {
+  if (values.length < 2) return null;
+  return (
+    <label class="inline">
+      {label}
+      <select value={value} onChange={(event) => onChoose(event.currentTarget.value)}>
+        <option value="">all</option>
+        {values.map((each) => (
+          <option key={each} value={each}>
+            {each}
+          </option>
+        ))}
+      </select>
+    </label>
+  );
+}
+
+// The picked cards and what they depend on, each once; what is not in the library is the service's to say.
+export function withDependencies(paths: string[], cards: Map<string, Card>): Card[] {
+  const found = new Map<string, Card>();
+  const open = [...paths];
+  for (let path = open.pop(); path !== undefined; path = open.pop()) {
+    const card = cards.get(path);
+    if (card === undefined || found.has(path)) continue;
+    found.set(path, card);
+    open.push(...card.dependencies);
+  }
+  return [...found.values()];
+}
+
+const sought = (card: Card): string =>
+  [card.title, card.path, card.type, card.ecosystem, card.basemodel, ...card.tags, card.description].join(" ").toLowerCase();
+
+const distinct = (cards: Card[], figure: (card: Card) => string | null): string[] =>
+  [...new Set(cards.map(figure).filter((value): value is string => value !== null && value !== ""))].sort();
