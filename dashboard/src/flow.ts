@@ -21,7 +21,7 @@ export class Flow {
     const arrived = downloaded >= before.downloaded ? downloaded - before.downloaded : downloaded;
     if (arrived === 0 && downloaded === before.downloaded) return;
     this.last.set(resource, { atMs, downloaded });
-    if (arrived > 0) this.spread(Math.max(before.atMs, atMs - spreadMsMax), atMs, arrived);
+    if (arrived > 0) this.spread(Math.min(Math.max(before.atMs, atMs - spreadMsMax), atMs), atMs, arrived);
     while (this.end - this.first >= pointsMax) this.widen();
   }
 
