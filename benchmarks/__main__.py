@@ -9,7 +9,7 @@ import time
 
 import uvloop
 
-from benchmarks import append, broadcast, claims, latency, memory, parsing
+from benchmarks import append, broadcast, claims, dashboard, latency, memory, parsing
 from benchmarks.table import show
 
 PARTS = {
@@ -19,6 +19,7 @@ PARTS = {
     "parsing": parsing,
     "memory": memory,
     "claims": claims,
+    "dashboard": dashboard,
 }
 
 

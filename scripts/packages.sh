@@ -24,6 +24,8 @@ if [ "${1:-}" = tests ]; then
     need sqlite3 'command -v sqlite3'
     need procps 'command -v ps'
     need strace 'command -v strace'
+    need chromium 'command -v chromium'
+    need fonts-dejavu-core 'test -e /usr/share/fonts/truetype/dejavu/DejaVuSans.ttf'
 fi
 
 [ -n "$missing" ] || exit 0

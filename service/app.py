@@ -20,6 +20,7 @@ from service.http_guard import BODY_BYTES_MAX, Guard, middlewares
 from service.library import Library
 from service.logs import concerns_job, log_changes
 from service.metrics import Metrics
+from service.pages import Pages, is_open
 from service.routes import Routes
 from service.runner.controls import Controls
 from service.runner.installer import ResourceInstaller
@@ -92,7 +93,7 @@ class Service:
             positions=QueuePositions(journal=self._journal, job_queue=job_queue),
             max_concurrent_jobs=settings.max_concurrent_jobs,
         )
-        app = web.Application(middlewares=[*middlewares(guard), log_changes], client_max_size=BODY_BYTES_MAX)
+        app = web.Application(middlewares=[*middlewares(guard, is_open), log_changes], client_max_size=BODY_BYTES_MAX)
         Routes(
             journal=self._journal,
             event_store=self._event_store,
@@ -109,6 +110,7 @@ class Service:
             description=_description,
             metrics=metrics.render,
         ).add_to(app)
+        Pages().add_to(app)
         self._sockets.attach(app, self._journal)
         self._runner = web.AppRunner(app, access_log=None, shutdown_timeout=SHUTDOWN_SECONDS)
         self.url = ""

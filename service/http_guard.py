@@ -9,7 +9,7 @@ from __future__ import annotations
 import hmac
 import ipaddress
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlsplit
@@ -34,6 +34,7 @@ logger = logging.getLogger(__name__)
 
 BODY_BYTES_MAX = 1 << 20
 OPEN_PATHS = ("/healthz", "/readyz")
+# Socket.IO asks for the token itself.
 SOCKET_PATH = "/socket.io/"
 LOOPBACK_NAMES = ("localhost", "127.0.0.1", "::1")
 _ALLOWED_HEADERS = "Authorization, Content-Type, Idempotency-Key, Last-Event-ID"
@@ -79,8 +80,9 @@ class Guard:
         return scheme.lower() == "bearer" and hmac.compare_digest(token.strip().encode(), self.api_token.encode())
 
 
-def middlewares(guard: Guard) -> list[Middleware]:
-    """Outermost first: refusals get their shape, then hosts and origins, then the token."""
+def middlewares(guard: Guard, is_open: Callable[[str], bool] = lambda _path: False) -> list[Middleware]:
+    """Outermost first: refusals get their shape, then hosts and origins, then the token. ``is_open``: of a path, whether
+    it is answered without one."""
 
     @web.middleware
     async def refuse(request: web.Request, handler: Handler) -> web.StreamResponse:
@@ -123,8 +125,9 @@ def middlewares(guard: Guard) -> list[Middleware]:
 
     @web.middleware
     async def check_token(request: web.Request, handler: Handler) -> web.StreamResponse:
-        is_open = request.path in OPEN_PATHS or request.path.startswith(SOCKET_PATH)
-        if not is_open and not guard.allows_token(request.headers.get("Authorization")):
+        path = request.path
+        needs_none = path in OPEN_PATHS or path.startswith(SOCKET_PATH) or is_open(path)
+        if not needs_none and not guard.allows_token(request.headers.get("Authorization")):
             return refusal(Unauthorized("wrong or missing token: send Authorization: Bearer <token>"))
         return await handler(request)
 

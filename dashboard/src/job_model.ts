@@ -1,5 +1,6 @@
 // A job as its events add up to it: the same projection that the service makes, and what only a screen needs beside
-// it (a bar for each stage, the throughput, the last lines, the timeline).
+// it (a bar for each stage, the throughput, the last lines, the timeline). It is changed in place: whatever shows it
+// takes the version of its feed as well, which says that it was.
 
 import { Flow } from "./flow";
 import type { JobEvent, JobState, JobView, ResourceState } from "./types";
@@ -37,6 +38,11 @@ export interface OutputLine {
   sequence: number;
   resource: string;
   line: string;
+}
+
+export interface Shown {
+  job: JobModel;
+  version: number;
 }
 
 const quiet = new Set(["progress", "output", "stage_start", "stage_complete"]);
@@ -169,6 +175,10 @@ export function fromView(view: JobView): JobModel {
     resource.attempt = shown.attempt;
     resource.name = shown.name;
     resource.stage = shown.stage;
+    resource.verified = shown.verified;
+    resource.cause = shown.cause;
+    resource.error = shown.error;
+    resource.hint = shown.hint;
     if (shown.stage !== null) {
       resource.stages.set(shown.stage, {
         name: shown.stage,

@@ -2,40 +2,23 @@
 
 import { render } from "preact";
 
-import { TokenDialog } from "./parts/token_dialog";
 import { FailuresPage } from "./pages/failures";
 import { InstallPage } from "./pages/install";
 import { JobPage } from "./pages/job";
 import { JobsPage } from "./pages/jobs";
 import { ReportPage } from "./pages/report";
+import { Header } from "./parts/header";
+import { TokenDialog } from "./parts/token_dialog";
 import { route } from "./router";
 import "./style.css";
 
+const names: Record<string, string> = { install: "Start an install", failures: "Failures" };
+
 function App() {
   const { page, jobId } = route.value;
-  const links: [string, string, boolean][] = [
-    ["#/", "Installs", page === "jobs" || page === "job" || page === "report"],
-    ["#/install", "Start an install", page === "install"],
-    ["#/failures", "Failures", page === "failures"],
-  ];
   return (
     <>
-      <a class="skip" href="#main" onClick={toMain}>
-        To the content
-      </a>
-      <header>
-        <a class="name" href="#/">
-          Resource installer
-        </a>
-        <nav aria-label="Pages">
-          {links.map(([address, name, isCurrent]) => (
-            <a key={address} href={address} {...(isCurrent ? { "aria-current": "page" as const } : {})}>
-              {name}
-            </a>
-          ))}
-          <a href="docs">API</a>
-        </nav>
-      </header>
+      <Header current={names[page] ?? "Installs"} />
       <main id="main" tabIndex={-1}>
         {page === "jobs" && <JobsPage />}
         {page === "install" && <InstallPage />}
@@ -46,12 +29,6 @@ function App() {
       <TokenDialog />
     </>
   );
-}
-
-// The address names the page, so that the link must not change it.
-function toMain(event: Event): void {
-  event.preventDefault();
-  document.getElementById("main")?.focus();
 }
 
 render(<App />, document.getElementById("app")!);

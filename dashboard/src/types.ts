@@ -39,6 +39,10 @@ export interface JobResource {
   downloaded_bytes: number | null;
   total_bytes: number | null;
   size_bytes: number | null;
+  verified: string | null;
+  cause: string | null;
+  error: string | null;
+  hint: string | null;
 }
 
 export interface JobView extends JobSummary {

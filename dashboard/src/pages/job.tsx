@@ -5,7 +5,7 @@ import { useEffect, useMemo, useState } from "preact/hooks";
 import { call, message } from "../api";
 import { Feed, fullHistoryMax } from "../feed";
 import { bytes, count, dateTime, left, shortId, speed } from "../format";
-import { fromView, type JobModel, type ResourceModel } from "../job_model";
+import { fromView, type JobModel, type ResourceModel, type Shown } from "../job_model";
 import { Bar, Foreign, Heading, Notice, State } from "../parts/common";
 import { Controls } from "../parts/controls";
 import { HostKeyQuestion } from "../parts/host_key";
@@ -63,10 +63,10 @@ function Live({ feed }: { feed: Feed }) {
       <Heading title={`Install ${shortId(job.jobId)}`}>
         Install <code>{shortId(job.jobId)}</code> <State state={job.state} />
       </Heading>
-      <Standing feed={feed} job={job} />
-      <Controls job={job} />
+      <Standing feed={feed} job={job} version={version} />
+      <Controls job={job} version={version} />
       <Ending job={job} />
-      <HostKeyQuestion job={job} />
+      <HostKeyQuestion job={job} version={version} />
       <section aria-labelledby="resources-title">
         <h2 id="resources-title">Resources</h2>
         <ul class="resources">
@@ -77,14 +77,14 @@ function Live({ feed }: { feed: Feed }) {
       </section>
       <Throughput feed={feed} job={job} version={version} />
       <div class="columns">
-        <Timeline events={job.timeline} titles={titles} />
-        <Output lines={job.output} />
+        <Timeline events={job.timeline} titles={titles} version={version} />
+        <Output lines={job.output} version={version} />
       </div>
     </>
   );
 }
 
-function Standing({ feed, job }: { feed: Feed; job: JobModel }) {
+function Standing({ feed, job }: Shown & { feed: Feed }) {
   const running = [...job.resources.values()].filter((resource) => resource.state === "running");
   const rate = job.state === "running" ? total(running, (resource) => resource.speed) : null;
   const facts = [
@@ -153,7 +153,7 @@ function Ending({ job }: { job: JobModel }) {
 }
 
 // Of a history without its progress the service's own report tells the throughput.
-function Throughput({ feed, job, version }: { feed: Feed; job: JobModel; version: number }) {
+function Throughput({ feed, job, version }: Shown & { feed: Feed }) {
   const [reported, setReported] = useState<[number[], number[]] | null>(null);
   const isPartial = feed.leftOut.value > 0;
   useEffect(() => {

@@ -4,7 +4,7 @@ import { useEffect, useState } from "preact/hooks";
 
 import { call, message } from "../api";
 import { shortId, speed } from "../format";
-import type { JobModel } from "../job_model";
+import type { Shown } from "../job_model";
 import { go, jobAddress } from "../router";
 import type { JobPage, JobSummary, JobView } from "../types";
 import { Notice } from "./common";
@@ -12,7 +12,7 @@ import { Confirm } from "./confirm";
 
 type Question = "cancel" | "delete" | null;
 
-export function Controls({ job }: { job: JobModel }) {
+export function Controls({ job, version }: Shown) {
   const [refusal, setRefusal] = useState<string | null>(null);
   const [said, setSaid] = useState<string | null>(null);
   const [isBusy, setBusy] = useState(false);
@@ -75,7 +75,7 @@ export function Controls({ job }: { job: JobModel }) {
             Delete
           </button>
         )}
-        {waits && <Move job={job} onMove={(before) => void act("POST", `${path}/move`, { before })} />}
+        {waits && <Move job={job} version={version} onMove={(before) => void act("POST", `${path}/move`, { before })} />}
         {!isOver && !job.cancelling && (
           <Bandwidth limit={job.bandwidthLimit} onChange={(limit) => void act("PATCH", path, { bandwidth_limit: limit })} />
         )}
@@ -106,7 +106,7 @@ export function Controls({ job }: { job: JobModel }) {
   );
 }
 
-function Move({ job, onMove }: { job: JobModel; onMove: (before: string) => void }) {
+function Move({ job, onMove }: Shown & { onMove: (before: string) => void }) {
   const [others, setOthers] = useState<JobSummary[]>([]);
   useEffect(() => {
     const query = `state=queued&limit=100&host=${encodeURIComponent(job.host)}`;

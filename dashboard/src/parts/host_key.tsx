@@ -3,7 +3,7 @@
 import { useState } from "preact/hooks";
 
 import { call, message } from "../api";
-import type { JobModel } from "../job_model";
+import type { Shown } from "../job_model";
 import { go, jobAddress } from "../router";
 import { Foreign, Notice } from "./common";
 
@@ -13,7 +13,7 @@ export function shownKey(error: string | null): string | null {
   return /(?:shows the host key|the host key| to) (SHA256:[A-Za-z0-9+/]{43})/.exec(error)?.[1] ?? null;
 }
 
-export function HostKeyQuestion({ job }: { job: JobModel }) {
+export function HostKeyQuestion({ job }: Shown) {
   const [refusal, setRefusal] = useState<string | null>(null);
   const key = job.cause === "host_key_changed" ? shownKey(job.error) : null;
   if (key === null) return null;

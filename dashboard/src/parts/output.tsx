@@ -6,7 +6,7 @@ import type { OutputLine } from "../job_model";
 
 const shownMax = 300;
 
-export function Output({ lines }: { lines: OutputLine[] }) {
+export function Output({ lines }: { lines: OutputLine[]; version: number }) {
   const box = useRef<HTMLPreElement>(null);
   const isAtEnd = useRef(true);
   const shown = lines.slice(-shownMax);

@@ -8,7 +8,13 @@ import { Foreign } from "./common";
 
 const shownFirst = 60;
 
-export function Timeline({ events, titles }: { events: JobEvent[]; titles: Map<string, string> }) {
+interface TimelineProps {
+  events: JobEvent[];
+  titles: Map<string, string>;
+  version: number;
+}
+
+export function Timeline({ events, titles }: TimelineProps) {
   const [isWhole, setWhole] = useState(false);
   const newestFirst = events.slice(isWhole ? 0 : -shownFirst).reverse();
   return (

@@ -1,0 +1,36 @@
+// The header of all pages. The description of the API is a page of its own.
+
+const links: [string, string][] = [
+  ["./#/", "Installs"],
+  ["./#/install", "Start an install"],
+  ["./#/failures", "Failures"],
+  ["./docs", "API"],
+];
+
+export function Header({ current }: { current: string }) {
+  return (
+    <>
+      <a class="skip" href="#main" onClick={toMain}>
+        To the content
+      </a>
+      <header>
+        <a class="name" href="./#/">
+          Resource installer
+        </a>
+        <nav aria-label="Pages">
+          {links.map(([address, name]) => (
+            <a key={address} href={address} {...(name === current ? { "aria-current": "page" as const } : {})}>
+              {name}
+            </a>
+          ))}
+        </nav>
+      </header>
+    </>
+  );
+}
+
+// The address names the page, so that the link must not change it.
+function toMain(event: Event): void {
+  event.preventDefault();
+  document.getElementById("main")?.focus();
+}
