@@ -1,4 +1,4 @@
-"""The command line."""
+"""The command line: the service itself, and a client of it. Each command imports what it needs and no more."""
 
 from __future__ import annotations
 
@@ -6,24 +6,25 @@ import asyncio
 import gc
 import signal
 import sys
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
-import uvloop
 
-from service.app import Service
-from service.config import Settings, load_settings
 from service.errors import InstallerError
-from service.logs import configure_logs
-from service.store.database import Database
-from service.store.job_queue import rebuild as rebuild_projection
+from service.terminal import commands
 
-cli = typer.Typer(name="resource-installer", no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
+if TYPE_CHECKING:
+    from service.config import Settings
+
+cli = typer.Typer(name="resource-installer", no_args_is_help=True, pretty_exceptions_enable=False)
 
 
 @cli.callback()
 def _settings_help() -> None:
     """Installs AI model files onto rented GPU instances over SSH. Settings come from INSTALLER_… variables."""
+
+
+commands.add_to(cli)
 
 
 @cli.command()
@@ -32,6 +33,11 @@ def serve(
     port: Annotated[int | None, typer.Option(help="The port; 0 takes any free one.")] = None,
 ) -> None:
     """Run the service until it is asked to end (SIGTERM, SIGINT). Installs outlive it."""
+    import uvloop
+
+    from service.config import load_settings
+    from service.logs import configure_logs
+
     settings = load_settings(host=host, port=port)
     configure_logs(settings.log_format, settings.log_level, secrets=settings.secrets())
     uvloop.run(_serve(settings))
@@ -40,7 +46,7 @@ def serve(
 @cli.command()
 def rebuild() -> None:
     """Make the rows of the jobs again from the event log alone. The service must not run meanwhile."""
-    count = uvloop.run(_rebuild())
+    count = asyncio.run(_rebuild())
     typer.echo(f"rebuilt {count} jobs from the event log")
 
 
@@ -51,6 +57,7 @@ def demo(
 ) -> None:
     """Install three models on a stand-in instance, with the real civitdl, all on loopback."""
     # The stand-ins need packages of the extra "demo".
+    import uvloop
     from rich.console import Console
 
     from service.demo.run import run_demo
@@ -59,6 +66,8 @@ def demo(
 
 
 async def _serve(settings: Settings) -> None:
+    from service.app import Service
+
     service = Service(settings)
     ended = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -73,6 +82,10 @@ async def _serve(settings: Settings) -> None:
 
 
 async def _rebuild() -> int:
+    from service.config import load_settings
+    from service.store.database import Database
+    from service.store.job_queue import rebuild as rebuild_projection
+
     database = Database(load_settings().database_url)
     await database.open()
     try:

@@ -81,8 +81,8 @@ class Guard:
 
 
 def middlewares(guard: Guard, is_open: Callable[[str], bool] = lambda _path: False) -> list[Middleware]:
-    """Outermost first: refusals get their shape, then hosts and origins, then the token. ``is_open``: of a path, whether
-    it is answered without one."""
+    """Outermost first: refusals get their shape, then hosts and origins, then the token. ``is_open``: whether a path
+    is answered without one."""
 
     @web.middleware
     async def refuse(request: web.Request, handler: Handler) -> web.StreamResponse:

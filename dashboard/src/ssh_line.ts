@@ -39,7 +39,7 @@ export function parseSshLine(line: string): SshTarget | null {
     }
   }
   if (destination === null) return null;
-  const parts = /^(?:ssh:\/\/)?(?:([^@\s]+)@)?(\[[0-9A-Fa-f:.%]+\]|[^@:/\s[\]]+|[0-9A-Fa-f]*:[0-9A-Fa-f:.]+)(?::(\d+))?\/?$/.exec(destination);
+  const parts = /^(?:ssh:\/\/)?(?:([^@\s]+)@)?(\[[0-9A-Fa-f:.%]+\]|[^@:/\s[\]<>]+|[0-9A-Fa-f]*:[0-9A-Fa-f:.]+)(?::(\d+))?\/?$/.exec(destination);
   if (parts === null) return null;
   return {
     host: parts[2]!.replace(/^\[|\]$/g, ""),

@@ -1,0 +1,170 @@
+"""The commands of the terminal client that start and control jobs. What is heavy is imported when one of them runs."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from service.terminal.completion import complete_cards
+from service.terminal.options import DEFAULT_URL, Job, Target, Token, Url, run
+from service.terminal.printing import say
+from service.terminal.reading import cards, events, failures, jobs, report
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from service.terminal.client import Client
+
+PANEL = "Client"
+
+
+def add_to(cli: typer.Typer) -> None:
+    for command in (install, jobs, watch, pause, resume, cancel, retry, move, events, report, failures, cards):
+        cli.command(rich_help_panel=PANEL)(command)
+
+
+def install(
+    what: Annotated[
+        list[str],
+        typer.Argument(
+            help="The instance's ssh line in quotes (or --host and --port), then the cards.",
+            autocompletion=complete_cards,
+            metavar="[SSH_LINE] CARD...",
+        ),
+    ],
+    ui_home: Annotated[str, typer.Option(help="The folder of ComfyUI on the instance.")] = "/workspace/ComfyUI",
+    host: Annotated[str | None, typer.Option(help="The instance's address.")] = None,
+    port: Annotated[int | None, typer.Option(help="The port of its sshd.")] = None,
+    user: Annotated[str | None, typer.Option(help="The user there.")] = None,
+    parallel: Annotated[int, typer.Option(help="Downloads at once.")] = 1,
+    bandwidth: Annotated[float | None, typer.Option(help="MB/s for the whole install.")] = None,
+    max_attempts: Annotated[int | None, typer.Option(help="Attempts at each resource.")] = None,
+    verify: Annotated[bool, typer.Option(help="Verify the files before they count as installed.")] = True,
+    host_key: Annotated[str | None, typer.Option(help="Accept exactly this key, SHA256:….")] = None,
+    watching: Annotated[bool, typer.Option("--watch/--no-watch", help="Stay until it has ended.")] = True,
+    url: Url = DEFAULT_URL,
+    token: Token = None,
+) -> None:
+    """Install cards onto an instance, and watch it.
+
+    resource-installer install "ssh -p 44686 root@109.231.106.68" loras/wan21_fusionx.md
+    """
+    body = _request(what, host, port, user)
+    optional = {
+        "max_attempts": max_attempts,
+        "host_key_sha256": host_key,
+        "bandwidth_limit": None if bandwidth is None else round(bandwidth * 1_000_000),
+    }
+    body |= {"ui_home": ui_home, "parallel": parallel, "verify": verify}
+    body |= {name: value for name, value in optional.items() if value is not None}
+
+    async def work(client: Client, console: Console) -> int:
+        from uuid import uuid4
+
+        headers = {"Idempotency-Key": str(uuid4())}
+        made = await client.call("POST", "/resources/install", body=body, headers=headers)
+        print(made["job_id"], flush=True)
+        return await _watch(client, made["job_id"], console) if watching else 0
+
+    run(url, token, work)
+
+
+def watch(job: Job, url: Url = DEFAULT_URL, token: Token = None) -> None:
+    """Watch a job until it has ended. Exit status: 0 completed, 1 failed, 3 cancelled."""
+
+    async def work(client: Client, console: Console) -> int:
+        return await _watch(client, await client.job_id(job), console)
+
+    run(url, token, work)
+
+
+def pause(target: Target, url: Url = DEFAULT_URL, token: Token = None) -> None:
+    """Pause a job, or all jobs of an instance."""
+    _control(url, token, target, "pause")
+
+
+def resume(target: Target, url: Url = DEFAULT_URL, token: Token = None) -> None:
+    """Let a paused job go on, or all of an instance."""
+    _control(url, token, target, "resume")
+
+
+def cancel(job: Job, url: Url = DEFAULT_URL, token: Token = None) -> None:
+    """End a job. What is installed stays."""
+    _control(url, token, job, "cancel")
+
+
+def retry(
+    job: Job,
+    watching: Annotated[bool, typer.Option("--watch/--no-watch", help="Stay until it has ended.")] = True,
+    url: Url = DEFAULT_URL,
+    token: Token = None,
+) -> None:
+    """Install what a failed or cancelled job did not, as a new job."""
+
+    async def work(client: Client, console: Console) -> int:
+        made = await client.call("POST", f"/resources/jobs/{await client.job_id(job)}/retry")
+        print(made["job_id"], flush=True)
+        return await _watch(client, made["job_id"], console) if watching else 0
+
+    run(url, token, work)
+
+
+def move(
+    job: Job,
+    before: Annotated[str, typer.Argument(help="Another waiting job, or first, or last.")],
+    url: Url = DEFAULT_URL,
+    token: Token = None,
+) -> None:
+    """Give a waiting job another place in its instance's queue."""
+
+    async def work(client: Client, console: Console) -> int:
+        place = before if before in ("first", "last") else await client.job_id(before)
+        answer = await client.call("POST", f"/resources/jobs/{await client.job_id(job)}/move", body={"before": place})
+        say(answer["message"])
+        return 0
+
+    run(url, token, work)
+
+
+def _request(what: list[str], host: str | None, port: int | None, user: str | None) -> dict[str, Any]:
+    """Where, and which cards. Raises BadParameter."""
+    from service.terminal.ssh_line import parse_ssh_line
+
+    if host is None:
+        target = parse_ssh_line(what[0])
+        if target is None or what[0].endswith(".md"):
+            raise typer.BadParameter(f'"{what[0]}" is no ssh line: give one in quotes before the cards, or --host')
+        what = what[1:]
+        host, port, user = target.host, port or target.port, user or target.user
+    if not what:
+        raise typer.BadParameter("no card is named: `resource-installer cards` lists them")
+    body = {"ssh_host": host, "ssh_port": port or 22, "resources": what}
+    return body if user is None else {**body, "ssh_user": user}
+
+
+def _control(url: str, token: str | None, target: str, control: str) -> None:
+    async def work(client: Client, console: Console) -> int:
+        if "@" in target:
+            from urllib.parse import quote
+
+            found = (await client.call("POST", f"/resources/instances/{quote(target, safe='@:[]')}/{control}"))["jobs"]
+            for job in found:
+                say(f"{job['job_id']}: {job['message'] if 'message' in job else job['state']}")
+            return 0
+        answer = await client.call("POST", f"/resources/jobs/{await client.job_id(target)}/{control}")
+        say(answer["message"])
+        return 0
+
+    run(url, token, work)
+
+
+async def _watch(client: Client, job_id: str, console: Console) -> int:
+    from service.terminal.watch import watch as watch_job
+
+    try:
+        return await watch_job(client, job_id, console)
+    except asyncio.CancelledError:
+        say(f"the install goes on; watch it again with: resource-installer watch {job_id}")
+        raise

@@ -1,0 +1,134 @@
+"""What a terminal shows of a job: its resources as the events add up. Pure."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from service.terminal.text import byte_count, duration, harmless, speed, words
+
+if TYPE_CHECKING:
+    from service.terminal.client import Event
+
+EXIT_STATUS = {"job_completed": 0, "job_failed": 1, "job_cancelled": 3}
+
+
+@dataclass(slots=True)
+class ResourceView:
+    """One resource. ``percent``: of the stage that is under way."""
+
+    title: str
+    state: str = "waiting"
+    stage: str | None = None
+    percent: float = 0.0
+    downloaded: int | None = None
+    total: int | None = None
+    rate: float | None = None
+    eta: float | None = None
+
+    @property
+    def facts(self) -> str:
+        """``6.2 of 12 MB, 1.5 MB/s, 4.1 s left``"""
+        if self.state != "running":
+            return self.state
+        amount = byte_count(self.downloaded)
+        if amount and self.total is not None:
+            amount = f"{amount} of {byte_count(self.total)}"
+        left = "" if self.eta is None else f"{duration(self.eta)} left"
+        stage = "" if self.stage is None else words(self.stage)
+        return ", ".join(part for part in (stage, amount, speed(self.rate), left) if part)
+
+
+@dataclass(slots=True)
+class JobView:
+    """``apply`` the events in order; ``said`` of one is what a person reads, None for those that are only bars."""
+
+    resources: dict[str, ResourceView] = field(default_factory=dict)
+    ended: str | None = None
+
+    def apply(self, event: Event) -> None:
+        resource = self.resources.get(event.get("resource", ""))
+        kind = event["type"]
+        if kind == "job_queued":
+            for entry in event["resources"]:
+                self.resources[entry["resource"]] = ResourceView(harmless(entry["title"]))
+        elif kind in EXIT_STATUS:
+            self.ended = kind
+        elif resource is not None:
+            _apply(resource, event)
+
+    def said(self, event: Event) -> str | None:
+        saying = _SAYINGS.get(event["type"])
+        if saying is None:
+            return None
+        resource = self.resources.get(event.get("resource", ""))
+        detail = _detail(event)
+        return saying + (f" {resource.title}" if resource is not None else "") + (f": {detail}" if detail else "")
+
+
+def _apply(resource: ResourceView, event: Event) -> None:
+    kind = event["type"]
+    if kind == "resource_started":
+        resource.state, resource.stage, resource.percent = "running", None, 0.0
+        resource.downloaded = resource.total = resource.rate = resource.eta = None
+    elif kind == "progress":
+        resource.stage, resource.percent = event["stage"], event["percent"] or 0
+        resource.downloaded, resource.total = event["downloaded_bytes"], event["total_bytes"]
+        resource.rate, resource.eta = event["bytes_per_second"], event["resource_eta_seconds"]
+    elif kind == "resource_retry_scheduled":
+        resource.state = "waiting to try again"
+    elif kind in _OUTCOMES:
+        resource.state = _OUTCOMES[kind]
+        if kind == "resource_installed":
+            resource.percent = 100.0
+        elif kind == "resource_failed":
+            resource.state = f"failed ({words(event['cause'])})"
+
+
+_OUTCOMES = {"resource_installed": "installed", "resource_failed": "failed", "resource_cancelled": "cancelled"}
+_SAYINGS = {
+    "job_queued": "accepted",
+    "queue_position_changed": "place in the queue",
+    "job_moved": "moved in the queue",
+    "job_started": "connecting to the instance",
+    "job_paused": "paused",
+    "job_resumed": "resumed",
+    "cancel_requested": "cancelling",
+    "limits_changed": "bandwidth limit",
+    "host_key_accepted": "new host key remembered",
+    "resource_started": "downloading",
+    "link_lost": "the service lost its connection to the instance, where the install goes on",
+    "job_reattached": "the service is connected to the instance again",
+    "verification_started": "verifying",
+    "resource_verified": "checked",
+    "resource_stalled": "stalled",
+    "resource_retry_scheduled": "will be tried again",
+    "resource_installed": "installed",
+    "resource_failed": "failed",
+    "resource_cancelled": "cancelled",
+    "job_completed": "everything is installed",
+    "job_failed": "the install failed",
+    "job_cancelled": "the install was cancelled",
+}
+
+
+def _detail(event: Event) -> str:
+    kind = event["type"]
+    detail: Any = ""
+    if kind == "queue_position_changed":
+        detail = event["queue_position"]
+    elif kind == "limits_changed":
+        detail = speed(event["bandwidth_limit"]) or "none"
+    elif kind == "host_key_accepted":
+        detail = event["host_key_sha256"]
+    elif kind == "resource_verified":
+        against = event["held_against"]
+        detail = f"{event['file']}, {event['result']}" + (f" against {against}" if against else "")
+    elif kind == "resource_retry_scheduled":
+        after = f"after {words(event['cause'])}"
+        detail = f"attempt {event['next_attempt']} in {duration(event['delay_seconds'])}, {after}"
+    elif kind == "resource_installed":
+        detail = duration(event["seconds"])
+    elif kind in ("resource_failed", "job_failed"):
+        detail = f"{words(event['cause'])}: {event['error']}"
+    return harmless(detail)
