@@ -1,0 +1,78 @@
+"""The README's examples, run as they stand there: the terminal's commands and the Socket.IO client."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import re
+import sys
+from pathlib import Path
+
+from service.demo.civitai import StandInModel
+from tests.e2e.conftest import World
+from tests.test_readme import BLOCK, section
+
+JS = Path(__file__).parent / "js"
+CARD = "loras/wan21_fusionx.md"
+RUN_SECONDS_MAX = 100
+
+
+async def shell(command: str, **env: str) -> tuple[int | None, str, str]:
+    path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
+    process = await asyncio.create_subprocess_exec(
+        *("bash", "-c", command),
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+        env={**os.environ, "PATH": path, **env},
+    )
+    async with asyncio.timeout(RUN_SECONDS_MAX):
+        out, err = await process.communicate()
+    return process.returncode, out.decode(), err.decode()
+
+
+def the_card(world: World, model: StandInModel) -> None:
+    """The card of the example, which installs this model."""
+    card = world.model(model)
+    (world.cards / CARD).write_bytes((world.cards / card).read_bytes())
+
+
+async def test_the_commands_of_the_terminal(world: World) -> None:
+    the_card(world, StandInModel(id=1001, name="Fusion", size_bytes=300_000))
+    (block,) = BLOCK.finditer(section("In a terminal"))
+    commands = [line.removeprefix("$ ") for line in block["text"].splitlines()]
+    assert len(commands) == 5
+    job_id = ""
+    for command in commands:
+        # In the place of the example's instance and of its job, those of this test.
+        there = command.replace("44686 root@109.231.106.68", f"{world.instance.port} root@127.0.0.1")
+        there = there.replace(CARD, f"{CARD} --ui-home {world.ui_home}").replace("550e8400", job_id[:8])
+        status, out, err = await shell(there, INSTALLER_URL=world.service.url)
+        assert (status, err) == (0, ""), there
+        if " install " in there:
+            job_id = out.splitlines()[0]
+        if " cards " in there:
+            assert CARD in out
+        if " watch " in there:
+            assert out.splitlines()[-1].endswith("everything is installed")
+        if " report " in there:
+            assert job_id in out
+
+
+async def test_the_socket_io_client(world: World) -> None:
+    the_card(world, StandInModel(id=1001, name="Fusion", size_bytes=3_000_000, bytes_per_second=1_500_000))
+    (block,) = (found for found in BLOCK.finditer(section("Watch it")) if found["language"] == "javascript")
+    job_id = await world.service.install(world.instance, world.ui_home, CARD)
+    assert "http://localhost:5000" in block["text"]
+    script = re.sub(r"^(import .*)$", rf"\1\nconst jobId = '{job_id}';", block["text"], count=1, flags=re.MULTILINE)
+    script = script.replace("http://localhost:5000", world.service.url)
+    # The example goes on for ever; this ends it.
+    script += "\nsocket.on('resource_install_complete', () => socket.close());\n"
+    script += "socket.on('resource_install_error', () => socket.close());\n"
+    file = world.folder / "example.mjs"
+    file.write_text(script, encoding="utf-8")
+    (world.folder / "node_modules").symlink_to(JS / "node_modules")
+    status, out, err = await shell(f"node {file}")
+    assert (status, err) == (0, "")
+    lines = out.splitlines()
+    assert lines[-1] == "1/1 installed"
+    assert [line for line in lines if re.fullmatch(r"model: \d+% - .+", line)]
