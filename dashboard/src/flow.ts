@@ -3,25 +3,38 @@
 const pointsMax = 600;
 // What arrived since the last figure did so over all that time, but not over a longer silence.
 const spreadMsMax = 10_000;
+// Figures that come in one moment behind a silence, as they do behind a link that was down, are one.
+const momentMs = 250;
+
+// The last figure of one resource, and the time in which what it added had arrived.
+interface Arrival {
+  fromMs: number;
+  atMs: number;
+  downloaded: number;
+}
 
 export class Flow {
   private stepMs = 1_000;
   private sums = new Map<number, number>();
   private first = Infinity;
   private end = -Infinity;
-  private readonly last = new Map<string, { atMs: number; downloaded: number }>();
+  private readonly last = new Map<string, Arrival>();
 
   begun(resource: string, atMs: number): void {
-    this.last.set(resource, { atMs, downloaded: 0 });
+    this.last.set(resource, { fromMs: atMs, atMs, downloaded: 0 });
   }
 
   add(resource: string, atMs: number, downloaded: number): void {
-    const before = this.last.get(resource) ?? { atMs, downloaded: 0 };
+    const before = this.last.get(resource) ?? { fromMs: atMs, atMs, downloaded: 0 };
     // A figure that falls is the next file: what it shows has arrived since.
     const arrived = downloaded >= before.downloaded ? downloaded - before.downloaded : downloaded;
     if (arrived === 0 && downloaded === before.downloaded) return;
-    this.last.set(resource, { atMs, downloaded });
-    if (arrived > 0) this.spread(Math.min(Math.max(before.atMs, atMs - spreadMsMax), atMs), atMs, arrived);
+    const since = atMs - before.atMs;
+    const isSilenceTold = before.atMs - before.fromMs >= momentMs && since >= 0 && since < momentMs;
+    const fromMs = isSilenceTold ? before.fromMs : Math.min(Math.max(before.atMs, atMs - spreadMsMax), atMs);
+    const toMs = isSilenceTold ? before.atMs : atMs;
+    this.last.set(resource, { fromMs, atMs: toMs, downloaded });
+    if (arrived > 0) this.spread(fromMs, toMs, arrived);
     while (this.end - this.first >= pointsMax) this.widen();
   }
 

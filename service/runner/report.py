@@ -22,6 +22,8 @@ LAST_LINES = 40
 POINTS_MAX = 240
 # What arrived since the last figure did so over all that time, but not over a longer silence.
 SPREAD_MS_MAX = 10_000
+# Figures that come in one moment behind a silence, as they do behind a link that was down, are one.
+MOMENT_MS = 250
 LINES_SEARCHED_MAX = 5_000
 TIMELINE_MAX = 2_000
 
@@ -77,6 +79,15 @@ class _Attempt:
         }
 
 
+@dataclass(slots=True)
+class _Arrival:
+    """Bytes of one resource that arrived within a time."""
+
+    begin_ms: int
+    end_ms: int
+    bytes: int = 0
+
+
 class Reporter:
     """``feed`` the events in order, then ``report``."""
 
@@ -85,8 +96,9 @@ class Reporter:
         self._attempts: dict[tuple[str, int], _Attempt] = {}
         self._timeline: list[dict[str, Any]] = []
         self._open: dict[tuple[str, str | None], dict[str, Any]] = {}
-        self._flow: list[tuple[int, int, int]] = []
-        self._last_bytes: dict[str, tuple[int, int]] = {}
+        self._flow: list[_Arrival] = []
+        self._last_bytes: dict[str, int] = {}
+        self._last_arrival: dict[str, _Arrival] = {}
         self._last_lines: list[str] = []
         self._terminal: dict[str, Any] | None = None
         self._failures: dict[str, _Attempt] = {}
@@ -150,7 +162,8 @@ class Reporter:
         self._end("connect", None, recorded)
         self._end("retry_wait", path, recorded)
         self._attempts[path, recorded.attempt or 1] = _Attempt(path, recorded.attempt or 1, recorded.at_ms)
-        self._last_bytes[path] = recorded.at_ms, 0
+        self._last_bytes[path] = 0
+        self._last_arrival[path] = _Arrival(recorded.at_ms, recorded.at_ms)
         self._begin("download", path, recorded)
 
     def _progress(self, recorded: RecordedEvent, data: dict[str, Any]) -> None:
@@ -158,18 +171,23 @@ class Reporter:
         path = recorded.resource or ""
         if done is None or data.get("stage") == "verify":
             return
-        before_ms, before = self._last_bytes.get(path, (recorded.at_ms, 0))
+        before = self._last_bytes.get(path, 0)
         if done == before:
             return
-        self._last_bytes[path] = recorded.at_ms, done
+        self._last_bytes[path] = done
         # A figure that falls is the next file, or a new try: what it shows has arrived since.
         arrived = done - before if done > before else done
         attempt = self._attempts.get((path, recorded.attempt or 1))
         if attempt is not None:
             attempt.bytes += arrived
-        # The clock may have been set back between the two.
-        begin_ms = min(max(before_ms, recorded.at_ms - SPREAD_MS_MAX), recorded.at_ms)
-        self._flow.append((begin_ms, recorded.at_ms, arrived))
+        last = self._last_arrival.get(path) or _Arrival(recorded.at_ms, recorded.at_ms)
+        is_silence_told = last.end_ms - last.begin_ms >= MOMENT_MS and 0 <= recorded.at_ms - last.end_ms < MOMENT_MS
+        if not is_silence_told:
+            # The clock may have been set back between the two.
+            begin_ms = min(max(last.end_ms, recorded.at_ms - SPREAD_MS_MAX), recorded.at_ms)
+            last = self._last_arrival[path] = _Arrival(begin_ms, recorded.at_ms)
+            self._flow.append(last)
+        last.bytes += arrived
 
     def _output(self, recorded: RecordedEvent, data: dict[str, Any]) -> None:
         self._last_lines.append(data["line"])
@@ -277,13 +295,14 @@ class Reporter:
         """Bytes a second over time, in at most so many equal steps from the first byte to the last."""
         if not self._flow:
             return {"from": None, "step_seconds": None, "bytes_per_second": []}
-        first, last = min(begin_ms for begin_ms, _, _ in self._flow), max(end_ms for _, end_ms, _ in self._flow)
+        first, last = min(each.begin_ms for each in self._flow), max(each.end_ms for each in self._flow)
         step_ms = max(1000, -(-(last - first + 1) // POINTS_MAX))
         sums = [0.0] * ((last - first) // step_ms + 1)
-        for begin_ms, end_ms, arrived in self._flow:
-            for step in range((begin_ms - first) // step_ms, (end_ms - first) // step_ms + 1):
-                begin, end = max(begin_ms, first + step * step_ms), min(end_ms, first + (step + 1) * step_ms)
-                sums[step] += arrived * (end - begin) / (end_ms - begin_ms) if end_ms > begin_ms else arrived
+        for each in self._flow:
+            took_ms = each.end_ms - each.begin_ms
+            for step in range((each.begin_ms - first) // step_ms, (each.end_ms - first) // step_ms + 1):
+                begin, end = max(each.begin_ms, first + step * step_ms), min(each.end_ms, first + (step + 1) * step_ms)
+                sums[step] += each.bytes * (end - begin) / took_ms if took_ms else each.bytes
         rates = [round(total * 1000 / step_ms) for total in sums]
         return {"from": rfc3339(first), "step_seconds": step_ms / 1000, "bytes_per_second": rates}
 

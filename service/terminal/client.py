@@ -132,6 +132,8 @@ class Client:
                 reason = "the service closed the connection"
             except _Ended:
                 return
+            except (aiohttp.ClientPayloadError, aiohttp.ServerDisconnectedError):
+                reason = "the connection broke"
             except (aiohttp.ClientError, TimeoutError, ValueError) as error:
                 reason = harmless(error) or type(error).__name__
             if not is_lost:
