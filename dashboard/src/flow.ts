@@ -5,6 +5,7 @@ const pointsMax = 600;
 const spreadMsMax = 10_000;
 // Figures that come in one moment behind a silence, as they do behind a link that was down, are one.
 const momentMs = 250;
+const silenceMs = 1_000;
 
 // The last figure of one resource, and the time in which what it added had arrived.
 interface Arrival {
@@ -30,7 +31,7 @@ export class Flow {
     const arrived = downloaded >= before.downloaded ? downloaded - before.downloaded : downloaded;
     if (arrived === 0 && downloaded === before.downloaded) return;
     const since = atMs - before.atMs;
-    const isSilenceTold = before.atMs - before.fromMs >= momentMs && since >= 0 && since < momentMs;
+    const isSilenceTold = before.atMs - before.fromMs >= silenceMs && since >= 0 && since < momentMs;
     const fromMs = isSilenceTold ? before.fromMs : Math.min(Math.max(before.atMs, atMs - spreadMsMax), atMs);
     const toMs = isSilenceTold ? before.atMs : atMs;
     this.last.set(resource, { fromMs, atMs: toMs, downloaded });

@@ -24,6 +24,7 @@ POINTS_MAX = 240
 SPREAD_MS_MAX = 10_000
 # Figures that come in one moment behind a silence, as they do behind a link that was down, are one.
 MOMENT_MS = 250
+SILENCE_MS = 1_000
 LINES_SEARCHED_MAX = 5_000
 TIMELINE_MAX = 2_000
 
@@ -181,7 +182,7 @@ class Reporter:
         if attempt is not None:
             attempt.bytes += arrived
         last = self._last_arrival.get(path) or _Arrival(recorded.at_ms, recorded.at_ms)
-        is_silence_told = last.end_ms - last.begin_ms >= MOMENT_MS and 0 <= recorded.at_ms - last.end_ms < MOMENT_MS
+        is_silence_told = last.end_ms - last.begin_ms >= SILENCE_MS and 0 <= recorded.at_ms - last.end_ms < MOMENT_MS
         if not is_silence_told:
             # The clock may have been set back between the two.
             begin_ms = min(max(last.end_ms, recorded.at_ms - SPREAD_MS_MAX), recorded.at_ms)
