@@ -39,11 +39,13 @@ export class Flow {
     while (this.end - this.first >= pointsMax) this.widen();
   }
 
-  // Seconds since the epoch, and bytes a second in each step; steps in which nothing came are zero.
-  points(): [number[], number[]] {
+  // Seconds since the epoch, and bytes a second in each step; steps in which nothing came are zero. The last step of
+  // what still runs is not over, and would look like a fall.
+  points(isRunning: boolean): [number[], number[]] {
     const times: number[] = [];
     const rates: number[] = [];
-    for (let step = this.first; step <= this.end; step += 1) {
+    const end = isRunning && this.end > this.first ? this.end - 1 : this.end;
+    for (let step = this.first; step <= end; step += 1) {
       times.push((step * this.stepMs) / 1000);
       rates.push(((this.sums.get(step) ?? 0) * 1000) / this.stepMs);
     }

@@ -14,7 +14,6 @@ from playwright.async_api import Page, WebSocketRoute, expect
 from service.demo.civitai import StandInModel
 from tests.e2e.conftest import World
 from tests.kit.browser import Browser, open_browser
-from tests.kit.service import until
 
 HOSTILE = "<img src=x onerror=alert(1)>"
 PHONE = {"width": 390, "height": 844}
@@ -260,7 +259,8 @@ async def test_every_page_is_accessible_and_fits_a_phone(world: World, browser: 
     await world.service.ended(failed)
     running = await world.service.install(world.instance, world.ui_home, slow, keyed)
     queued = await world.service.install(world.instance, world.ui_home, keyed)
-    await until(lambda: world.civitai.downloads(1002))
+    while (await world.service.job(running))["resources"][0]["stage"] != "model":
+        await asyncio.sleep(0.1)
     addresses = {
         "installs": "#/",
         "start": "#/install",

@@ -163,7 +163,7 @@ function Throughput({ feed, job, version }: Shown & { feed: Feed }) {
       (error: unknown) => (feed.failure.value = message(error)),
     );
   }, [feed, isPartial]);
-  const own = useMemo(() => job.flow.points(), [job, version]);
+  const own = useMemo(() => job.flow.points(!job.isEnded), [job, version]);
   const shown = isPartial && reported !== null ? joined(reported, own) : own;
   const arrived = total([...job.resources.values()], (resource) => arrivedOf(resource));
   if (shown[0].length < 2) return null;
