@@ -1,0 +1,63 @@
+"""Free ports that stay free: no other worker gets the same one, and no outgoing connection is ever given it.
+
+A port that the kernel picks is free at that moment only: whoever asks next may get it before it is used, or while a
+service that keeps its port is down. These ports lie below the range that the kernel picks from, and each process holds
+a block of them until it ends.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+from collections.abc import Iterator
+from functools import cache
+from itertools import cycle
+from pathlib import Path
+
+FIRST_PORT = 10_000
+BLOCK_PORTS = 500
+LAST_PORT_USUAL = 32_767
+
+
+def free_port() -> int:
+    """A port that nothing is bound to. The same one comes again only after all others of the block."""
+    ports = _ports()
+    for _ in range(BLOCK_PORTS):
+        port = next(ports)
+        if _is_free(port):
+            return port
+    raise RuntimeError(f"all {BLOCK_PORTS} ports of this process are in use")
+
+
+@cache
+def _ports() -> Iterator[int]:
+    """The ports of the block that this process holds. A name of an abstract socket is its lock: it ends with it."""
+    blocks = (_end() - FIRST_PORT) // BLOCK_PORTS
+    for n in range(blocks):
+        block = (os.getpid() + n) % blocks
+        holder = socket.socket(socket.AF_UNIX)
+        try:
+            holder.bind(f"\0resource-installer-tests-ports-{block}")
+        except OSError:
+            holder.close()
+            continue
+        # Open for as long as the process lives, and nobody's to close.
+        holder.detach()
+        first = FIRST_PORT + block * BLOCK_PORTS
+        return cycle(range(first, first + BLOCK_PORTS))
+    raise RuntimeError(f"all {blocks} blocks of ports are held by other processes")
+
+
+def _end() -> int:
+    """Where the kernel's own range begins."""
+    begin = int(Path("/proc/sys/net/ipv4/ip_local_port_range").read_text(encoding="ascii").split()[0])
+    return begin if begin >= FIRST_PORT + BLOCK_PORTS else LAST_PORT_USUAL + 1
+
+
+def _is_free(port: int) -> bool:
+    with socket.socket() as probe:
+        try:
+            probe.bind(("", port))
+        except OSError:
+            return False
+    return True
