@@ -1,7 +1,7 @@
 """Build the pages of dashboard/ into service/dashboard/: ``python scripts/build_dashboard.py``, and the wheel's hook.
 
-It takes the Node of this machine, or where there is none, or one that is too old, the one that PyPI carries: ``--needs``
-prints what has to be installed from there first.
+It takes the Node of this machine. Where there is none, or one that is too old, it takes the one that PyPI carries:
+``--needs`` prints what has to be installed from there first.
 """
 
 from __future__ import annotations

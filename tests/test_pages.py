@@ -75,7 +75,15 @@ async def test_pages_and_assets_have_their_headers(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     "path",
-    ["/assets/none.js", "/assets/..%2Findex.html", "/assets/%2e%2e/app.py", "/assets/", "/index.html", "/docs/", "/none"],
+    [
+        "/assets/none.js",
+        "/assets/..%2Findex.html",
+        "/assets/%2e%2e/app.py",
+        "/assets/",
+        "/index.html",
+        "/docs/",
+        "/none",
+    ],
 )
 async def test_what_is_no_page_is_refused_in_the_contracts_shape(tmp_path: Path, path: str) -> None:
     async with running(tmp_path) as service:
