@@ -90,7 +90,10 @@ def test_nothing_is_guessed() -> None:
     assert eta.resource_eta_seconds("a", 10) is None
     assert eta.job_eta_seconds(10) is None
     eta.observe("a", 10, 100, 200)
-    assert eta.resource_eta_seconds("a", 10) == pytest.approx(10, rel=0.3)
+    assert eta.resource_eta_seconds("a", 10) == pytest.approx(10, rel=0.1)
+    assert eta.job_eta_seconds(10) == pytest.approx(20, rel=0.1)
+    eta.ended("b")
+    assert eta.job_eta_seconds(10) == pytest.approx(10, rel=0.1)
 
 
 def test_silence_lengthens_the_estimate_until_there_is_none() -> None:
@@ -98,7 +101,7 @@ def test_silence_lengthens_the_estimate_until_there_is_none() -> None:
     eta.begun("a")
     for second in range(11):
         eta.observe("a", second, second * 10, 1000)
-    told = [eta.job_eta_seconds(10 + silence) for silence in range(9)]
+    told = [eta.job_eta_seconds(10 + silence) for silence in range(12)]
     known = [value for value in told if value is not None]
     assert known == sorted(known)
     assert known[-1] > 3 * known[0]
@@ -127,6 +130,80 @@ def test_a_retry_begins_from_nothing_and_a_next_file_does_not() -> None:
     for second in range(11):
         eta.observe("a", 20 + second, second * 50, 1000)
     assert eta.resource_eta_seconds("a", 30) == pytest.approx(500 / 50, rel=0.3)
+
+
+def test_what_is_there_already_in_the_middle_of_a_download() -> None:
+    """hf counts a shard that lay in the folder at once: it is no rate."""
+    eta = Eta({"a": 40_000 * MEGABYTE})
+    eta.begun("a")
+    told = []
+    for tick in range(300):
+        done = tick * MEGABYTE + (20_000 * MEGABYTE if tick > 150 else 0)
+        eta.observe("a", tick / 10, done, 40_000 * MEGABYTE)
+        told.append(eta.job_eta_seconds(tick / 10))
+    known = [value for value in told[:150] if value is not None]
+    assert known[-1] == pytest.approx(3985, rel=0.05)
+    assert min(value for value in told[151:] if value is not None) > 0.5 * 1985
+    assert told[-1] == pytest.approx(1970, rel=0.05)
+
+
+def test_what_came_while_the_link_was_down() -> None:
+    """Six minutes of bars within one second, in pieces."""
+    eta = Eta({"a": 2_000 * MEGABYTE})
+    eta.begun("a")
+    times = [tick / 10 for tick in range(300)]
+    late = [390 + tick / 3600 for tick in range(3600)]
+    for tick, now in enumerate([*times, *late, *(391 + tick / 10 for tick in range(100))]):
+        eta.observe("a", now, tick * MEGABYTE // 10, 2_000 * MEGABYTE)
+        told = eta.job_eta_seconds(now)
+        if told is not None:
+            assert told == pytest.approx((2_000 - tick / 10), rel=0.1)
+    assert told is not None
+
+
+def test_a_rate_that_becomes_a_hundred_times_as_high() -> None:
+    eta = Eta({"a": 10**12})
+    eta.begun("a")
+    done = 0
+    for tick in range(400):
+        done += MEGABYTE // 10 if tick < 200 else 10 * MEGABYTE
+        eta.observe("a", tick / 10, done, 10**12)
+    told = eta.job_eta_seconds(40)
+    assert told == pytest.approx((10**12 - done) / (100 * MEGABYTE), rel=0.1)
+
+
+def test_many_small_files_are_no_reason_to_guess() -> None:
+    """A hundred files that are heard of once or twice each, 2 MB/s in all."""
+    eta = Eta({"a": 300 * MEGABYTE})
+    eta.begun("a")
+    for tick in range(301):
+        eta.observe("a", tick / 10, tick * MEGABYTE // 5, 60 * MEGABYTE)
+    before = eta.job_eta_seconds(30)
+    for second in range(30):
+        eta.observe("a", 31 + second, 0, MEGABYTE + second)
+        eta.observe("a", 32 + second, MEGABYTE + second, MEGABYTE + second)
+    assert before == pytest.approx(240 / 2, rel=0.1)
+    assert eta.job_eta_seconds(62) == pytest.approx((240 - 30) / 2, rel=0.1)
+
+
+def test_one_that_is_verified_leaves_its_place_to_the_next() -> None:
+    eta = Eta({"a": 100 * MEGABYTE, "b": 50 * MEGABYTE})
+    eta.begun("a")
+    for second in range(51):
+        eta.observe("a", second, second * 2 * MEGABYTE, 100 * MEGABYTE)
+    assert eta.resource_eta_seconds("a", 300) == 0
+    assert eta.job_eta_seconds(300) == pytest.approx(25, rel=0.1)
+
+
+def test_a_try_that_is_over_counts_no_more() -> None:
+    """curl --retry begins the same file anew."""
+    eta = Eta({"a": 1000 * MEGABYTE})
+    eta.begun("a")
+    for second in range(50):
+        eta.observe("a", second, second * 10 * MEGABYTE, 1000 * MEGABYTE)
+    for second in range(50):
+        eta.observe("a", 60 + second, second * 10 * MEGABYTE, 1000 * MEGABYTE)
+    assert eta.job_eta_seconds(109) == pytest.approx(51, rel=0.1)
 
 
 def test_what_has_ended_is_not_to_come() -> None:

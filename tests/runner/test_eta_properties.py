@@ -1,0 +1,109 @@
+"""What holds for every estimate: whatever is reported, and for every steady download however its tool shows it."""
+
+from __future__ import annotations
+
+import itertools
+import math
+import random
+import statistics
+from typing import Any
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from service.runner.eta import SECONDS_MAX, Eta
+
+RESOURCES = ("a", "b", "c")
+AMOUNTS = st.one_of(st.integers(0, 100), st.integers(0, 10**18))
+CALLS = st.one_of(
+    st.tuples(st.just("begun"), st.sampled_from(RESOURCES)),
+    st.tuples(st.just("ended"), st.sampled_from(RESOURCES)),
+    st.tuples(st.sampled_from(["paused", "resumed"]), st.just("")),
+    st.tuples(
+        st.just("observe"),
+        st.sampled_from(RESOURCES),
+        st.none() | AMOUNTS,
+        st.none() | AMOUNTS,
+        st.none() | st.floats(0, 1e18),
+    ),
+)
+
+
+@given(
+    sizes=st.tuples(*[st.none() | AMOUNTS for _ in RESOURCES]),
+    calls=st.lists(st.tuples(st.sampled_from([0.0, 0.01, 0.3, 1.0, 15.0, 4000.0]), CALLS), max_size=120),
+)
+@settings(max_examples=200, deadline=None)
+def test_whatever_is_told_is_a_time_or_nothing(
+    sizes: tuple[int | None, ...], calls: list[tuple[float, tuple[Any, ...]]]
+) -> None:
+    eta, now = Eta(dict(zip(RESOURCES, sizes, strict=True))), 1000.0
+    has_grown = False
+    seen: dict[str, int] = {}
+    for seconds, (name, *given_) in calls:
+        now += seconds
+        if name in ("paused", "resumed"):
+            getattr(eta, name)(now)
+        elif name == "observe":
+            resource, downloaded, total, speed = given_
+            eta.observe(resource, now, downloaded, total, speed)
+            has_grown = has_grown or bool(speed) or (downloaded or 0) > seen.get(resource, downloaded or 0)
+            seen[resource] = downloaded or 0
+        else:
+            getattr(eta, name)(*given_)
+        for told in (eta.job_eta_seconds(now), *(eta.resource_eta_seconds(r, now) for r in RESOURCES)):
+            assert told is None or 0 <= told <= SECONDS_MAX
+            assert has_grown or not told
+
+
+@given(
+    rate=st.floats(1e4, 1e9),
+    every=st.floats(0.05, 2),
+    seconds=st.floats(200, 4000),
+    first=st.floats(0, 0.7),
+    digits=st.sampled_from([3, 4, None]),
+    says_speed=st.booleans(),
+    burst_seconds=st.sampled_from([0.0, 0.0, 1.0, 3.0]),
+    pause_seconds=st.sampled_from([0.0, 700.0]),
+    seed=st.integers(0, 2**32),
+)
+@settings(max_examples=60, deadline=None)
+def test_a_steady_download_is_estimated_steadily(
+    rate: float,
+    every: float,
+    seconds: float,
+    first: float,
+    digits: int | None,
+    says_speed: bool,
+    burst_seconds: float,
+    pause_seconds: float,
+    seed: int,
+) -> None:
+    """``seconds`` it takes in all, ``first`` of it was there before; what arrives is written in bursts."""
+    chance = random.Random(seed)
+    total = int(rate * seconds)
+    grain = 10 ** (math.floor(math.log10(total)) + 1 - digits) if digits is not None else 1
+    settled = max(20.0, 5 * grain / rate)
+    eta, now, begin, told = Eta({"a": total}), 50.0, 50.0, []
+    eta.begun("a")
+    while now - begin < settled + 60:
+        now += every * (0.7 + 0.6 * chance.random())
+        came = (now - begin) // burst_seconds * burst_seconds if burst_seconds else now - begin
+        done = total * first + rate * came
+        if done >= total * 0.95:
+            break
+        eta.observe("a", now, round(done / grain) * grain, total, rate if says_speed else None)
+        estimate = eta.job_eta_seconds(now)
+        if now - begin > settled:
+            assert estimate is not None
+            told.append((estimate, (total * (1 - first) - rate * (now - begin)) / rate))
+            if pause_seconds:
+                eta.paused(now)
+                assert eta.job_eta_seconds(now + pause_seconds / 2) == estimate
+                now, begin, pause_seconds = now + pause_seconds, begin + pause_seconds, 0.0
+                eta.resumed(now)
+    errors = [abs(estimate / truth - 1) for estimate, truth in told]
+    jumps = [max(a / b, b / a) for (a, _), (b, _) in itertools.pairwise(told)]
+    assert statistics.median(errors or [0]) <= 0.2
+    assert max(errors, default=0) <= 0.7
+    assert max(jumps, default=1) <= 1.7
