@@ -15,8 +15,8 @@ from service.events.event_types import Event
 from service.events.job import Standing
 from service.events.recorded_event import NewEvent
 from service.runner.controls import POSSIBLE
+from tests.kit.ports import free_port
 from tests.kit.running import running, write_card
-from tests.kit.sshd import free_port
 
 ENDED = {"installed": 0, "total": 2, "results": []}
 FAILED = types.ResourceFailed(cause="network", error="e", hint="h", exit_code=1, seconds=1.0, tail=[])
@@ -70,9 +70,13 @@ class World:
 
     async def running(self) -> str:
         job_id = await self.install()
-        while (await self.job(job_id))["state"] != "running":
-            await asyncio.sleep(0.01)
+        await self.reached(job_id, "running")
         return job_id
+
+    async def reached(self, job_id: str, state: str) -> None:
+        async with asyncio.timeout(60):
+            while (await self.job(job_id))["state"] != state:
+                await asyncio.sleep(0.01)
 
     async def job(self, job_id: str) -> Any:
         return (await self.call("GET", f"/resources/jobs/{job_id}"))[1]
@@ -145,7 +149,7 @@ async def test_each_control_in_each_standing(tmp_path: Path, standing: str, cont
 
 
 async def ended(world: World, job_id: str) -> str:
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         while (job := await world.job(job_id))["ended_at"] is None:
             await asyncio.sleep(0.02)
     assert (await world.types_of(job_id))[-1] == "job_cancelled"
@@ -182,10 +186,18 @@ async def test_the_queue_is_moved(tmp_path: Path) -> None:
             jobs = [await world.job(job_id) for job_id in (a, b, c, d)]
             return [job["job_id"] for job in sorted(jobs, key=lambda job: job["queue_position"])]
 
+        async def told(job_id: str) -> list[int]:
+            events = await world.history(job_id)
+            return [event["queue_position"] for event in events if event["type"] == "queue_position_changed"]
+
         async def move(job_id: str, before: str) -> tuple[int, Any]:
             return await world.call("POST", f"/resources/jobs/{job_id}/move", {"before": before})
 
         assert await order() == [a, b, c, d]
+        # It is told behind what was decided, and of several changes at once only what came of them.
+        async with asyncio.timeout(60):
+            while await told(b) != [2]:
+                await asyncio.sleep(0.01)
         assert (await move(d, "first"))[0] == 202
         assert await order() == [d, a, b, c]
         assert (await move(d, c))[0] == 202
@@ -199,8 +211,9 @@ async def test_the_queue_is_moved(tmp_path: Path) -> None:
         assert (status, answer["errors"][0]["field"]) == (400, "before")
         status, answer = await world.call("POST", f"/resources/jobs/{a}/move", {"behind": "x"})
         assert (status, {error["field"] for error in answer["errors"]}) == (400, {"before", "behind"})
-        told = [event for event in await world.history(b) if event["type"] == "queue_position_changed"]
-        assert (told[0]["queue_position"], told[-1]["queue_position"]) == (2, 1)
+        async with asyncio.timeout(60):
+            while (await told(b))[-1] != 1:
+                await asyncio.sleep(0.01)
 
 
 async def test_jobs_of_an_instance_are_claimed_in_the_order_of_its_queue(tmp_path: Path) -> None:
@@ -210,17 +223,18 @@ async def test_jobs_of_an_instance_are_claimed_in_the_order_of_its_queue(tmp_pat
         a, b, c = [await world.install() for _ in range(3)]
         await world.call("POST", f"/resources/jobs/{c}/move", {"before": "first"})
         await world.control(a, "pause")
-        started = []
-        for running_job in (first, c, b):
+        for running_job, following in ((first, c), (c, b)):
             await world.control(running_job, "cancel")
             await ended(world, running_job)
-            await asyncio.sleep(0.1)
-            started += [job_id for job_id in (a, b, c) if (await world.job(job_id))["state"] == "running"]
-        assert started == [c, b]
+            await world.reached(following, "running")
+            waiting = [job_id for job_id in (a, b) if job_id != following]
+            assert {(await world.job(job_id))["started_at"] for job_id in waiting} == {None}
+        await world.control(b, "cancel")
+        await ended(world, b)
+        await asyncio.sleep(0.1)
+        assert (await world.job(a))["state"] == "paused"
         await world.control(a, "resume")
-        async with asyncio.timeout(5):
-            while (await world.job(a))["state"] != "running":
-                await asyncio.sleep(0.02)
+        await world.reached(a, "running")
 
 
 async def test_all_jobs_of_an_instance(tmp_path: Path) -> None:
@@ -247,9 +261,7 @@ async def test_a_started_job_that_is_paused_keeps_its_instance(tmp_path: Path) -
         await world.control(first, "pause")
         world.port = free_port()
         elsewhere = await world.install()
-        async with asyncio.timeout(5):
-            while (await world.job(elsewhere))["state"] != "running":
-                await asyncio.sleep(0.02)
+        await world.reached(elsewhere, "running")
         assert (await world.job(second))["state"] == "queued"
 
 

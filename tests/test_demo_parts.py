@@ -197,13 +197,13 @@ async def test_a_stand_in_of_its_own_process(tmp_path: Path) -> None:
     )
     try:
         assert process.stdout is not None
-        said = json.loads(await asyncio.wait_for(process.stdout.readline(), 20))
-        control = f"http://127.0.0.1:{said['control_port']}"
+        ready = json.loads(await asyncio.wait_for(process.stdout.readline(), 60))
+        control = f"http://127.0.0.1:{ready['control_port']}"
         model = StandInModel(id=7, name="Seven", size_bytes=300_000, hold_after_bytes=100_000)
         async with aiohttp.ClientSession() as http:
             async with http.post(f"{control}/models", json=asdict(model)) as response:
                 assert response.status == 200
-            download = asyncio.create_task(fetch(said["env"], "/api/download/models/5007"))
+            download = asyncio.create_task(fetch(ready["env"], "/api/download/models/5007"))
             done, _ = await asyncio.wait({download}, timeout=0.3)
             assert not done
             async with http.post(f"{control}/release") as response:
@@ -246,6 +246,13 @@ async def test_the_real_civitdl_takes_a_login_page_for_a_model(tmp_path: Path, c
 # --- the instance -------------------------------------------------------------------------------------------------
 
 
+def said(instance: DemoInstance, name: str) -> str:
+    """What a command wrote into this file. The file is there before its line is."""
+    file = instance.home / name
+    text = file.read_text() if file.exists() else ""
+    return text if text.endswith("\n") else ""
+
+
 async def test_a_session_has_bytes_both_ways_and_an_exit_status(instance: DemoInstance) -> None:
     async with await connect(instance) as connection:
         sent = bytes(range(256)) * 4_000
@@ -275,7 +282,7 @@ async def test_a_key_that_it_does_not_know_is_refused(instance: DemoInstance) ->
 async def test_a_command_ends_although_its_input_is_open(instance: DemoInstance) -> None:
     async with await connect(instance) as connection:
         process = await connection.create_process("exit 7", encoding=None)
-        result = await asyncio.wait_for(process.wait(), 10)
+        result = await asyncio.wait_for(process.wait(), 60)
         assert result.exit_status == 7
 
 
@@ -297,13 +304,13 @@ async def test_what_is_detached_outlives_its_link_and_what_writes_does_not(insta
     await connection.create_process("echo $$ > follower; exec tail -f /dev/null", encoding=None)
     await connection.create_process("echo $$ > writer; while echo x; do sleep 0.05; done", encoding=None)
     names = ("begun", "follower", "writer")
-    await until(lambda: all((instance.home / name).exists() for name in names))
+    await until(lambda: all(said(instance, name) for name in names))
     connection.abort()
     await connection.wait_closed()
     for name in ("follower", "writer"):
-        pid = int((instance.home / name).read_text())
+        pid = int(said(instance, name))
         await until(lambda pid=pid: not Path(f"/proc/{pid}").exists())
-    await until(lambda: (instance.home / "ended").exists())
+    await until(lambda: said(instance, "ended"))
     async with await connect(instance) as again:
         assert (await again.run("cat ended", encoding=None)).stdout == b"ended\n"
 
@@ -311,8 +318,8 @@ async def test_what_is_detached_outlives_its_link_and_what_writes_does_not(insta
 async def test_stop_ends_the_sessions(instance: DemoInstance) -> None:
     connection = await connect(instance)
     await connection.create_process("echo $$ > pid; exec sleep 60", encoding=None)
-    await until(lambda: (instance.home / "pid").exists())
-    pid = int((instance.home / "pid").read_text())
+    await until(lambda: said(instance, "pid"))
+    pid = int(said(instance, "pid"))
     await instance.stop()
     await until(lambda: not Path(f"/proc/{pid}").exists())
     connection.abort()

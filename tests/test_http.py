@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -12,8 +13,9 @@ import aiohttp
 import pytest
 
 from service.app import Service
+from tests.kit.ports import free_port
 from tests.kit.running import running, write_card
-from tests.kit.sshd import USER, Sshd, free_port
+from tests.kit.sshd import USER, Sshd
 
 GOOD = {"ssh_host": "127.0.0.1", "ssh_port": 22, "ui_home": "/workspace/ComfyUI", "resources": ["loras/a.md"]}
 
@@ -145,7 +147,7 @@ async def test_other_media_and_large_bodies(service: Service, http: aiohttp.Clie
         try:
             async with http.post(f"{service.url}/resources/install", data=data, headers=headers) as response:
                 await refused(response, 413)
-        except aiohttp.ClientOSError:
+        except aiohttp.ClientConnectionError:
             assert not isinstance(data, BytesIO)  # it hung up on a body that did not end: that is a refusal too
 
 
@@ -246,9 +248,18 @@ async def history(tmp_path: Path) -> AsyncIterator[tuple[str, list[dict[str, Any
     folder = tmp_path / "done"
     folder.mkdir()
     sshd = Sshd(folder)
-    await sshd.start()
     script = "for i in 1 2 3 4 5; do echo line $i; done"
     write_card(folder, "a.md", script)
+    try:
+        await sshd.start()
+        async with ended_job(folder, sshd) as found:
+            yield found
+    finally:
+        await sshd.close()
+
+
+@asynccontextmanager
+async def ended_job(folder: Path, sshd: Sshd) -> AsyncIterator[tuple[str, list[dict[str, Any]]]]:
     settings = {"ssh_key": sshd.key_path, "ssh_user": USER}
     async with running(folder, **settings) as service, aiohttp.ClientSession() as http:
         job_id = await queue(service, http, ssh_port=sshd.port, resources=["a.md"])
@@ -260,7 +271,6 @@ async def history(tmp_path: Path) -> AsyncIterator[tuple[str, list[dict[str, Any
         events = [json.loads(data.removeprefix("data: ")) for _, data in blocks]
         assert [int(mark.removeprefix("id: ")) for mark, _ in blocks] == [event["sequence"] for event in events]
         yield url, events
-    await sshd.close()
 
 
 async def test_the_history_in_three_forms(

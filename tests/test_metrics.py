@@ -15,9 +15,9 @@ from service.app import Service
 from service.events import event_types as types
 from service.events.recorded_event import NewEvent
 from service.store.tables import events
+from tests.kit.ports import free_port
 from tests.kit.running import running, write_card
 from tests.kit.service import Watcher, until
-from tests.kit.sshd import free_port
 
 TOKEN = "a-token-for-the-tests"
 
@@ -52,7 +52,7 @@ async def test_what_happened_is_counted(tmp_path: Path) -> None:
         assert first != second
         await until_running(service, first)
         # Two are queued, one is started, and the other is told its place.
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(60):
             while (stored := await count_events(service)) < 4:
                 await asyncio.sleep(0.02)
         after = await figures(service)
@@ -63,7 +63,7 @@ async def test_what_happened_is_counted(tmp_path: Path) -> None:
         commits = after["installer_commit_seconds_count"]
         assert 2 <= commits <= stored
         assert after["installer_publish_seconds_count"] == commits
-        assert 0 < after["installer_commit_seconds_sum"] < 10
+        assert 0 < after["installer_commit_seconds_sum"] < 60
         assert after["installer_wal_bytes"] == (tmp_path / "installer.sqlite3-wal").stat().st_size > 0
         assert after["process_resident_memory_bytes"] > 1_000_000
 
@@ -74,12 +74,11 @@ async def count_events(service: Service) -> int:
 
 
 async def until_running(service: Service, job_id: str) -> None:
-    states: list[str] = []
-    async with aiohttp.ClientSession() as http:
-        while states[-1:] != ["running"]:
-            assert len(states) < 1000
+    state = ""
+    async with asyncio.timeout(60), aiohttp.ClientSession() as http:
+        while state != "running":
             async with http.get(f"{service.url}/resources/jobs/{job_id}") as response:
-                states.append((await response.json())["state"])
+                state = (await response.json())["state"]
 
 
 async def test_remote_bytes_follow_the_logs_of_the_instances(tmp_path: Path) -> None:

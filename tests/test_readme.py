@@ -142,7 +142,7 @@ async def test_the_example_of_a_start_runs(tmp_path: Path) -> None:
         process = await asyncio.create_subprocess_exec(
             "bash", "-c", command, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE
         )
-        said, errors = await asyncio.wait_for(process.communicate(), 30)
+        said, errors = await asyncio.wait_for(process.communicate(), 60)
     assert (process.returncode, errors) == (0, b"")
     answer = Accepted.model_validate_json(said).model_dump()
     # What the README shows, but for the id.

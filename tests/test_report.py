@@ -15,7 +15,7 @@ from service.events import event_types as types
 from service.events.recorded_event import NewEvent
 from tests.e2e.test_clients import begun_job
 from tests.kit.running import running
-from tests.kit.service import EVENT_NAMES, NAMESPACE, until
+from tests.kit.service import EVENT_NAMES, NAMESPACE, connect, until
 
 FAILED = types.ResourceFailed(
     cause="not_found", error="exit status 8: ERROR 404: Not Found.", hint="h", exit_code=8, seconds=1.0, tail=["x"]
@@ -97,7 +97,7 @@ class Screen:
         self._client.on("resource_install_skipped", lambda said: self.skipped.extend(said["skipped"]), NAMESPACE)
 
     async def join(self) -> None:
-        await self._client.connect(self._service.url, namespaces=[NAMESPACE], transports=["websocket"])
+        await connect(self._client, self._service.url, transports=["websocket"])
         wanted = {"job_id": self._job_id, "replay": "compact"}
         assert (await self._client.call("subscribe_install", wanted, namespace=NAMESPACE))["success"]
 
@@ -141,14 +141,15 @@ async def test_live_events_follow_a_compact_replay_in_full(tmp_path: Path) -> No
 
 
 async def test_a_job_of_36_000_events(tmp_path: Path) -> None:
-    """How long it takes is printed and bounded with room for a busy machine; the goals are 300 ms and 1 s."""
+    """How long it takes is printed; bounded is the time of the processor, which a busy machine does not change. The
+    goals are 300 ms and 1 s."""
     async with running(tmp_path) as service:
         job_id = await failed_job(service, tmp_path, 36_000)
         took = {}
         for name, path in (("compact", "events?replay=compact"), ("report", "report")):
-            begin = time.perf_counter()
+            begin, begin_processor = time.perf_counter(), time.process_time()
             await get(service, f"/resources/jobs/{job_id}/{path}")
-            took[name] = time.perf_counter() - begin
-        print({name: f"{1000 * seconds:.0f} ms" for name, seconds in took.items()})
+            took[name] = time.process_time() - begin_processor
+            print(f"{name}: {1000 * (time.perf_counter() - begin):.0f} ms, {1000 * took[name]:.0f} of the processor")
         assert took["compact"] < 2
         assert took["report"] < 5

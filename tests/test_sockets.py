@@ -13,9 +13,9 @@ import pytest
 import socketio
 
 from service.app import Service
+from tests.kit.ports import free_port
 from tests.kit.running import running, write_card
-from tests.kit.service import NAMESPACE, Watcher, until
-from tests.kit.sshd import free_port
+from tests.kit.service import ANSWER_SECONDS_MAX, NAMESPACE, Watcher, connect, until
 
 
 @pytest.fixture
@@ -41,7 +41,7 @@ class Raw:
 
     async def read(self, until_prefix: str) -> str:
         while True:
-            frame = await asyncio.wait_for(self.socket.receive_str(), 5)
+            frame = await asyncio.wait_for(self.socket.receive_str(), ANSWER_SECONDS_MAX)
             self.frames.append(frame)
             if frame.startswith(until_prefix):
                 return frame
@@ -133,10 +133,10 @@ async def test_a_forged_disconnect_leaves_the_subscription(service: Service, raw
 
 async def test_what_cannot_be_subscribed_to(service: Service) -> None:
     job_id = await queue(service)
-    client = socketio.AsyncClient(reconnection=False)
+    client = socketio.AsyncClient(reconnection=False, request_timeout=ANSWER_SECONDS_MAX)
     errors: list[dict[str, Any]] = []
     client.on("resource_install_error", errors.append, namespace=NAMESPACE)
-    await client.connect(service.url, namespaces=[NAMESPACE])
+    await connect(client, service.url)
 
     async def subscribe(**wanted: Any) -> Any:
         return await client.call("subscribe_install", wanted, namespace=NAMESPACE)
@@ -169,12 +169,12 @@ async def test_subscribing_again_replaces(service: Service) -> None:
 async def test_the_token(tmp_path: Path) -> None:
     async with running(tmp_path, api_token="a-long-token") as service:
         for auth, accepted in ((None, False), ({"token": "wrong-token"}, False), ({"token": "a-long-token"}, True)):
-            client = socketio.AsyncClient(reconnection=False)
+            client = socketio.AsyncClient(reconnection=False, request_timeout=ANSWER_SECONDS_MAX)
             if accepted:
-                await client.connect(service.url, namespaces=[NAMESPACE], auth=auth)
+                await connect(client, service.url, auth=auth)
                 assert client.connected
                 await client.disconnect()
             else:
                 with pytest.raises(socketio.exceptions.ConnectionError):
-                    await client.connect(service.url, namespaces=[NAMESPACE], auth=auth)
+                    await connect(client, service.url, auth=auth)
                 await client.disconnect()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import gzip
 import json
 from collections.abc import AsyncIterator
@@ -16,9 +17,9 @@ import socketio
 
 from service.app import Service
 from service.sockets import MESSAGE_BYTES_MAX, SUBSCRIPTIONS_MAX
+from tests.kit.ports import free_port
 from tests.kit.running import running, write_card
-from tests.kit.service import NAMESPACE
-from tests.kit.sshd import free_port
+from tests.kit.service import NAMESPACE, connect
 
 TOKEN = "a-long-token-9f2c"
 ORIGIN = "https://page.example"
@@ -63,6 +64,15 @@ async def websocket(service: Service, **headers: str) -> AsyncIterator[aiohttp.C
     async with aiohttp.ClientSession() as session, session.ws_connect(url, headers=headers) as socket:
         assert (await socket.receive_str()).startswith("0")
         yield socket
+
+
+async def heard(socket: aiohttp.ClientWebSocketResponse, prefix: str) -> list[str]:
+    """All that comes up to the first frame that begins like this."""
+    frames: list[str] = []
+    async with asyncio.timeout(60):
+        while not (frames and frames[-1].startswith(prefix)):
+            frames.append(await socket.receive_str())
+    return frames
 
 
 async def received(socket: aiohttp.ClientWebSocketResponse, seconds: float = 0.3) -> list[str]:
@@ -111,7 +121,7 @@ async def test_the_token_opens_the_same_door(guarded: Service) -> None:
     async with websocket(guarded) as socket:
         await socket.send_str(f'40{NAMESPACE},{{"token":"{TOKEN}"}}')
         await socket.send_str(f'42{NAMESPACE},1["subscribe_install",{{"job_id":"{job_id}"}}]')
-        frames = await received(socket)
+        frames = await heard(socket, "43")
     assert frames[0].startswith(f"40{NAMESPACE}")
     assert frames[1].startswith(f"43{NAMESPACE},1")
 
@@ -243,6 +253,8 @@ async def test_strange_values_are_refused_in_few_words(
 
 @pytest.mark.parametrize("host", ["gpu-1.example.com", "gpu_1", "109.231.106.68", "::1", "[::1]", "example.com."])
 async def test_hosts_of_every_usual_form(service: Service, http: aiohttp.ClientSession, host: str) -> None:
+    # They are somebody's: nobody asks for their addresses or connects to them.
+    await service._worker.stop()
     async with http.post(f"{service.url}/resources/install", json=body(ssh_host=host)) as response:
         job_id = (await response.json())["job_id"]
     async with http.get(f"{service.url}/resources/jobs?host={host.strip('[]')}") as response:
@@ -279,9 +291,11 @@ async def test_requests_that_are_no_http_harm_nobody(service: Service, http: aio
     ):
         reader, writer = await asyncio.open_connection(host, int(port))
         writer.write(raw)
-        assert (await asyncio.wait_for(reader.readline(), 5)).split()[1] in (b"400", b"415")
+        assert (await asyncio.wait_for(reader.readline(), 60)).split()[1] in (b"400", b"415")
         writer.close()
-        await writer.wait_closed()
+        # The service hung up on what it did not read to the end.
+        with contextlib.suppress(ConnectionError):
+            await writer.wait_closed()
     async with http.get(f"{service.url}/healthz") as response:
         assert response.status == 200
 
@@ -293,16 +307,16 @@ async def test_a_frame_that_is_too_large_ends_that_client_alone(service: Service
         await socket.send_str(f"40{NAMESPACE},")
         assert (await socket.receive_str()).startswith("40")
         await socket.send_str(f'42{NAMESPACE},["subscribe_install","{"x" * MESSAGE_BYTES_MAX}"]')
-        await received(socket, 5)
+        await received(socket, 60)
         assert socket.closed
         await other.send_str(f'42{NAMESPACE},1["subscribe_install",{{"job_id":"{job_id}"}}]')
-        assert any(frame.startswith(f"43{NAMESPACE},1") for frame in await received(other))
+        await heard(other, f"43{NAMESPACE},1")
 
 
 async def test_a_client_has_so_many_subscriptions(service: Service) -> None:
     jobs = await asyncio.gather(*(install(service) for _ in range(SUBSCRIPTIONS_MAX + 1)))
     client = socketio.AsyncClient(reconnection=False)
-    await client.connect(service.url, namespaces=[NAMESPACE], transports=["websocket"])
+    await connect(client, service.url, transports=["websocket"])
 
     async def call(name: str, job_id: str) -> Any:
         return await client.call(name, {"job_id": job_id}, namespace=NAMESPACE)

@@ -21,6 +21,7 @@ class World:
         self.cards = folder / "resources"
         self.civitai = StandInCivitai(folder / "civitai")
         self.instance: Sshd
+        self.instances: list[Sshd] = []
         self.service: ServiceProcess
         self.ui_home = folder / "ComfyUI"
 
@@ -49,8 +50,9 @@ class World:
         folder = self.folder / name
         folder.mkdir()
         instance = Sshd(folder, env=self.civitai.env)
-        if hasattr(self, "instance"):
-            (folder / "authorized_keys").write_bytes((self.instance.folder / "authorized_keys").read_bytes())
+        if self.instances:
+            (folder / "authorized_keys").write_bytes((self.instances[0].folder / "authorized_keys").read_bytes())
+        self.instances.append(instance)
         config = instance.home / ".config/civitdl/config.json"
         config.parent.mkdir(parents=True)
         config.write_text(civitdl_config("", retry_count=1, pause_seconds=0.1), encoding="utf-8")
@@ -70,14 +72,20 @@ class World:
         return path
 
     async def close(self) -> None:
-        await self.service.kill()
+        """All that was started, however far the start came."""
+        if hasattr(self, "service") and self.service.has_started:
+            await self.service.kill()
         await self.civitai.stop()
-        await self.instance.close()
+        for instance in self.instances:
+            instance.thaw()
+            await instance.close()
 
 
 @pytest.fixture
 async def world(tmp_path: Path) -> AsyncIterator[World]:
     built = World(tmp_path)
-    await built.start()
-    yield built
-    await built.close()
+    try:
+        await built.start()
+        yield built
+    finally:
+        await built.close()

@@ -14,10 +14,10 @@ import pytest
 from service.app import Service
 from service.events import event_types as types
 from service.events.recorded_event import NewEvent
+from tests.kit.ports import free_port
 from tests.kit.raw_watcher import RawWatcher
 from tests.kit.running import running, write_card
 from tests.kit.service import Watcher, until
-from tests.kit.sshd import free_port
 
 EVENTS = 1_500
 CLIENTS = 40

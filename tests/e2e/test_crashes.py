@@ -45,6 +45,7 @@ async def prepared(world: World) -> None:
     world.service._settings |= {"INSTALLER_KEEP_REMOTE_LOGS": "true"}
 
 
+@pytest.mark.timeout(400)
 @pytest.mark.parametrize("point", [point for point in POINTS if not point.endswith(("control", "signal"))])
 async def test_a_crash_at_every_step(world: World, point: str) -> None:
     await prepared(world)
@@ -114,6 +115,7 @@ async def kills_at_random(world: World, kills: int, resources: int, seed: int) -
     check_database(world.folder / "installer.sqlite3")
 
 
+@pytest.mark.timeout(300)
 async def test_a_few_kills_at_random(world: World) -> None:
     await kills_at_random(world, kills=4, resources=2, seed=random.randrange(2**32))
 

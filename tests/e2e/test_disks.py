@@ -38,7 +38,14 @@ async def full_for(world: World, disk: Path, seconds: float) -> None:
     database = disk / "installer.sqlite3"
     world.service._settings["INSTALLER_DATABASE_URL"] = f"sqlite+aiosqlite:///{database}"
     await world.service.start()
-    model = StandInModel(id=1001, name="Slow", size_bytes=4_000_000, bytes_per_second=int(4_000_000 / (seconds + 3)))
+    # It draws its bars all the while that the disk is full, and cannot end before the disk is free again.
+    model = StandInModel(
+        id=1001,
+        name="Slow",
+        size_bytes=4_000_000,
+        bytes_per_second=int(4_000_000 / (seconds + 3)),
+        hold_after_bytes=3_900_000,
+    )
     card = world.model(model)
     job_id = await world.service.install(world.instance, world.ui_home, card)
     watcher = Watcher(world.service.url, job_id)
@@ -47,7 +54,7 @@ async def full_for(world: World, disk: Path, seconds: float) -> None:
     filler = disk / "filler"
     subprocess.run(["dd", "if=/dev/zero", f"of={filler}", "bs=4k"], check=False, capture_output=True)
     code, answer = 0, {}
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         while code != 503:
             body = {"ssh_host": "127.0.0.1", "ssh_port": 1, "ui_home": "/ui", "resources": [card]}
             code, answer = await world.service.post("/resources/install", body)
@@ -58,6 +65,7 @@ async def full_for(world: World, disk: Path, seconds: float) -> None:
     await asyncio.sleep(seconds)
     assert world.instance.marked_processes("civitdl")
     filler.unlink()
+    world.civitai.release()
     await watcher.end()
     history = await world.service.history(job_id)
     check_stream(history)
@@ -87,12 +95,12 @@ async def test_a_locked_database_is_only_a_delay(world: World) -> None:
     watcher = Watcher(world.service.url, job_id)
     await watcher.join()
     await until(lambda: len([e for e in watcher.events if e["type"] == "output"]) > 5)
-    blocker = sqlite3.connect(world.folder / "installer.sqlite3", isolation_level=None)
+    blocker = sqlite3.connect(world.folder / "installer.sqlite3", isolation_level=None, timeout=60)
     blocker.execute("begin immediate")
-    await asyncio.sleep(2)
-    seen = len(watcher.events)
-    await asyncio.sleep(0.3)
-    assert len(watcher.events) == seen
+    last = blocker.execute("select max(sequence) from events where job_id = ?", (job_id,)).fetchone()[0]
+    await until(lambda: watcher.sequences[-1] == last)
+    await asyncio.sleep(2.3)
+    assert watcher.sequences[-1] == last
     blocker.execute("rollback")
     blocker.close()
     await watcher.end()
@@ -108,9 +116,9 @@ async def test_the_disk_of_the_instance_is_full(world: World, small_disk: Path) 
     folder.mkdir()
     tiny = Sshd(folder, env=world.civitai.env, home=small_disk / "home")
     (folder / "authorized_keys").write_bytes((world.instance.folder / "authorized_keys").read_bytes())
+    world.instances.append(tiny)
     await tiny.start()
     card = world.model(StandInModel(id=1001, name="Too large", size_bytes=20_000_000))
     job_id = await world.service.install(tiny, small_disk / "home/ComfyUI", card)
     job = await world.service.ended(job_id)
     assert (job["state"], job["cause"]) == ("failed", "disk_full")
-    await tiny.close()

@@ -155,8 +155,8 @@ async def test_other_tools_that_fail(world: World, script: str, cause: str, exit
 
 async def test_a_time_limit(world: World) -> None:
     await world.service.terminate()
-    await world.service.start(INSTALLER_RESOURCE_TIMEOUT="1")
-    ended, received = await install(world, world.card("other/slow.md", "echo begin; sleep 30"))
+    await world.service.start(INSTALLER_RESOURCE_TIMEOUT="3")
+    ended, received = await install(world, world.card("other/slow.md", "echo begin; sleep 90"))
     assert ended["cause"] == "timeout"
     assert failure(received)["tail"] == ["begin"]
 

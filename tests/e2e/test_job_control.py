@@ -7,7 +7,6 @@ import hashlib
 import json
 import os
 import random
-import signal
 import statistics
 import struct
 import subprocess
@@ -37,7 +36,7 @@ async def control(service: ServiceProcess, job_id: str, name: str, body: Any = N
         return response.status, await response.json()
 
 
-async def reached(world: World, job_id: str, holds: Callable[[Any], bool], seconds: float = 30) -> Any:
+async def reached(world: World, job_id: str, holds: Callable[[Any], bool], seconds: float = 60) -> Any:
     """The job, as soon as this holds of it."""
     async with asyncio.timeout(seconds):
         while True:
@@ -45,6 +44,22 @@ async def reached(world: World, job_id: str, holds: Callable[[Any], bool], secon
             if holds(job):
                 return job
             await asyncio.sleep(0.05)
+
+
+async def stopped(world: World, job_id: str) -> None:
+    """A pause that was asked for has reached the instance, and all that was printed before it is in the log."""
+    await until(lambda: (found := world.instance.marked_processes("card")) and set(map(state_of, found)) == {"T"})
+    seen = None
+    async with asyncio.timeout(60):
+        while seen != (seen := (await world.service.job(job_id))["last_sequence"]):
+            await asyncio.sleep(1)
+
+
+def state_of(pid: int) -> str:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()[0]
+    except OSError:
+        return "gone"
 
 
 def of_type(history: list[dict[str, Any]], *types: str) -> list[dict[str, Any]]:
@@ -56,19 +71,30 @@ def files_of(world: World, model: StandInModel) -> list[str]:
     return [hashlib.sha256(file.read_bytes()).hexdigest() for file in found]
 
 
+def slow(name: str, seconds: float = 20) -> StandInModel:
+    """A model that a busy machine, too, has time to do something to. ``at_once`` ends that."""
+    size_bytes = 16 * MEGABYTE
+    return StandInModel(id=1001, name=name, size_bytes=size_bytes, bytes_per_second=int(size_bytes / seconds))
+
+
+def at_once(model: StandInModel) -> None:
+    model.bytes_per_second = 50 * MEGABYTE
+
+
 async def a_pause(world: World, seconds: float) -> None:
-    model = StandInModel(id=1001, name="Paused", size_bytes=6 * MEGABYTE, bytes_per_second=2 * MEGABYTE)
+    model = slow("Paused")
     job_id = await world.service.install(world.instance, world.ui_home, world.model(model))
-    await reached(world, job_id, lambda job: (job["resources"][0]["percent"] or 0) > 10)
+    await reached(world, job_id, lambda job: (job["resources"][0]["percent"] or 0) > 5)
     processes = sorted(world.instance.marked_processes("civitdl"))
     status, answer = await control(world.service, job_id, "pause")
     assert (status, answer["state"]) == (202, "paused")
-    await asyncio.sleep(1.0)
+    await stopped(world, job_id)
     before = (await world.service.job(job_id))["resources"][0]["downloaded_bytes"]
-    await asyncio.sleep(seconds - 1)
+    await asyncio.sleep(seconds)
     assert (await world.service.job(job_id))["resources"][0]["downloaded_bytes"] == before
     assert sorted(world.instance.marked_processes("civitdl")) == processes
     assert (await control(world.service, job_id, "resume"))[0] == 202
+    at_once(model)
     job = await world.service.ended(job_id)
     assert job["state"] == "completed"
     assert files_of(world, model) == [sha256(model)]
@@ -81,7 +107,7 @@ async def a_pause(world: World, seconds: float) -> None:
 
 
 async def test_a_short_pause(world: World) -> None:
-    await a_pause(world, 3)
+    await a_pause(world, 2)
 
 
 @pytest.mark.long
@@ -90,18 +116,19 @@ async def test_a_pause_of_twenty_seconds(world: World) -> None:
 
 
 async def test_a_pause_survives_a_restart_of_the_service(world: World) -> None:
-    model = StandInModel(id=1001, name="Paused", size_bytes=4 * MEGABYTE, bytes_per_second=2 * MEGABYTE)
+    model = slow("Paused")
     job_id = await world.service.install(world.instance, world.ui_home, world.model(model))
-    await reached(world, job_id, lambda job: (job["resources"][0]["percent"] or 0) > 10)
+    await reached(world, job_id, lambda job: (job["resources"][0]["percent"] or 0) > 5)
     await control(world.service, job_id, "pause")
     await world.service.kill()
     await world.service.start()
-    await asyncio.sleep(2)
+    await stopped(world, job_id)
     before = (await world.service.job(job_id))["resources"][0]["downloaded_bytes"]
     await asyncio.sleep(1.5)
     job = await world.service.job(job_id)
     assert (job["state"], job["resources"][0]["downloaded_bytes"]) == ("paused", before)
     await control(world.service, job_id, "resume")
+    at_once(model)
     assert (await world.service.ended(job_id))["state"] == "completed"
     assert files_of(world, model) == [sha256(model)]
     assert len(world.civitai.downloads(model.id)) == 1
@@ -109,17 +136,17 @@ async def test_a_pause_survives_a_restart_of_the_service(world: World) -> None:
 
 async def test_a_cancel_leaves_nothing_but_what_it_names(world: World) -> None:
     home = {"HOME": str(world.instance.home), "PATH": "/usr/bin:/bin"}
-    bystander = subprocess.Popen(["sleep", "60"], env=home)
+    bystander = subprocess.Popen(["sleep", "600"], env=home)
     try:
         models = [
-            StandInModel(id=1001 + n, name=f"Model {n}", size_bytes=6 * MEGABYTE, bytes_per_second=MEGABYTE)
+            StandInModel(id=1001 + n, name=f"Model {n}", size_bytes=16 * MEGABYTE, bytes_per_second=MEGABYTE)
             for n in range(2)
         ]
         cards = [world.model(model) for model in models]
         job_id = await world.service.install(world.instance, world.ui_home, *cards)
         watcher = Watcher(world.service.url, job_id)
         await watcher.join()
-        await reached(world, job_id, lambda job: (job["resources"][0]["percent"] or 0) > 10)
+        await reached(world, job_id, lambda job: (job["resources"][0]["percent"] or 0) > 5)
         assert (await control(world.service, job_id, "cancel"))[0] == 202
         job = await world.service.ended(job_id)
         assert (job["state"], job["cause"], job["installed"]) == ("cancelled", "cancelled", 0)
@@ -133,7 +160,8 @@ async def test_a_cancel_leaves_nothing_but_what_it_names(world: World) -> None:
         assert named == history[-1]["partial_files"]
         assert any("1001" in name for name in named)
         assert all(Path(name).exists() for name in named)
-        assert world.instance.marked_processes() == []
+        # The supervisor itself goes a moment behind its last word.
+        await until(lambda: not world.instance.marked_processes())
         assert bystander.poll() is None
         status, retried = await control(world.service, job_id, "retry")
         assert (status, [resource["resource"] for resource in retried["resources"]]) == (202, cards)
@@ -194,11 +222,11 @@ async def test_what_cannot_heal_is_tried_once_and_retried_by_hand_without_the_re
 
 
 async def test_a_killed_command_is_tried_again(world: World) -> None:
-    model = StandInModel(id=1001, name="Killed", size_bytes=3 * MEGABYTE, bytes_per_second=2 * MEGABYTE)
+    model = slow("Killed")
     job_id = await world.service.install(world.instance, world.ui_home, world.model(model), max_attempts=2)
     await reached(world, job_id, lambda job: (job["resources"][0]["percent"] or 0) > 5)
-    for pid in world.instance.marked_processes():
-        subprocess.run(["kill", f"-{signal.SIGKILL}", str(pid)], check=False)
+    world.instance.kill_marked()
+    at_once(model)
     job = await world.service.ended(job_id)
     assert (job["state"], job["resources"][0]["attempt"]) == ("completed", 2)
     assert files_of(world, model) == [sha256(model)]
@@ -233,9 +261,35 @@ async def four_at_once(world: World, size_bytes: int) -> float:
     return seconds[0] / seconds[1]
 
 
-async def test_four_at_once_are_faster(world: World) -> None:
-    # Of downloads so short, the start and the end of each are a large part.
-    assert await four_at_once(world, 2 * MEGABYTE) >= 1.8
+@pytest.mark.parametrize("parallel", [1, 4])
+async def test_so_many_are_under_way_at_once(world: World, parallel: int) -> None:
+    """Each is held in its middle, so that how long anything takes does not matter."""
+    models = [
+        StandInModel(
+            id=1001 + n, name=f"M{n}", size_bytes=2 * MEGABYTE, hold_after_bytes=MEGABYTE, bytes_per_second=MEGABYTE
+        )
+        for n in range(4)
+    ]
+    cards = [world.model(model, f"folder{n}") for n, model in enumerate(models)]
+    job_id = await world.service.install(world.instance, world.ui_home, *cards, parallel=parallel)
+
+    def under_way(job: Any) -> int:
+        return sum((resource["percent"] or 0) > 10 for resource in job["resources"])
+
+    await reached(world, job_id, lambda job: under_way(job) == parallel, 100)
+    states = [resource["state"] for resource in (await world.service.job(job_id))["resources"]]
+    assert states.count("running") == parallel
+    for model in models:
+        at_once(model)
+    world.civitai.release()
+    assert (await world.service.ended(job_id))["state"] == "completed"
+    for model in models:
+        assert files_of(world, model) == [sha256(model)]
+    history = await world.service.history(job_id)
+    check_stream(history)
+    started = [event["sequence"] for event in of_type(history, "resource_started")]
+    first_end = of_type(history, "resource_installed")[0]["sequence"]
+    assert sum(sequence < first_end for sequence in started) == parallel
 
 
 @pytest.mark.long
@@ -280,9 +334,20 @@ async def limited(world: World, tool: str, count: int, limit: int, seconds: floa
 
 @pytest.mark.parametrize("tool", list(TOOLS))
 async def test_a_limit_is_kept(world: World, tool: str) -> None:
-    rate = await limited(world, tool, 1, MEGABYTE, 4)
-    print(f"{tool}: {rate / MEGABYTE:.2f} of 1 MB/s")
-    assert rate <= 1.35 * MEGABYTE
+    """Timed where the tool runs: a service that is slow to hear of it makes no download look faster."""
+    model = StandInModel(id=3000, name="L", size_bytes=4 * MEGABYTE)
+    world.civitai.add(model)
+    script = TOOLS[tool] or 'civitdl {id} "$UI_HOME/models"'
+    command = script.format(id=model.id, ca=world.civitai.ca_path)
+    timed = f'begin=${{EPOCHREALTIME/./}}; {command}; echo; echo "took $((${{EPOCHREALTIME/./}} - begin))"'
+    card = world.card("other/limited.md", timed)
+    job_id = await world.service.install(world.instance, world.ui_home, card, bandwidth_limit=MEGABYTE, verify=False)
+    job = await world.service.ended(job_id)
+    assert job["state"] == "completed", job["error"]
+    lines = [event["line"] for event in of_type(await world.service.history(job_id), "output")]
+    (took,) = [int(line.split()[1]) / 1e6 for line in lines if line.startswith("took ")]
+    print(f"{tool}: {model.size_bytes / took / MEGABYTE:.2f} of 1 MB/s")
+    assert took >= 4 / 1.35
 
 
 @pytest.mark.long
@@ -297,6 +362,8 @@ async def test_two_megabytes_a_second_within_a_tenth(world: World, tool: str, co
 async def test_a_limit_that_is_changed_holds_for_the_next_resource(world: World) -> None:
     models = [StandInModel(id=1001 + n, name=f"M{n}", size_bytes=MEGABYTE) for n in range(2)]
     cards = [world.model(model) for model in models]
+    # The first cannot end before the change.
+    models[0].hold_after_bytes = MEGABYTE // 2
     job_id = await world.service.install(world.instance, world.ui_home, *cards, bandwidth_limit=MEGABYTE // 2)
     await reached(world, job_id, lambda job: job["resources"][0]["state"] == "running")
     async with (
@@ -306,17 +373,21 @@ async def test_a_limit_that_is_changed_holds_for_the_next_resource(world: World)
         answer = await response.json()
     assert (response.status, answer["bandwidth_limit"]) == (202, None)
     assert "next resource" in answer["message"]
+    world.civitai.release()
     await world.service.ended(job_id)
     started = of_type(await world.service.history(job_id), "resource_started")
     assert [event["bandwidth"] for event in started] == [MEGABYTE // 2, None]
 
 
 async def test_two_runs_into_one_folder_take_turns(world: World) -> None:
-    model = StandInModel(id=1001, name="Shared", size_bytes=2 * MEGABYTE, bytes_per_second=MEGABYTE)
+    model = StandInModel(id=1001, name="Shared", size_bytes=2 * MEGABYTE, hold_after_bytes=MEGABYTE)
     world.civitai.add(model)
     script = 'civitdl {id} "$UI_HOME/models/loras"'
     cards = [world.card(f"loras/{n}.md", script.format(id=model.id)) for n in range(2)]
     job_id = await world.service.install(world.instance, world.ui_home, *cards, parallel=2)
+    attempts = world.instance.home / f".local/state/resource-installer/{job_id}"
+    await until(lambda: list(attempts.glob("*/waiting")))
+    world.civitai.release()
     job = await world.service.ended(job_id)
     assert job["state"] == "completed", job["error"]
     assert files_of(world, model) == [sha256(model)]
@@ -370,7 +441,7 @@ async def test_there_is_no_room(world: World) -> None:
 
 async def test_a_stall_is_seen_and_tried_again(world: World) -> None:
     await world.service.terminate()
-    await world.service.start(INSTALLER_STALL_TIMEOUT="2")
+    await world.service.start(INSTALLER_STALL_TIMEOUT="4")
     model = StandInModel(id=1001, name="Hangs", size_bytes=600_000, hold_after_bytes=300_000)
     job_id = await world.service.install(world.instance, world.ui_home, world.model(model), max_attempts=2)
     await reached(world, job_id, lambda job: job["resources"][0]["retry_at"] or job["resources"][0]["attempt"] == 2)
@@ -378,7 +449,7 @@ async def test_a_stall_is_seen_and_tried_again(world: World) -> None:
     job = await world.service.ended(job_id)
     assert (job["state"], job["resources"][0]["attempt"]) == ("completed", 2)
     history = await world.service.history(job_id)
-    assert of_type(history, "resource_stalled")[0]["stall_seconds"] == 2
+    assert of_type(history, "resource_stalled")[0]["stall_seconds"] == 4
     assert of_type(history, "resource_failed")[0]["cause"] == "stalled"
     assert files_of(world, model) == [sha256(model)]
 
@@ -407,12 +478,13 @@ async def without_civitdl(world: World, wheels: Path, *tools: str) -> None:
     await world.instance.start()
 
 
+@pytest.mark.timeout(300)
 async def test_civitdl_is_installed_where_it_is_missing(world: World, wheels: Path) -> None:
     await without_civitdl(world, wheels, "python3")
     models = [StandInModel(id=1001 + n, name=f"M{n}", size_bytes=200_000) for n in range(2)]
     cards = [world.model(model, f"folder{n}") for n, model in enumerate(models)]
     job_id = await world.service.install(world.instance, world.ui_home, *cards, parallel=2)
-    job = await world.service.ended(job_id, 120)
+    job = await world.service.ended(job_id, 200)
     assert job["state"] == "completed", job["error"]
     history = await world.service.history(job_id)
     provisions = [event["percent"] for event in of_type(history, "progress") if event["stage"] == "provision"]
@@ -475,7 +547,8 @@ async def kills_in_the_middle(world: World, name: str, times: int, seed: int) ->
     chance = random.Random(seed)
     jobs = []
     for n in range(times):
-        script = "for i in $(seq 60); do echo $i; sleep 0.05; done"
+        # It is always cancelled in the end.
+        script = "for i in $(seq 6000); do echo $i; sleep 0.05; done"
         card = world.card(f"other/{name}{n}.md", script)
         job_id = await world.service.install(world.instance, world.ui_home, card)
         jobs.append(job_id)
@@ -496,12 +569,10 @@ async def kills_in_the_middle(world: World, name: str, times: int, seed: int) ->
             assert of_type(await world.service.history(job_id), decided)
         if name == "cancel" and (answered == 202 or job["cancelling"]):
             assert (await world.service.ended(job_id))["state"] == "cancelled"
-            assert not world.instance.marked_processes()
+            await until(lambda: not world.instance.marked_processes())
         elif job["state"] == "paused":
-            await asyncio.sleep(1.2)
-            before = (await world.service.job(job_id))["last_sequence"]
-            await asyncio.sleep(0.4)
-            assert (await world.service.job(job_id))["last_sequence"] == before
+            await stopped(world, job_id)
+            assert (await world.service.job(job_id))["state"] == "paused"
             await control(world.service, job_id, "cancel")
         else:
             await control(world.service, job_id, "cancel")
@@ -552,9 +623,9 @@ async def kills_in_the_middle_of_a_record(world: World, name: str, times: int, s
             assert answered[1]["job_id"] in [job["job_id"] for job in retries]
     await world.service.terminate()
     check_database(world.folder / "installer.sqlite3")
-    await elsewhere.close()
 
 
+@pytest.mark.timeout(300)
 @pytest.mark.parametrize("name", ["move", "change", "retry"])
 async def test_a_kill_in_the_middle_of_a_record(world: World, name: str) -> None:
     await kills_in_the_middle_of_a_record(world, name, 2, random.randrange(2**32))
@@ -571,6 +642,7 @@ async def kill_soon(service: ServiceProcess, seconds: float) -> None:
     await service.kill()
 
 
+@pytest.mark.timeout(300)
 @pytest.mark.parametrize("name", ["pause", "resume", "cancel"])
 async def test_a_kill_in_the_middle_of_a_control(world: World, name: str) -> None:
     await kills_in_the_middle(world, name, 2, random.randrange(2**32))

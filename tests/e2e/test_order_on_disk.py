@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import asyncio
 import re
 import shutil
 import sys
 
 from tests.e2e.conftest import World
-from tests.kit.service import Watcher
+from tests.kit.service import Watcher, until
 
 EVENTS = 100
 CALL = re.compile(r"^(?P<pid>\d+) +(?P<at>[\d.]+) (?P<call>\w+)\((?P<fd>\d+)<(?P<path>[^>]*)>(?P<rest>.*)$")
@@ -26,7 +25,7 @@ async def test_a_sync_lies_between_each_append_and_its_first_send(world: World) 
         "-ttt",
         "-yy",
         "-s",
-        "4096",
+        "65536",
         "-e",
         "trace=write,pwrite64,fdatasync,fsync,sendto,sendmsg",
     ]
@@ -37,8 +36,11 @@ async def test_a_sync_lies_between_each_append_and_its_first_send(world: World) 
     await watcher.join()
     await watcher.end()
     await watcher.leave()
+    pid = world.service.pid
     await world.service.terminate()
-    await asyncio.sleep(0.2)
+    # The tracer writes on for a moment: the service's end is its last word.
+    end = re.compile(rf"^{pid} .*\+\+\+ exited with 0 \+\+\+$", re.MULTILINE)
+    await until(lambda: end.search(trace.read_text(encoding="utf-8", errors="replace")), every=0.2)
     lines = trace.read_text(encoding="utf-8", errors="replace").splitlines()
     synced, appended, sent = 0, {}, {}
     syncs: list[int] = []

@@ -10,14 +10,17 @@ from service.demo.civitai import StandInModel
 from tests.e2e.conftest import World
 from tests.kit.service import Watcher, check_stream, until
 
+# It takes one or two; without an end to its clients and links it would take minutes.
+STOP_SECONDS_MAX = 20
+
 
 def processes(world: World) -> list[int]:
     return sorted(world.instance.marked_processes("civitdl"))
 
 
 async def test_late_cut_off_and_back(world: World) -> None:
-    card = world.model(StandInModel(id=1001, name="Slow", size_bytes=6_000_000, bytes_per_second=1_500_000))
-    job_id = await world.service.install(world.instance, world.ui_home, card)
+    model = StandInModel(id=1001, name="Slow", size_bytes=24_000_000, bytes_per_second=1_500_000)
+    job_id = await world.service.install(world.instance, world.ui_home, world.model(model))
     first = Watcher(world.service.url, job_id)
     await first.join()
     await until(lambda: any(e.get("stage") == "model" for e in first.events))
@@ -29,6 +32,8 @@ async def test_late_cut_off_and_back(world: World) -> None:
     seen = len(late.events)
     await until(lambda: len(first.events) > seen + 2)
     await late.join()
+    # It has been slow for long enough.
+    model.bytes_per_second = 100_000_000
     await first.end()
     await late.end()
     after_the_end = Watcher(world.service.url, job_id)
@@ -85,7 +90,7 @@ async def test_sigterm_with_clients_and_installs(world: World) -> None:
     await until(lambda: all(any(e.get("stage") == "model" for e in w.events) for w in watchers))
     begin = time.monotonic()
     assert await world.service.terminate() == 0
-    assert time.monotonic() - begin < 5
+    assert time.monotonic() - begin < STOP_SECONDS_MAX
     await world.service.start()
     for watcher in watchers:
         await watcher.join()
@@ -96,7 +101,6 @@ async def test_sigterm_with_clients_and_installs(world: World) -> None:
         assert watcher.events[-1]["type"] == "job_completed"
         await watcher.leave()
     assert [r.bytes for r in world.civitai.downloads(1001)] == [model.size_bytes] * 2
-    await other.close()
 
 
 async def test_a_cut_link_is_no_failure(world: World) -> None:
@@ -121,7 +125,7 @@ async def test_a_cut_link_is_no_failure(world: World) -> None:
     assert kinds.count("link_lost") == kinds.count("job_reattached") == 1
     assert kinds[-1] == "job_completed"
     assert [r.bytes for r in world.civitai.downloads(1001)] == [model.size_bytes]
-    assert all(not os.path.exists(f"/proc/{pid}") for pid in before)
+    await until(lambda: all(not os.path.exists(f"/proc/{pid}") for pid in before))
     await watcher.leave()
 
 
@@ -165,4 +169,3 @@ async def test_jobs_of_one_instance_wait_for_each_other(world: World) -> None:
     assert (await world.service.ended(second))["state"] == "completed"
     jobs = [await world.service.job(job_id) for job_id in (first, second)]
     assert jobs[0]["ended_at"] <= jobs[1]["started_at"]
-    await other.close()

@@ -19,7 +19,7 @@ ENDS = ("job_completed", "job_failed", "job_cancelled")
 async def many_jobs(folder: Path, *, jobs: int, instances: int, seconds: float) -> None:
     (folder / "resources").mkdir()
     (folder / "resources/a.md").write_text("---\ntitle: A\n---\n# Download\n```bash\ntrue\n```\n", encoding="utf-8")
-    sshd = await Sshd(folder, listen="0.0.0.0").start()
+    sshd = Sshd(folder, listen="0.0.0.0")
     service = ServiceProcess(
         folder,
         {
@@ -30,8 +30,9 @@ async def many_jobs(folder: Path, *, jobs: int, instances: int, seconds: float) 
             "INSTALLER_KNOWN_HOSTS": str(folder / "known_hosts"),
         },
     )
-    await service.start()
     try:
+        await sshd.start()
+        await service.start()
         hosts = [f"127.0.0.{n + 1}" for n in range(instances)]
         body = {"ssh_port": sshd.port, "ui_home": str(folder), "resources": ["a.md"], "verify": False}
         of_host: dict[str, list[str]] = {host: [] for host in hosts}
@@ -47,7 +48,8 @@ async def many_jobs(folder: Path, *, jobs: int, instances: int, seconds: float) 
         print(f"{jobs} jobs over {instances} instances: memory +{growth / MEGABYTE:.1f} MB")
         assert growth <= 64 * MEGABYTE
     finally:
-        await service.terminate()
+        if service.has_started:
+            await service.terminate()
         await sshd.close()
     check_order(path, of_host)
     await asyncio.to_thread(check_database, path)
@@ -70,8 +72,9 @@ def check_order(path: Path, of_host: dict[str, list[str]]) -> None:
         assert mine == [pair for job_id in job_ids for pair in ((job_id, "job_started"), (job_id, "job_completed"))]
 
 
+@pytest.mark.timeout(300)
 async def test_some_jobs_over_some_instances(tmp_path: Path) -> None:
-    await many_jobs(tmp_path, jobs=40, instances=8, seconds=90)
+    await many_jobs(tmp_path, jobs=40, instances=8, seconds=240)
 
 
 @pytest.mark.long

@@ -19,7 +19,7 @@ from service.runner.outcome import Ended, judge
 SHORT_BYTES = LINE_BYTES_MAX // 16
 GROWTH_MAX = 3
 NOISE_SECONDS = 0.005
-TRIES = 3
+TRIES = 10
 
 PREFIXES = [
     b"",

@@ -6,7 +6,7 @@ import json
 import re
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from service.events.event_types import Output, Progress, StageComplete, StageStart
@@ -59,7 +59,8 @@ def parse(*pieces: bytes, exit_code: int = 0) -> list[NewEvent]:
     return [event for piece in pieces for event in parser.feed(piece)] + parser.close(exit_code)
 
 
-@settings(max_examples=300, deadline=None)
+# How long it takes to make up an example says nothing of the parser.
+@settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(
     st.lists(st.one_of(st.sampled_from(FRAGMENTS), st.binary(max_size=12)), max_size=30),
     st.lists(st.integers(0, 2_000), max_size=20),

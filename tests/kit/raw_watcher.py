@@ -14,6 +14,7 @@ import orjson
 NAMESPACE = "/resources"
 EVENT = f'42{NAMESPACE},["resource_install_'
 ACKNOWLEDGED = f"43{NAMESPACE},"
+ANSWER_SECONDS_MAX = 60
 
 
 class RawWatcher:
@@ -37,7 +38,7 @@ class RawWatcher:
         self._socket = await self._http.ws_connect(target, max_msg_size=0, compress=0)
         await self._socket.send_str(f"40{NAMESPACE},")
         self._reading = asyncio.create_task(self._read(self._socket))
-        await asyncio.wait_for(self._joined.wait(), 30)
+        await asyncio.wait_for(self._joined.wait(), ANSWER_SECONDS_MAX)
 
     async def cut(self) -> None:
         """Break the connection, as a train in a tunnel does."""
@@ -47,7 +48,8 @@ class RawWatcher:
     async def leave(self) -> None:
         if self._reading is not None:
             self._reading.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
+            # It may have been about to answer a ping on a connection that is cut.
+            with contextlib.suppress(asyncio.CancelledError, ConnectionError):
                 await self._reading
             self._reading = None
         if self._http is not None:

@@ -7,12 +7,14 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import aiohttp
 import socketio
+
+from tests.kit.ports import free_port
 
 NAMESPACE = "/resources"
 PROGRESS = "resource_install_progress"
@@ -21,25 +23,37 @@ ERROR = "resource_install_error"
 STATUS = "resource_install_status"
 OUTPUT = "resource_install_output"
 EVENT_NAMES = (PROGRESS, COMPLETE, ERROR, STATUS, OUTPUT)
-START_SECONDS_MAX = 30
+# What a busy machine may take. python-socketio's own bound for the answer to a connect is one second.
+START_SECONDS_MAX = 60
+ANSWER_SECONDS_MAX = 60
 TERMINAL = ("job_completed", "job_failed", "job_cancelled")
 
 
-async def until(condition: Callable[[], Any], seconds: float = 20, every: float = 0.02) -> None:
+async def until(condition: Callable[[], Any], seconds: float = 60, every: float = 0.02) -> None:
     """Wait until the condition holds; TimeoutError says that it never did."""
     async with asyncio.timeout(seconds):
         while not condition():
             await asyncio.sleep(every)
 
 
+async def connect(client: socketio.AsyncClient, url: str, **options: Any) -> None:
+    """Into the service's namespace, with as much time as a busy machine needs."""
+    await client.connect(url, namespaces=[NAMESPACE], wait_timeout=ANSWER_SECONDS_MAX, **options)
+
+
 class ServiceProcess:
-    """``resource-installer serve`` on a free port with these settings. It keeps its port over restarts."""
+    """``resource-installer serve`` on a port of its own with these settings. It keeps its port over restarts."""
 
     def __init__(self, folder: Path, settings: Mapping[str, str]) -> None:
         self.folder = folder
+        self.port = free_port()
         self.url = ""
         self._settings = dict(settings)
         self._process: asyncio.subprocess.Process | None = None
+
+    @property
+    def has_started(self) -> bool:
+        return self._process is not None
 
     @property
     def pid(self) -> int:
@@ -55,7 +69,6 @@ class ServiceProcess:
 
     async def start_under(self, python: Sequence[str], **settings: str) -> ServiceProcess:
         """Start it with this command in the place of the interpreter's own."""
-        port = self.url.rpartition(":")[2] or "0"
         inherited = {name: value for name, value in os.environ.items() if not name.startswith("INSTALLER_")}
         with open(self.folder / "service.log", "ab") as log:
             self._process = await asyncio.create_subprocess_exec(
@@ -64,14 +77,18 @@ class ServiceProcess:
                 "service",
                 "serve",
                 "--port",
-                port,
+                str(self.port),
                 stdout=subprocess.PIPE,
                 stderr=log,
                 env={**inherited, "INSTALLER_HOST": "127.0.0.1", **self._settings, **settings},
             )
         assert self._process.stdout is not None
-        async with asyncio.timeout(START_SECONDS_MAX):
-            line = (await self._process.stdout.readline()).decode()
+        try:
+            async with asyncio.timeout(START_SECONDS_MAX):
+                line = (await self._process.stdout.readline()).decode()
+        except TimeoutError:
+            await self.kill()
+            raise
         if " on http" not in line:
             raise RuntimeError(f"the service did not start:\n{self.log}")
         self.url = line.split()[-1]
@@ -121,7 +138,7 @@ class ServiceProcess:
                 return events
             events += page["events"]
 
-    async def ended(self, job_id: str, seconds: float = 60) -> Any:
+    async def ended(self, job_id: str, seconds: float = 100) -> Any:
         """The job, once it has ended."""
         async with asyncio.timeout(seconds):
             while True:
@@ -163,11 +180,15 @@ class Watcher:
         for name in EVENT_NAMES:
             client.on(name, self._keeper(name), namespace=NAMESPACE)
         client.on("subscribed", self.subscribed.append, namespace=NAMESPACE)
-        await client.connect(self.url, namespaces=[NAMESPACE], transports=["websocket"])
         wanted: dict[str, Any] = {"job_id": self.job_id}
         if self.received and not whole:
             wanted["after"] = self.sequences[-1]
-        answer = await client.call("subscribe_install", wanted, namespace=NAMESPACE)
+
+        async def subscribe() -> Any:
+            await connect(client, self.url, transports=["websocket"])
+            return await client.call("subscribe_install", wanted, namespace=NAMESPACE)
+
+        answer = await _unless_cut(client, subscribe())
         assert isinstance(answer, dict)
         return answer
 
@@ -182,11 +203,28 @@ class Watcher:
         if self._client is not None:
             await self._client.disconnect()
 
-    async def end(self, seconds: float = 60) -> None:
+    async def end(self, seconds: float = 100) -> None:
         await until(lambda: self.has_ended, seconds)
 
     def _keeper(self, name: str) -> Callable[[dict[str, Any]], None]:
         return lambda payload: self.received.append((name, payload))
+
+
+async def _unless_cut(client: socketio.AsyncClient, asking: Coroutine[Any, Any, Any]) -> Any:
+    """python-socketio waits for its answer although the connection broke: here that is known at once."""
+    task = asyncio.create_task(asking)
+    was_up = False
+    try:
+        while not task.done():
+            is_up = client.eio.state == "connected"
+            if was_up and not is_up:
+                raise socketio.exceptions.ConnectionError("the connection broke before the answer")
+            was_up = is_up
+            await asyncio.wait([task], timeout=0.02)
+        return task.result()
+    finally:
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
 
 
 def check_stream(history: list[dict[str, Any]]) -> None:

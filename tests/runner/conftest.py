@@ -13,9 +13,10 @@ from tests.kit.sshd import USER, Sshd
 @pytest.fixture
 async def sshd(tmp_path: Path) -> AsyncIterator[Sshd]:
     server = Sshd(tmp_path)
-    await server.start()
-    yield server
-    await server.close()
+    try:
+        yield await server.start()
+    finally:
+        await server.close()
 
 
 @pytest.fixture

@@ -41,12 +41,15 @@ async def test_a_file_of_every_revision_is_brought_to_the_newest(tmp_path: Path,
 async def test_readers_wait_for_each_other_in_any_number(tmp_path: Path) -> None:
     database = await opened(tmp_path / "read.sqlite3")
     inside = most = 0
+    # As many as there may be go on together: with fewer, nobody would.
+    together = asyncio.Barrier(READERS_MAX)
 
     async def read() -> int:
         nonlocal inside, most
         async with database.read() as connection:
             inside += 1
             most = max(most, inside)
+            await together.wait()
             found = int((await connection.execute(text("select count(*) from jobs"))).scalar_one())
             inside -= 1
         return found

@@ -222,7 +222,7 @@ async def test_the_writer_is_durable_and_the_readers_cannot_write(store: Store) 
 
 async def test_a_database_that_is_locked_for_a_while_is_only_a_delay(store: Store) -> None:
     job_id = await running_job(store)
-    blocker = sqlite3.connect(store.path, isolation_level=None)
+    blocker = sqlite3.connect(store.path, isolation_level=None, timeout=60)
     blocker.execute("begin immediate")
     recording = asyncio.create_task(store.journal.record(job_id, [bar(1)]))
     await asyncio.sleep(1)
