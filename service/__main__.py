@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from service.errors import InstallerError
-from service.terminal import commands
 
 if TYPE_CHECKING:
     from service.config import Settings
@@ -24,7 +23,11 @@ def _settings_help() -> None:
     """Installs AI model files onto rented GPU instances over SSH. Settings come from INSTALLER_… variables."""
 
 
-commands.add_to(cli)
+# Only this one runs for long: what the client's commands need stays out of its memory.
+if sys.argv[1:2] != ["serve"]:
+    from service.terminal import commands
+
+    commands.add_to(cli)
 
 
 @cli.command()

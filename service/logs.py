@@ -12,13 +12,17 @@ import sys
 from collections.abc import Callable, Iterable, MutableMapping
 from typing import IO, Any, Literal
 
-import structlog
 from aiohttp import web
 from aiohttp.http_exceptions import HttpProcessingError
 from aiohttp.typedefs import Handler
-from structlog.typing import Processor
 
 from service.events.redaction import Redactor
+from service.unused import without
+
+# Its tracebacks in colour would have rich, which takes 3 MB.
+with without("rich"):
+    import structlog
+    from structlog.typing import Processor
 
 LogFormat = Literal["json", "console"]
 Entry = MutableMapping[str, Any]

@@ -14,10 +14,8 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import orjson
-import socketio
 from aiohttp import web
 from aiohttp.typedefs import Handler
-from engineio import packet as engineio_packet
 
 from service.errors import InstallerError, InvalidRequest, RequestError, StoreError, UnknownJob
 from service.events import event_types as types
@@ -25,6 +23,12 @@ from service.events.event_types import TERMINAL_TYPES
 from service.events.job import Job
 from service.events.recorded_event import RecordedEvent, skipped_ranges
 from service.store.journal import Deliver, Journal
+from service.unused import without
+
+# Its clients would have requests, which takes 5 MB.
+with without("requests"):
+    import socketio
+    from engineio import packet as engineio_packet
 
 logger = logging.getLogger(__name__)
 

@@ -23,10 +23,15 @@ from service.config import Settings, load_settings
 from service.demo.civitai import StandInCivitai, sha256
 from service.demo.instance import DemoInstance
 from service.demo.models import FOLDERS, GONE, MODELS, write_cards
+from service.events.event_types import TERMINAL_TYPES
 from service.runner.remote import civitdl_config
+from service.sockets import EVENT_NAMES, STATUS
 
 NAMESPACE = "/resources"
 DEFAULT_PORT = 5000
+# python-socketio's own bound of one second is short for a busy machine.
+CONNECT_SECONDS_MAX = 60
+BARS = ("stage_start", "progress", "stage_complete")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -114,14 +119,26 @@ async def _install(url: str, instance: DemoInstance, cards: list[str], console: 
 
 
 async def _watch(url: str, job_id: str, bars: _Bars) -> Mapping[str, Any]:
-    """The terminal event of the job, with every progress shown on the way."""
+    """The terminal event of the job, with every progress shown on the way, also over a connection that broke."""
     ended: asyncio.Future[Mapping[str, Any]] = asyncio.get_running_loop().create_future()
     client = socketio.AsyncClient()
-    client.on("resource_install_progress", bars.show, namespace=NAMESPACE)
-    for name in ("resource_install_complete", "resource_install_error"):
-        client.on(name, ended.set_result, namespace=NAMESPACE)
-    await client.connect(url, namespaces=[NAMESPACE])
-    await client.emit("subscribe_install", {"job_id": job_id}, namespace=NAMESPACE)
+    last = 0
+
+    async def subscribe() -> None:
+        await client.emit("subscribe_install", {"job_id": job_id, "after": last}, namespace=NAMESPACE)
+
+    def seen(event: Mapping[str, Any]) -> None:
+        nonlocal last
+        last = event["sequence"]
+        if event["type"] in TERMINAL_TYPES:
+            ended.set_result(event)
+        elif event["type"] in BARS:
+            bars.show(event)
+
+    client.on("connect", subscribe, namespace=NAMESPACE)
+    for name in {*EVENT_NAMES.values(), STATUS}:
+        client.on(name, seen, namespace=NAMESPACE)
+    await client.connect(url, namespaces=[NAMESPACE], wait_timeout=CONNECT_SECONDS_MAX)
     try:
         return await ended
     finally:

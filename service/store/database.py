@@ -12,6 +12,8 @@ import fcntl
 import os
 import re
 import shutil
+import threading
+import weakref
 from collections.abc import AsyncIterator, Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
@@ -19,6 +21,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any, TypeVar
 
+import aiosqlite
 from sqlalchemy import Connection, create_engine, event, text
 from sqlalchemy.dialects.sqlite import dialect as sqlite_dialect
 from sqlalchemy.engine import URL, make_url
@@ -34,6 +37,7 @@ T = TypeVar("T")
 
 BUSY_TIMEOUT_MS = 10_000
 READERS_MAX = 4
+READER_CLOSE_SECONDS_MAX = 10.0
 FREE_BYTES_MIN = 1 << 20
 # SQLite's own default: smaller checkpoints hold up the commit behind them for less long.
 CHECKPOINT_PAGES = 1000
@@ -84,8 +88,13 @@ class Database:
         self._writer_engine = create_engine(self._url.set(drivername="sqlite"), poolclass=StaticPool)
         self._writer_thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="database-writer")
         self._reader_engine: AsyncEngine = create_async_engine(
-            self._url, isolation_level="AUTOCOMMIT", pool_size=READERS_MAX, max_overflow=0
+            self._url,
+            isolation_level="AUTOCOMMIT",
+            pool_size=READERS_MAX,
+            max_overflow=0,
+            connect_args={"async_creator_fn": self._open_reader},
         )
+        self._reader_threads: weakref.WeakSet[threading.Thread] = weakref.WeakSet()
         # Who waits for a reader waits here: inside the pool each would hold a stack of its own, and give up in time.
         self._readers = asyncio.Semaphore(READERS_MAX)
         self._held: IO[str] | None = None
@@ -115,11 +124,21 @@ class Database:
 
     async def close(self) -> None:
         await self._reader_engine.dispose()
+        # A reader that was cancelled while it connected or asked closes on its thread, which still needs this loop.
+        for thread in [thread for thread in self._reader_threads if thread.is_alive()]:
+            await asyncio.to_thread(thread.join, READER_CLOSE_SECONDS_MAX)
         await self._in_writer(self._writer_engine.dispose)
         self._writer_thread.shutdown()
         if self._held is not None:
             self._held.close()
             self._held = None
+
+    def _open_reader(self, *arguments: Any, **options: Any) -> aiosqlite.Connection:
+        """As SQLAlchemy would open it, with its thread kept in sight."""
+        connection = aiosqlite.connect(*arguments, **options)
+        connection._thread.daemon = True
+        self._reader_threads.add(connection._thread)
+        return connection
 
     async def write(self, work: Callable[[Connection], T]) -> T:
         """Do the work on the writer connection, in one transaction and on the writer's own thread: committed when the

@@ -118,22 +118,27 @@ async def test_a_failure_ends_with_1_and_its_report_says_why(world: World) -> No
 
 
 async def test_watch_survives_a_restart_of_the_service_and_says_so(world: World) -> None:
-    model = StandInModel(id=1001, name=HOSTILE, size_bytes=10 * MEGABYTE, bytes_per_second=MEGABYTE)
+    model = StandInModel(id=1001, name=HOSTILE, size_bytes=20 * MEGABYTE, bytes_per_second=MEGABYTE // 2)
     card = world.model(model)
     (world.cards / card).write_text(
         (world.cards / card).read_text().replace(f"title: Card {card}", f"title: '{HOSTILE}'")
     )
     job_id = await world.service.install(world.instance, world.ui_home, card)
     terminal = await Terminal(world, "watch", job_id).start()
-    piped = asyncio.create_task(run("watch", job_id, env=env(world)))
-    await until(lambda: "MB/s" in terminal.seen)
+    lines = world.folder / "piped.txt"
+    piped = await asyncio.create_subprocess_shell(
+        f"{sys.executable} -m service watch {job_id} >{lines}", env={**os.environ, **env(world)}
+    )
+    # Both are on the way before the service is killed.
+    await until(lambda: "kB/s" in terminal.seen and lines.exists() and " %, model" in lines.read_text())
     await world.service.kill()
     await until(lambda: "reconnecting to the service" in terminal.seen)
     await world.service.start()
     await until(lambda: "connected to the service again" in terminal.seen)
+    model.bytes_per_second = 10 * MEGABYTE
     assert await terminal.status() == 0
-    status, out, err = await piped
-    assert (status, err) == (0, "")
+    assert await asyncio.wait_for(piped.wait(), 60) == 0
+    out = lines.read_text()
     assert out.count("reconnecting to the service") == out.count("connected to the service again") == 1
     assert out.splitlines()[-1].endswith("everything is installed")
     # The name is there, letter by letter, and did not become a colour.

@@ -9,7 +9,6 @@ from typing import Any
 
 from service.app import Service
 from service.config import load_settings
-from tests.kit.readers import Readers
 
 
 @asynccontextmanager
@@ -23,13 +22,11 @@ async def running(folder: Path, **settings: Any) -> AsyncIterator[Service]:
     }
     (folder / "resources").mkdir(exist_ok=True)
     service = Service(load_settings(**(given | settings)))
-    readers = Readers(service._database)
     await service.start()
     try:
         yield service
     finally:
         await service.stop()
-        await readers.ended()
 
 
 def write_card(folder: Path, path: str, script: str = "true", front: str = "") -> str:

@@ -17,16 +17,12 @@ from pathlib import Path
 import asyncssh
 import pytest
 
+from tests.kit.ports import free_port
+
 SSHD = shutil.which("sshd", path=f"{os.environ.get('PATH', '')}:/usr/sbin:/sbin")
-START_SECONDS_MAX = 10
+START_SECONDS_MAX = 60
 USER = getpass.getuser()
 needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="mounts a file system of its own: run as root")
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 class Sshd:

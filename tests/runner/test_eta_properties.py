@@ -8,7 +8,7 @@ import random
 import statistics
 from typing import Any
 
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from service.runner.eta import SECONDS_MAX, Eta
@@ -33,7 +33,7 @@ CALLS = st.one_of(
     sizes=st.tuples(*[st.none() | AMOUNTS for _ in RESOURCES]),
     calls=st.lists(st.tuples(st.sampled_from([0.0, 0.01, 0.3, 1.0, 15.0, 4000.0]), CALLS), max_size=120),
 )
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 def test_whatever_is_told_is_a_time_or_nothing(
     sizes: tuple[int | None, ...], calls: list[tuple[float, tuple[Any, ...]]]
 ) -> None:
@@ -67,7 +67,7 @@ def test_whatever_is_told_is_a_time_or_nothing(
     pause_seconds=st.sampled_from([0.0, 700.0]),
     seed=st.integers(0, 2**32),
 )
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 def test_a_steady_download_is_estimated_steadily(
     rate: float,
     every: float,

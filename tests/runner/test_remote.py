@@ -106,7 +106,9 @@ async def test_ten_attaches_at_once_start_one_process(sshd: Sshd, make_connector
 async def test_a_cut_link_loses_nothing(
     sshd: Sshd, connection: Connection, make_connector: Callable[..., Connector]
 ) -> None:
-    of = spec('echo "pid $$"; for i in $(seq 20); do echo "line $i"; sleep 0.1; done')
+    # What comes behind the cut cannot have come before it.
+    wait = 'while [ ! -e "$HOME/go" ]; do sleep 0.05; done'
+    of = spec(f'echo "pid $$"; for i in $(seq 20); do echo "line $i"; [ $i != 10 ] || {wait}; done')
     seen = b""
 
     async def read_and_cut() -> None:
@@ -119,6 +121,7 @@ async def test_a_cut_link_loses_nothing(
 
     with pytest.raises(LinkDown):
         await read_and_cut()
+    (sshd.home / "go").touch()
     again = await make_connector(sshd).connect(connection.instance)
     rest, ended = await run(again, spec("never", job_id=of.job_id, must_exist=True), len(seen))
     await again.close()
@@ -144,12 +147,15 @@ async def test_a_follower_that_is_killed_is_a_link_that_broke(connection: Connec
     """The attempt goes on, whatever happens to those who watch it."""
     of = spec('echo one; while [ ! -e "$HOME/go" ]; do sleep 0.05; done; echo two')
 
+    killed: list[int] = []
+
     async def read_and_kill(program: str) -> bytes:
         seen = b""
         async with Remote(connection).attach(of, 0) as attachment:
             async for chunk in attachment:
                 seen += chunk
                 for pid in _children_of_session(program, of):
+                    killed.append(pid)
                     with contextlib.suppress(ProcessLookupError):
                         os.kill(pid, signal.SIGKILL)
             attachment.ended()
@@ -158,8 +164,9 @@ async def test_a_follower_that_is_killed_is_a_link_that_broke(connection: Connec
     with pytest.raises(LinkDown, match="could not be followed"):
         await read_and_kill("tail")
     # Without its shell the tail goes on alone, and what is missing at its end is how the attempt ended.
+    killed.clear()
     shell = asyncio.create_task(read_and_kill("sh"))
-    await asyncio.sleep(0.5)
+    await until(lambda: killed)
     (sshd.home / "go").touch()
     with pytest.raises(LinkDown, match="before the attempt had ended"):
         await shell
@@ -211,20 +218,20 @@ async def test_the_environment_of_a_card(connection: Connection, sshd: Sshd) -> 
 
 
 async def test_time_limit(connection: Connection, sshd: Sshd) -> None:
-    output, ended = await run(connection, spec("echo begin; sleep 30", timeout_seconds=1))
+    output, ended = await run(connection, spec("echo begin; sleep 90", timeout_seconds=3))
     assert output == b"begin\n"
     assert ended.timed_out
     await until(lambda: not sshd.marked_processes())
 
 
 async def test_the_clock_of_a_stopped_group_stands_still(connection: Connection, sshd: Sshd) -> None:
-    of = spec("echo begin; while [ ! -e $HOME/go ]; do sleep 0.05; done", timeout_seconds=3)
+    of = spec("echo begin; while [ ! -e $HOME/go ]; do sleep 0.05; done", timeout_seconds=6)
     async with Remote(connection).attach(of, 0) as attachment:
         chunks = aiter(attachment)
         await anext(chunks)
         group = int((directory(sshd, of) / "group").read_text())
         os.killpg(group, signal.SIGSTOP)
-        await asyncio.sleep(4)
+        await asyncio.sleep(7.5)
         (sshd.home / "go").touch()
         os.killpg(group, signal.SIGCONT)
         assert [chunk async for chunk in chunks] == []

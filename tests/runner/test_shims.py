@@ -133,7 +133,7 @@ async def test_wget_as_provisioning_scripts_call_it_shows_a_bar(
     connection: Connection, sshd: Sshd, files: FileServer
 ) -> None:
     options = "-e dotbytes=4M -qnc --content-disposition --show-progress"
-    url = files.url(200_000, "x?disposition&bytes_per_second=400000")
+    url = files.url(200_000, "x?disposition&bytes_per_second=80000")
     output, ended = await run(connection, spec(f'wget {options} -P d "{url}"'))
     assert ended == Ended(exit_code=0)
     assert percents(output)[-1] == 100
@@ -143,7 +143,7 @@ async def test_wget_as_provisioning_scripts_call_it_shows_a_bar(
 
 @pytest.mark.parametrize("tool", ["wget -O", "curl -o", "aria2c --allow-overwrite=true -d / -o"])
 async def test_a_tool_shows_how_far_it_is(connection: Connection, sshd: Sshd, files: FileServer, tool: str) -> None:
-    url = files.url(300_000, "f?bytes_per_second=120000")
+    url = files.url(300_000, "f?bytes_per_second=60000")
     output, ended = await run(connection, spec(f'{tool} "$HOME/f" "{url}"'))
     assert ended == Ended(exit_code=0)
     assert any(0 < (percent or 0) < 100 for percent in percents(output)), output
@@ -206,7 +206,8 @@ async def test_civitdl_does_not_retry_and_does_not_pause(
     civitai.add(model)
     begin = time.monotonic()
     output, ended = await run(link, spec(f'civitdl "{source(model)}" "$HOME/models"'))
-    assert time.monotonic() - begin < 3
+    # With civitdl's own three retries and pauses it would be half a minute.
+    assert time.monotonic() - begin < 20
     assert len(civitai.downloads(1)) == 1
     assert b"Retrying" not in output
     assert b"Max retry of 0 reached" in output
@@ -242,7 +243,7 @@ async def two_runs(
     async with running(link, first) as early:
         await until(lambda: b"Model:" in log_of(instance, first))
         later = asyncio.create_task(run(link, second))
-        await asyncio.wait([later], timeout=4)
+        await until(lambda: later.done() or (directory(instance, second) / "waiting").exists())
         ended_first = later.done()
         if not ended_first:
             assert (directory(instance, second) / "waiting").exists()

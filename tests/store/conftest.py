@@ -12,7 +12,6 @@ from service.store.database import Database
 from service.store.event_store import EventStore
 from service.store.job_queue import JobQueue
 from service.store.journal import Journal
-from tests.kit.readers import Readers
 
 RESOURCES = [{"resource": "a.md", "title": "A", "dependencies": []}]
 
@@ -29,7 +28,6 @@ class Store:
         self.now_ms = 0
         self.published: list[RecordedEvent] = []
         self.database = Database(f"sqlite+aiosqlite:///{path}")
-        self.readers = Readers(self.database)
         self.events = EventStore(self.database)
         self.queue = JobQueue(self.database)
         self.journal = Journal(
@@ -45,7 +43,6 @@ class Store:
         await self.journal.drain()
         await self.events.stop()
         await self.database.close()
-        await self.readers.ended()
 
     async def _publish(self, job_id: str, events: Sequence[RecordedEvent]) -> None:
         self.published += events

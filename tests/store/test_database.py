@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import random
 import sqlite3
+import threading
 from pathlib import Path
 
 import pytest
@@ -59,6 +61,30 @@ async def test_readers_wait_for_each_other_in_any_number(tmp_path: Path) -> None
 
     assert found == [0] * (50 * READERS_MAX)
     assert most == READERS_MAX
+
+
+async def test_nothing_of_a_reader_is_left_when_it_is_closed(tmp_path: Path) -> None:
+    """Also of one that was cancelled while it connected or asked: its thread needs the loop until its end."""
+    before = set(threading.enumerate())
+    seed = random.randrange(2**32)
+    print(f"seed {seed}")
+    chance = random.Random(seed)
+    for _ in range(80):
+        database = await opened(tmp_path / "closed.sqlite3")
+
+        async def read(database: Database = database) -> None:
+            async with database.read() as connection:
+                await connection.execute(text("select count(*) from jobs"))
+
+        readers = [asyncio.create_task(read()) for _ in range(READERS_MAX)]
+        await asyncio.sleep(chance.uniform(0, 0.001))
+        for reader in readers:
+            reader.cancel()
+        await asyncio.gather(*readers, return_exceptions=True)
+        await database.close()
+        # Those of the loop's own pool stay.
+        left = {thread for thread in threading.enumerate() if not thread.name.startswith("asyncio")}
+        assert left <= before
 
 
 async def opened(path: Path) -> Database:

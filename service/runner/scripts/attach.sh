@@ -131,7 +131,7 @@ main() {
     # The waiter ends when the lock is free; tail sees that, reads to the end of the file and ends too.
     flock -s 8 8<"$dir/lock" &
     waiter=$!
-    tail -c "+$((offset + 1))" -f --pid="$waiter" -s 0.5 "$dir/log" 2>/dev/null &
+    tail -c "+$((offset + 1))" -f --pid="$waiter" -s 0.1 "$dir/log" 2>/dev/null &
     wait $!
     followed=$?
     kill "$waiter" 2>/dev/null
