@@ -37,6 +37,12 @@ class JobRun:
 
     async def decide(self, decide: Decide) -> None:
         """Append what ``decide`` says of the job as it stands."""
+        try:
+            self._keep(await self._journal.decide(self.job.job_id, decide))
+        except StoreUnavailable:
+            await self._decide_later(decide)
+
+    async def _decide_later(self, decide: Decide) -> None:
         async for attempt in AsyncRetrying(
             retry=retry_if_exception_type(StoreUnavailable),
             wait=wait_exponential(multiplier=0.1, max=STORE_RETRY_SECONDS_MAX),
