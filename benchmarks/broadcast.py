@@ -61,6 +61,8 @@ async def ours(folder: Path) -> AsyncIterator[tuple[str, Store]]:
             ssh_user="root",
             max_attempts=1,
             stopping=asyncio.Event(),
+            description=nothing,
+            metrics=nothing,
         ).add_to(app)
         sockets.attach(app, store.journal)
         sockets.start()
