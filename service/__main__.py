@@ -6,6 +6,7 @@ import asyncio
 import gc
 import signal
 import sys
+from importlib.metadata import version
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -18,8 +19,18 @@ if TYPE_CHECKING:
 cli = typer.Typer(name="resource-installer", no_args_is_help=True, pretty_exceptions_enable=False)
 
 
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        print(version("resource-installer"))
+        raise typer.Exit
+
+
 @cli.callback()
-def _settings_help() -> None:
+def _settings_help(
+    _version: Annotated[
+        bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version and exit.")
+    ] = False,
+) -> None:
     """Installs AI model files onto rented GPU instances over SSH. Settings come from INSTALLER_… variables."""
 
 

@@ -7,6 +7,7 @@ import json
 import os
 import sys
 from collections.abc import Mapping
+from importlib.metadata import version
 from pathlib import Path
 
 import pytest
@@ -163,6 +164,10 @@ async def test_the_shell_completes_cards_and_jobs(tmp_path: Path, monkeypatch: p
     assert list(complete_cards("lo")) == []
     monkeypatch.setenv("INSTALLER_URL", "file:///etc/passwd")
     assert list(complete_jobs("")) == []
+
+
+async def test_the_version_is_told() -> None:
+    assert await run("--version", env={}) == (0, version("resource-installer") + "\n", "")
 
 
 COMMANDS = "install jobs watch pause resume cancel retry move events report failures cards serve rebuild demo"
