@@ -3,7 +3,7 @@
 
 import { signal, type Signal } from "@preact/signals";
 
-import { call, message } from "./api";
+import { ApiError, call, message } from "./api";
 import { Feed } from "./feed";
 import type { JobPage, JobSummary } from "./types";
 import { ended } from "./types";
@@ -85,9 +85,23 @@ export class JobsStore {
       const ids = new Set(found.map((job) => job.job_id));
       const gone = this.order.value.filter((id) => !ids.has(id) && !ended(this.row(id).value.state)).slice(0, pageSize);
       this.merge(found);
-      this.merge(await Promise.all(gone.map((id) => call<JobSummary>("GET", `/resources/jobs/${id}`))));
+      this.merge((await Promise.all(gone.map((id) => this.ended(id)))).filter((job) => job !== null));
     });
     this.later();
+  }
+
+  // null: it was deleted meanwhile.
+  private async ended(jobId: string): Promise<JobSummary | null> {
+    try {
+      return await call<JobSummary>("GET", `/resources/jobs/${jobId}`);
+    } catch (error) {
+      if (!(error instanceof ApiError) || error.status !== 404) throw error;
+      this.order.value = this.order.value.filter((id) => id !== jobId);
+      this.rows.delete(jobId);
+      this.feeds.get(jobId)?.close();
+      this.feeds.delete(jobId);
+      return null;
+    }
   }
 
   private async guarded(work: () => Promise<void>): Promise<void> {
