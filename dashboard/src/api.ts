@@ -90,4 +90,27 @@ async function refusal(response: Response): Promise<ApiError> {
   }
 }
 
+const againMs = 2_000;
+
+// Does it until it succeeds: a service that does not answer, or not now, is asked again, and meanwhile `told` has the
+// reason. Any other refusal is thrown.
+export async function patiently<T>(
+  work: () => Promise<T>,
+  told: (trouble: string | null) => void,
+  abort: AbortSignal,
+): Promise<T> {
+  for (;;) {
+    try {
+      const done = await work();
+      told(null);
+      return done;
+    } catch (error) {
+      if (abort.aborted || !(error instanceof ApiError) || (error.status !== 0 && error.status < 500)) throw error;
+      told(error.message);
+      await new Promise((resolve) => setTimeout(resolve, againMs));
+      if (abort.aborted) throw error;
+    }
+  }
+}
+
 export const message = (error: unknown): string => (error instanceof Error ? error.message : String(error));

@@ -233,6 +233,20 @@ async def test_a_token_is_asked_for_once(world: World, browser: Browser) -> None
     browser.expect_refused(401)
 
 
+async def test_a_page_waits_for_a_service_that_is_down(world: World, browser: Browser) -> None:
+    job_id = await world.service.install(world.instance, world.ui_home, world.card("other/a.md", "echo hello"))
+    await world.service.ended(job_id)
+    page = await browser.page(f"{world.service.url}/#/failures")
+    await expect(page.get_by_text("Nothing failed.")).to_be_visible()
+    await world.service.kill()
+    for address in (f"#/jobs/{job_id}/report", "#/install", f"#/jobs/{job_id}"):
+        await page.evaluate("address => { location.hash = address; }", address)
+        await expect(page.get_by_text("The service does not answer")).to_be_visible()
+    await world.service.start()
+    await expect(page.locator("h1 .state")).to_have_text("Completed")
+    await expect(page.get_by_text("The service does not answer")).to_be_hidden()
+
+
 async def test_a_missing_event_is_asked_for_again(world: World, browser: Browser) -> None:
     """No network loses a single message of a connection, so that one is taken out here on its way to the page."""
     card = world.card("other/a.md", "for n in $(seq 200); do echo line $n; sleep 0.01; done")

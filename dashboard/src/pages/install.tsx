@@ -3,7 +3,7 @@
 import { useSignal } from "@preact/signals";
 import { useEffect, useState } from "preact/hooks";
 
-import { ApiError, call, message } from "../api";
+import { ApiError, call, message, patiently } from "../api";
 import { bytes, count } from "../format";
 import { Field, Foreign, Heading, Notice } from "../parts/common";
 import { Library, withDependencies } from "../parts/library";
@@ -47,7 +47,12 @@ export function InstallPage() {
   const [attemptKey, setAttemptKey] = useState(newKey);
 
   useEffect(() => {
-    call<Cards>("GET", "/resources").then(setCards, (error: unknown) => setProblem(message(error)));
+    const aborted = new AbortController();
+    const ask = () => call<Cards>("GET", "/resources", { signal: aborted.signal });
+    patiently(ask, setProblem, aborted.signal).then(setCards, (error: unknown) => {
+      if (!aborted.signal.aborted) setProblem(message(error));
+    });
+    return () => aborted.abort();
   }, []);
   const change = (changes: Partial<Draft>) => {
     setDraft((before) => ({ ...before, ...changes }));

@@ -2,7 +2,7 @@
 
 import { useEffect, useMemo, useState } from "preact/hooks";
 
-import { call, message } from "../api";
+import { call, message, patiently } from "../api";
 import { Feed, fullHistoryMax } from "../feed";
 import { bytes, count, dateTime, left, shortId, speed } from "../format";
 import { fromView, type JobModel, type ResourceModel, type Shown } from "../job_model";
@@ -20,11 +20,13 @@ import type { JobView, Report } from "../types";
 export function JobPage({ jobId }: { jobId: string }) {
   const [feed, setFeed] = useState<Feed | null>(null);
   const [failure, setFailure] = useState<string | null>(null);
+  const [trouble, setTrouble] = useState<string | null>(null);
   useEffect(() => {
     const aborted = new AbortController();
     let opened: Feed | null = null;
     const open = async () => {
-      const view = await call<JobView>("GET", `/resources/jobs/${jobId}`, { signal: aborted.signal });
+      const ask = () => call<JobView>("GET", `/resources/jobs/${jobId}`, { signal: aborted.signal });
+      const view = await patiently(ask, setTrouble, aborted.signal);
       if (aborted.signal.aborted) return;
       const compact = view.last_sequence > fullHistoryMax;
       opened = new Feed(jobId, { compact, isThinned: view.thinned_at !== null, first: fromView(view) }).open();
@@ -50,7 +52,15 @@ export function JobPage({ jobId }: { jobId: string }) {
       </>
     );
   }
-  return feed === null ? <Heading title="Install">Install {shortId(jobId)}</Heading> : <Live feed={feed} />;
+  if (feed !== null) return <Live feed={feed} />;
+  return (
+    <>
+      <Heading title={`Install ${shortId(jobId)}`}>
+        Install <code>{shortId(jobId)}</code>
+      </Heading>
+      {trouble !== null && <Notice tone="warn">{trouble}</Notice>}
+    </>
+  );
 }
 
 function Live({ feed }: { feed: Feed }) {

@@ -2,7 +2,7 @@
 
 import { useEffect, useState } from "preact/hooks";
 
-import { call, message, text } from "../api";
+import { call, message, patiently, text } from "../api";
 import { bytes, count, dateTime, duration, shortId, speed, time, words } from "../format";
 import { Foreign, Heading, Notice, State } from "../parts/common";
 import { LazyPlot } from "../parts/lazy_plot";
@@ -15,7 +15,12 @@ export function ReportPage({ jobId }: { jobId: string }) {
   const [failure, setFailure] = useState<string | null>(null);
   useEffect(() => {
     setReport(null);
-    call<Report>("GET", `/resources/jobs/${jobId}/report`).then(setReport, (error: unknown) => setFailure(message(error)));
+    const aborted = new AbortController();
+    const ask = () => call<Report>("GET", `/resources/jobs/${jobId}/report`, { signal: aborted.signal });
+    patiently(ask, setFailure, aborted.signal).then(setReport, (error: unknown) => {
+      if (!aborted.signal.aborted) setFailure(message(error));
+    });
+    return () => aborted.abort();
   }, [jobId]);
   return (
     <>
