@@ -27,6 +27,8 @@ from service.runner.ssh import Connection
 logger = logging.getLogger(__name__)
 
 TELL_AGAIN_SECONDS = 0.5
+# Longer than the instance takes from the first TERM to the last KILL.
+ANSWER_SECONDS_MAX = 30.0
 # A megabyte of bars is seventeen thousand events: in one append they would take a hundred megabytes.
 FEED_BYTES_MAX = 32 * 1024
 
@@ -64,6 +66,8 @@ class Attempt:
         self._fed_bytes = 0
         # What the instance was told last; None: unknown.
         self._told: str | None = RESUME if is_new else None
+        self._told_all = asyncio.Event()
+        self._told_all.set()
         self.partial_files: tuple[str, ...] = ()
 
     async def follow(self, connection: Connection) -> Ended:
@@ -78,6 +82,7 @@ class Attempt:
                 async for chunk in attachment:
                     for begin in range(0, len(chunk), FEED_BYTES_MAX):
                         await self._feed(chunk[begin : begin + FEED_BYTES_MAX])
+                await self._answered()
                 return attachment.ended()
         except LinkDown:
             # What was told last may never have arrived.
@@ -138,12 +143,25 @@ class Attempt:
     async def _tell(self, remote: Remote, wanted: str) -> bool:
         """Whether the attempt was found running."""
         crash_point("before_signal")
-        answer = await remote.signal(self._spec.job_id, self._spec.number, self._spec.attempt, wanted)
+        self._told_all.clear()
+        try:
+            answer = await remote.signal(self._spec.job_id, self._spec.number, self._spec.attempt, wanted)
+        finally:
+            self._told_all.set()
         crash_point("after_signal")
         if answer.running or wanted == RESUME:
             self._told = wanted
         self.partial_files = answer.partial_files or self.partial_files
         return answer.running
+
+    async def _answered(self) -> None:
+        """What is being told is answered first: the answer names the files that a cancelled download left, and comes
+        behind the end of the log."""
+        try:
+            async with asyncio.timeout(ANSWER_SECONDS_MAX):
+                await self._told_all.wait()
+        except TimeoutError:
+            logger.warning("job %s: the instance did not say what became of %s", self._run.job.job_id, self._wanted)
 
     async def _keep(self, events: list[NewEvent]) -> None:
         fresh = [self._with_estimates(new) for new in self._fresh(events)]
