@@ -19,10 +19,10 @@ from aiohttp import web
 from benchmarks.store import BAR, Store, bars, opened
 from benchmarks.table import Row, median
 from benchmarks.watchers import watchers
-from service.http_guard import Guard
-from service.routes import Routes
 from service.runner.controls import Controls
-from service.sockets import Sockets
+from service.web.guard import Guard
+from service.web.routes import Routes
+from service.web.sockets import Sockets
 
 CHUNK = 64
 PROGRESS = "resource_install_progress"

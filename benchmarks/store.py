@@ -11,7 +11,7 @@ from service.events.event_types import JobQueued, JobStarted, Progress, Resource
 from service.events.recorded_event import NewEvent, RecordedEvent
 from service.store.database import Database
 from service.store.event_store import EventStore
-from service.store.job_queue import JobQueue
+from service.store.jobs import JobQueue
 from service.store.journal import Journal
 
 BAR = Progress(

@@ -34,7 +34,7 @@ export default defineConfig({
   plugins: [compressed()],
   esbuild: { jsx: "automatic", jsxImportSource: "preact" },
   build: {
-    outDir: "../service/dashboard",
+    outDir: "../service/web/dashboard",
     emptyOutDir: true,
     target: "es2022",
     assetsInlineLimit: 0,

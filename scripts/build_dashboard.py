@@ -1,4 +1,4 @@
-"""Build the pages of dashboard/ into service/dashboard/: ``python scripts/build_dashboard.py``, and the wheel's hook.
+"""Build the pages of dashboard/ into service/web/dashboard/: ``python scripts/build_dashboard.py``, and the build hook.
 
 It takes the Node of this machine. Where there is none, or one that is too old, it takes the one that PyPI carries:
 ``--needs`` prints what has to be installed from there first.
@@ -42,7 +42,7 @@ def build(root: Path) -> Path:
         npm = [str(carried / "bin/node"), str(carried / "lib/node_modules/npm/bin/npm-cli.js")]
     for arguments in (["ci", "--loglevel=error"], ["run", "--silent", "build"]):
         subprocess.run([*npm, *arguments], cwd=root / "dashboard", env=env, check=True, stdout=subprocess.DEVNULL)
-    return root / "service/dashboard"
+    return root / "service/web/dashboard"
 
 
 if __name__ == "__main__":

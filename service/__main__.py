@@ -98,7 +98,7 @@ async def _serve(settings: Settings) -> None:
 async def _rebuild() -> int:
     from service.config import load_settings
     from service.store.database import Database
-    from service.store.job_queue import rebuild as rebuild_projection
+    from service.store.jobs import rebuild as rebuild_projection
 
     database = Database(load_settings().database_url)
     await database.open()

@@ -16,27 +16,27 @@ from aiohttp import web
 from service.config import Settings
 from service.errors import ConfigError
 from service.events.redaction import Redactor
-from service.http_guard import BODY_BYTES_MAX, Guard, middlewares
 from service.library import Library
 from service.logs import concerns_job, log_changes
 from service.metrics import Metrics
-from service.pages import Pages, is_open
-from service.routes import Routes
 from service.runner.controls import Controls
 from service.runner.installer import ResourceInstaller
+from service.runner.instance.ssh import Connector
+from service.runner.instance.targets import check_host
 from service.runner.job_run import JobRun
 from service.runner.queue_positions import QueuePositions
 from service.runner.resource_run import InstallRules
 from service.runner.retry import RetryRules
-from service.runner.ssh import Connector
-from service.runner.targets import check_host
 from service.runner.worker import Worker
-from service.sockets import Sockets
 from service.store.database import Database, parse_url
 from service.store.event_store import EventStore
 from service.store.housekeeping import Housekeeping
-from service.store.job_queue import JobQueue
+from service.store.jobs import JobQueue
 from service.store.journal import Journal
+from service.web.guard import BODY_BYTES_MAX, Guard, middlewares
+from service.web.pages import Pages, is_open
+from service.web.routes import Routes
+from service.web.sockets import Sockets
 
 logger = logging.getLogger(__name__)
 
@@ -166,7 +166,7 @@ class _LoggedInstaller(ResourceInstaller):
 def _description() -> bytes:
     """Made when it is first asked for: most services are never asked."""
     # What it needs stays out of the memory of a service until then.
-    from service.openapi import document
+    from service.web.openapi import document
 
     return json.dumps(document(VERSION), ensure_ascii=False).encode()
 

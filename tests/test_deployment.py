@@ -24,7 +24,7 @@ import trustme
 
 from service.app import Service
 from service.config import PREFIX, Settings
-from service.http_guard import BODY_BYTES_MAX
+from service.web.guard import BODY_BYTES_MAX
 from tests.kit.ports import free_port
 from tests.kit.running import running, write_card
 from tests.kit.service import NAMESPACE, connect, until

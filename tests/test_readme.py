@@ -11,15 +11,15 @@ from pathlib import Path
 
 import pytest
 
-from service import sockets
-from service.answers import Accepted
 from service.config import PREFIX, Settings
 from service.events import event_types
 from service.events.event_types import Cause, Event
 from service.library import FrontMatter, parse_card
-from service.operations import OPERATIONS
-from service.requests import InstallRequest
 from service.runner.controls import POSSIBLE
+from service.web import sockets
+from service.web.answers import Accepted
+from service.web.endpoints import OPERATIONS
+from service.web.requests import InstallRequest
 from tests.kit.running import running, write_card
 
 README = (Path(__file__).parents[1] / "README.md").read_text(encoding="utf-8")

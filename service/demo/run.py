@@ -24,8 +24,8 @@ from service.demo.civitai import StandInCivitai, sha256
 from service.demo.instance import DemoInstance
 from service.demo.models import FOLDERS, GONE, MODELS, write_cards
 from service.events.event_types import TERMINAL_TYPES
-from service.runner.remote import civitdl_config
-from service.sockets import EVENT_NAMES, STATUS
+from service.runner.instance.remote import civitdl_config
+from service.web.sockets import EVENT_NAMES, STATUS
 
 NAMESPACE = "/resources"
 DEFAULT_PORT = 5000

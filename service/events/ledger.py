@@ -11,7 +11,7 @@ import re
 from collections import deque
 from dataclasses import dataclass
 
-from service.events.formats import civitdl, hf
+from service.events.tools import civitdl, hf
 
 TAIL_LINES = 40
 TAIL_LINE_CHARACTERS_MAX = 2_000

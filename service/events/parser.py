@@ -10,11 +10,11 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from service.events.event_types import Event, Output, Progress, StageComplete, StageStart
-from service.events.formats import aria2, civitdl, curl, hf, provision, tqdm, wget
 from service.events.ledger import Evidence, Ledger
 from service.events.lines import LINE_BYTES_MAX, Record, RecordSplitter, plain
 from service.events.recorded_event import NewEvent
 from service.events.redaction import Redactor
+from service.events.tools import aria2, civitdl, curl, hf, provision, tqdm, wget
 
 # civitdl draws ten bars a second: an hour of it is kept whole. Beyond that every 2nd, then every 4th … bar.
 PROGRESS_EVENTS_FULL = 40_000

@@ -19,10 +19,10 @@ from service.errors import LinkDown, RemoteError
 from service.events.event_types import Progress
 from service.events.ledger import Evidence
 from service.events.recorded_event import NewEvent
+from service.runner.instance.remote import CANCEL, PAUSE, RESUME, AttemptSpec, Remote
+from service.runner.instance.ssh import Connection
 from service.runner.job_run import JobRun
 from service.runner.outcome import Ended
-from service.runner.remote import CANCEL, PAUSE, RESUME, AttemptSpec, Remote
-from service.runner.ssh import Connection
 
 logger = logging.getLogger(__name__)
 

@@ -19,7 +19,7 @@ from service.events.job import JOB_CANCELLED, Job, ResourceState, Standing
 from service.events.recorded_event import NewEvent
 from service.runner.outcome import HINTS
 from service.store.event_store import instance_key
-from service.store.job_queue import JobQueue
+from service.store.jobs import JobQueue
 from service.store.journal import Journal
 from service.store.places import place_between
 

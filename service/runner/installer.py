@@ -18,13 +18,13 @@ from service.events.recorded_event import NewEvent
 from service.events.redaction import Redactor
 from service.library import Library
 from service.runner.controls import job_cancelled
+from service.runner.instance.link import Link, LinkFailed
+from service.runner.instance.remote import Remote
+from service.runner.instance.ssh import Connection, Connector, Instance
 from service.runner.job_run import JobRun
-from service.runner.link import Link, LinkFailed
 from service.runner.outcome import HINTS, Outcome, failed
-from service.runner.remote import Remote
 from service.runner.resource_run import InstallRules, ResourceRun
-from service.runner.ssh import Connection, Connector, Instance
-from service.store.job_queue import JobQueue
+from service.store.jobs import JobQueue
 from service.store.journal import Journal
 
 logger = logging.getLogger(__name__)

@@ -14,7 +14,7 @@ from service.errors import StoreError, UnknownJob
 from service.events.event_types import QueuePositionChanged
 from service.events.job import Job, JobState
 from service.events.recorded_event import NewEvent
-from service.store.job_queue import JobQueue
+from service.store.jobs import JobQueue
 from service.store.journal import Journal
 
 logger = logging.getLogger(__name__)

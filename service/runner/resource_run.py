@@ -18,12 +18,12 @@ from service.events.recorded_event import NewEvent
 from service.events.redaction import Redactor
 from service.library import Library, Resource
 from service.runner.attempt import Attempt
+from service.runner.instance.link import Link
+from service.runner.instance.remote import AttemptSpec
+from service.runner.instance.verification import ExpectedFile, VerifyParser, verify_program
 from service.runner.job_run import JobRun
-from service.runner.link import Link
 from service.runner.outcome import Ended, Outcome, failed, judge
-from service.runner.remote import AttemptSpec
 from service.runner.retry import RetryRules, delay_seconds, retry_after_seconds
-from service.runner.verification import ExpectedFile, VerifyParser, verify_program
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

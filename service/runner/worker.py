@@ -19,7 +19,7 @@ from service.runner.job_run import JobRun
 from service.runner.outcome import failed
 from service.runner.queue_positions import QueuePositions
 from service.store.event_store import instance_key
-from service.store.job_queue import JobQueue
+from service.store.jobs import JobQueue
 from service.store.journal import Journal
 
 logger = logging.getLogger(__name__)

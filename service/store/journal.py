@@ -22,7 +22,7 @@ from service.events.fold import apply
 from service.events.job import Job
 from service.events.recorded_event import NewEvent, RecordedEvent
 from service.store.event_store import PAGE_EVENTS, Append, EventStore
-from service.store.job_queue import JobQueue
+from service.store.jobs import JobQueue
 
 Publish = Callable[[str, Sequence[RecordedEvent]], Awaitable[None]]
 Deliver = Callable[[Sequence[RecordedEvent]], Awaitable[None]]

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from playwright.async_api import expect
 
-from service.operations import OPERATIONS
+from service.web.endpoints import OPERATIONS
 from tests.kit.browser import Browser, open_browser
 from tests.kit.running import running
 

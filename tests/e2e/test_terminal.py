@@ -14,7 +14,7 @@ from typing import Any
 from service.demo.civitai import StandInModel
 from tests.e2e.conftest import World
 from tests.kit.service import until
-from tests.test_terminal import run
+from tests.terminal.test_terminal import run
 
 HOSTILE = "[red]x[/red]<img src=x onerror=alert(1)>"
 MEGABYTE = 1_000_000

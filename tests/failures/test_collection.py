@@ -13,8 +13,8 @@ from service.events import event_types as types
 from service.events.event_types import Event
 from service.events.parser import ProgressParser
 from service.events.recorded_event import NewEvent, RecordedEvent
+from service.report.post_mortem import report_of
 from service.runner.outcome import Ended, Outcome, judge
-from service.runner.report import report_of
 from service.runner.retry import may_heal
 
 FOLDER = Path(__file__).parent / "logs"

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from service.runner.ssh import Connection, Connector, Instance
+from service.runner.instance.ssh import Connection, Connector, Instance
 from tests.kit.sshd import USER, Sshd
 
 

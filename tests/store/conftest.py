@@ -10,7 +10,7 @@ from service.events.event_types import JobQueued
 from service.events.recorded_event import RecordedEvent
 from service.store.database import Database
 from service.store.event_store import EventStore
-from service.store.job_queue import JobQueue
+from service.store.jobs import JobQueue
 from service.store.journal import Journal
 
 RESOURCES = [{"resource": "a.md", "title": "A", "dependencies": []}]

@@ -18,7 +18,7 @@ from service.events.fold import TransitionRefused, fold
 from service.events.recorded_event import NewEvent, RecordedEvent
 from service.store.database import Database
 from service.store.event_store import Append
-from service.store.job_queue import rebuild
+from service.store.jobs import rebuild
 from tests.kit.sshd import needs_root
 from tests.store.conftest import Store, queued
 

@@ -1,0 +1,374 @@
+"""The remote protocol over a real sshd."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import shutil
+import signal
+import subprocess
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+import pytest
+
+from service.errors import LinkDown
+from service.runner.instance.remote import AttemptSpec, Remote
+from service.runner.instance.ssh import Connection, Connector, Instance
+from service.runner.outcome import Ended
+from tests.kit.sshd import USER, Sshd, needs_root
+
+
+def spec(script: str, **changes: Any) -> AttemptSpec:
+    values: dict[str, Any] = {
+        "job_id": str(uuid4()),
+        "number": 1,
+        "attempt": 1,
+        "card_script": script,
+        "ui_home": "/tmp/ComfyUI",
+        "timeout_seconds": 60,
+    }
+    return AttemptSpec(**(values | changes))
+
+
+async def run(connection: Connection, of: AttemptSpec, offset: int = 0) -> tuple[bytes, Ended]:
+    output = b""
+    async with Remote(connection).attach(of, offset) as attachment:
+        async for chunk in attachment:
+            output += chunk
+        return output, attachment.ended()
+
+
+def directory(sshd: Sshd, of: AttemptSpec) -> Path:
+    return sshd.home / ".local/state/resource-installer" / of.job_id / f"{of.number}-{of.attempt}"
+
+
+async def until(condition: Callable[[], Any], seconds: float = 30) -> None:
+    async with asyncio.timeout(seconds):
+        while not condition():
+            await asyncio.sleep(0.02)
+
+
+async def test_output_and_status_come_as_they_are(connection: Connection) -> None:
+    output, ended = await run(connection, spec(r"printf 'a\000\377\r50%%'; echo out; echo err >&2; exit 7"))
+    assert output == b"a\0\xff\r50%out\nerr\n"
+    assert ended == Ended(exit_code=7)
+
+
+async def test_output_is_live(connection: Connection) -> None:
+    of = spec('echo one; while [ ! -e "$HOME/go" ]; do sleep 0.05; done; echo two')
+    async with Remote(connection).attach(of, 0) as attachment:
+        chunks = aiter(attachment)
+        assert await anext(chunks) == b"one\n"
+        assert (await connection.run("touch $HOME/go", b"")).exit_status == 0
+        assert b"".join([chunk async for chunk in chunks]) == b"two\n"
+        assert attachment.ended() == Ended(exit_code=0)
+
+
+@pytest.mark.parametrize(
+    ("script", "ended"),
+    [
+        ("true", Ended(exit_code=0)),
+        ("false; echo never", Ended(exit_code=1)),
+        ("false | cat; echo never", Ended(exit_code=1)),
+        ("kill -KILL $$", Ended(exit_code=137)),
+        ("no-such-tool", Ended(exit_code=127)),
+        ("kill -TERM 0; sleep 5", Ended(exit_code=143)),
+    ],
+)
+async def test_every_end_is_told(connection: Connection, script: str, ended: Ended) -> None:
+    output, told = await run(connection, spec(script))
+    assert told == ended
+    assert b"never" not in output
+
+
+async def test_an_ended_attempt_is_read_again_and_not_run_again(connection: Connection, sshd: Sshd) -> None:
+    of = spec("echo ran >>$HOME/ran; echo hello")
+    assert await run(connection, of) == await run(connection, of)
+    assert await run(connection, of, 3) == (b"lo\n", Ended(exit_code=0))
+    assert (sshd.home / "ran").read_text() == "ran\n"
+
+
+async def test_ten_attaches_at_once_start_one_process(sshd: Sshd, make_connector: Callable[..., Connector]) -> None:
+    of = spec("echo ran >>$HOME/ran; for i in 1 2 3; do echo $i; sleep 0.2; done")
+    instance = Instance(host="127.0.0.1", port=sshd.port, user=USER)
+    connections = [await make_connector(sshd).connect(instance) for _ in range(10)]
+    results = await asyncio.gather(*(run(connection, of) for connection in connections))
+    assert results == [(b"1\n2\n3\n", Ended(exit_code=0))] * 10
+    assert (sshd.home / "ran").read_text() == "ran\n"
+    for connection in connections:
+        await connection.close()
+
+
+async def test_a_cut_link_loses_nothing(
+    sshd: Sshd, connection: Connection, make_connector: Callable[..., Connector]
+) -> None:
+    # What comes behind the cut cannot have come before it.
+    wait = 'while [ ! -e "$HOME/go" ]; do sleep 0.05; done'
+    of = spec(f'echo "pid $$"; for i in $(seq 20); do echo "line $i"; [ $i != 10 ] || {wait}; done')
+    seen = b""
+
+    async def read_and_cut() -> None:
+        nonlocal seen
+        async with Remote(connection).attach(of, 0) as attachment:
+            async for chunk in attachment:
+                seen += chunk
+                if b"line 3\n" in seen:
+                    sshd.cut()
+
+    with pytest.raises(LinkDown):
+        await read_and_cut()
+    (sshd.home / "go").touch()
+    again = await make_connector(sshd).connect(connection.instance)
+    rest, ended = await run(again, spec("never", job_id=of.job_id, must_exist=True), len(seen))
+    await again.close()
+    whole = seen + rest
+    assert whole.count(b"pid ") == 1
+    assert whole.split(b"\n")[1:-1] == [f"line {i}".encode() for i in range(1, 21)]
+    assert ended == Ended(exit_code=0)
+
+
+@pytest.mark.parametrize("then", ["while :; do echo tick; sleep 0.05; done", "sleep 30"])
+async def test_nothing_lingers_behind_a_cut_link(sshd: Sshd, connection: Connection, then: str) -> None:
+    of = spec(f"echo begin; {then}")
+    async with Remote(connection).attach(of, 0) as attachment:
+        await anext(aiter(attachment))
+        log = str(directory(sshd, of) / "log")
+        assert _followers(log)
+        sshd.cut()
+        await until(lambda: not _followers(log))
+    assert sshd.marked_processes("card")
+
+
+async def test_a_follower_that_is_killed_is_a_link_that_broke(connection: Connection, sshd: Sshd) -> None:
+    """The attempt goes on, whatever happens to those who watch it."""
+    of = spec('echo one; while [ ! -e "$HOME/go" ]; do sleep 0.05; done; echo two')
+
+    killed: list[int] = []
+
+    async def read_and_kill(program: str) -> bytes:
+        seen = b""
+        async with Remote(connection).attach(of, 0) as attachment:
+            async for chunk in attachment:
+                seen += chunk
+                for pid in _children_of_session(program, of):
+                    killed.append(pid)
+                    with contextlib.suppress(ProcessLookupError):
+                        os.kill(pid, signal.SIGKILL)
+            attachment.ended()
+        return seen
+
+    with pytest.raises(LinkDown, match="could not be followed"):
+        await read_and_kill("tail")
+    # Without its shell the tail goes on alone, and what is missing at its end is how the attempt ended.
+    killed.clear()
+    shell = asyncio.create_task(read_and_kill("sh"))
+    await until(lambda: killed)
+    (sshd.home / "go").touch()
+    with pytest.raises(LinkDown, match="before the attempt had ended"):
+        await shell
+    assert await run(connection, of) == (b"one\ntwo\n", Ended(exit_code=0))
+
+
+def _children_of_session(program: str, of: AttemptSpec) -> list[int]:
+    """The tail that follows this attempt, or the shell that started it."""
+    listing = subprocess.run(["ps", "axww", "-o", "pid,ppid,args"], capture_output=True, text=True, check=True).stdout
+    rows = [line.split(None, 2) for line in listing.splitlines()[1:]]
+    tails = [(int(pid), int(parent)) for pid, parent, args in rows if args.startswith("tail ") and of.job_id in args]
+    return [pid if program == "tail" else parent for pid, parent in tails]
+
+
+def _followers(log: str) -> list[str]:
+    listing = subprocess.run(["ps", "axww", "-o", "args"], capture_output=True, text=True, check=True).stdout
+    return [line for line in listing.splitlines() if line.startswith("tail ") and log in line]
+
+
+@pytest.mark.parametrize("shell", ["sh", "dash", "bash"])
+async def test_hostile_ui_home_and_noisy_shells(
+    tmp_path: Path, make_connector: Callable[..., Connector], shell: str
+) -> None:
+    ui_home = "/tmp/a $(touch x) `touch y` 'single' \"double\"\nnewline;touch z"
+    server = Sshd(tmp_path, login_shell=shell, noise="motd without a newline\nand more")
+    await server.start()
+    connection = await make_connector(server).connect(Instance(host="127.0.0.1", port=server.port, user=USER))
+    output, ended = await run(connection, spec('printf %s "$UI_HOME"', ui_home=ui_home))
+    assert output.decode() == ui_home
+    assert ended == Ended(exit_code=0)
+    assert sorted(path.name for path in server.home.iterdir()) == [".local"]
+    await connection.close()
+    await server.close()
+
+
+async def test_the_environment_of_a_card(connection: Connection, sshd: Sshd) -> None:
+    output, _ = await run(
+        connection,
+        spec(
+            'printf "%s|" "$LANG" "$PYTHONUTF8" "$PYTHONUNBUFFERED" "$PATH" "$PWD" "${XDG_CONFIG_HOME-none}"; '
+            'cat; shopt -q login_shell || echo "not login"',
+            remote_path="/opt/tools/bin",
+        ),
+    )
+    lang, utf8, unbuffered, path, cwd, config, rest = output.decode().split("|")
+    assert (lang, utf8, unbuffered, cwd, config, rest) == ("C.UTF-8", "1", "1", str(sshd.home), "none", "not login\n")
+    assert path.endswith(":/opt/tools/bin")
+    assert path.split(":")[0].endswith("/1-1/bin")
+
+
+async def test_time_limit(connection: Connection, sshd: Sshd) -> None:
+    output, ended = await run(connection, spec("echo begin; sleep 90", timeout_seconds=3))
+    assert output == b"begin\n"
+    assert ended.timed_out
+    await until(lambda: not sshd.marked_processes())
+
+
+async def test_the_clock_of_a_stopped_group_stands_still(connection: Connection, sshd: Sshd) -> None:
+    of = spec("echo begin; while [ ! -e $HOME/go ]; do sleep 0.05; done", timeout_seconds=6)
+    async with Remote(connection).attach(of, 0) as attachment:
+        chunks = aiter(attachment)
+        await anext(chunks)
+        group = int((directory(sshd, of) / "group").read_text())
+        os.killpg(group, signal.SIGSTOP)
+        await asyncio.sleep(7.5)
+        (sshd.home / "go").touch()
+        os.killpg(group, signal.SIGCONT)
+        assert [chunk async for chunk in chunks] == []
+        assert attachment.ended() == Ended(exit_code=0)
+
+
+async def test_a_killed_supervisor_leaves_nothing_running(connection: Connection, sshd: Sshd) -> None:
+    of = spec("echo begin; sleep 60")
+    async with Remote(connection).attach(of, 0) as attachment:
+        chunks = aiter(attachment)
+        await anext(chunks)
+        sshd.kill_marked("supervise")
+        assert [chunk async for chunk in chunks] == []
+        assert attachment.ended() == Ended(exit_code=None, killed=True)
+    await until(lambda: not sshd.marked_processes())
+
+
+async def test_what_a_card_leaves_behind_ends_with_it(connection: Connection, sshd: Sshd) -> None:
+    output, ended = await run(connection, spec("(sleep 60; echo late) & echo done"))
+    assert (output, ended) == (b"done\n", Ended(exit_code=0))
+    await until(lambda: not sshd.marked_processes())
+
+
+async def test_another_boot_is_a_lost_instance(connection: Connection, sshd: Sshd) -> None:
+    of = spec("echo begin; sleep 60")
+    async with Remote(connection).attach(of, 0) as attachment:
+        await anext(aiter(attachment))
+        (directory(sshd, of) / "boot").write_text("another boot\n1\n")
+        sshd.kill_marked()
+    assert (await run(connection, of))[1] == Ended(exit_code=None, instance_lost=True)
+
+
+async def test_nothing_is_started_for_what_must_exist(connection: Connection, sshd: Sshd) -> None:
+    lost = Ended(exit_code=None, instance_lost=True)
+    assert await run(connection, spec("touch $HOME/ran", must_exist=True)) == (b"", lost)
+    of = spec("echo short")
+    await run(connection, of)
+    assert await run(connection, of, 1000) == (b"", lost)
+    assert not (sshd.home / "ran").exists()
+
+
+@pytest.fixture
+async def small_disk(tmp_path: Path) -> AsyncIterator[Path]:
+    mount = tmp_path / "small"
+    mount.mkdir()
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", str(mount)], check=True)
+    yield mount
+    subprocess.run(["umount", "-l", str(mount)], check=True)
+
+
+@needs_root
+async def test_full_disks(small_disk: Path, tmp_path: Path, make_connector: Callable[..., Connector]) -> None:
+    server = Sshd(tmp_path, home=small_disk)
+    await server.start()
+    connection = await make_connector(server).connect(Instance(host="127.0.0.1", port=server.port, user=USER))
+    _, ended = await run(connection, spec("cat /dev/zero >$HOME/filler"))
+    assert ended == Ended(exit_code=1, disk_full=True)
+    assert await run(connection, spec("echo never")) == (b"", Ended(exit_code=None, disk_full=True))
+    await connection.close()
+    await server.close()
+
+
+async def test_the_key_is_on_no_command_line(connection: Connection, sshd: Sshd) -> None:
+    of = spec(
+        'ps axww -o args; cd "$RESOURCE_INSTALLER_ATTEMPT/config"; cat civitdl/config.json; stat -c %a . "$0"',
+        civitai_api_key="very-secret-key",
+    )
+    output, ended = await run(connection, of)
+    listing, _, config = output.decode().partition('{"version"')
+    assert ended == Ended(exit_code=0)
+    assert "ps axww" in listing
+    assert "very-secret-key" not in listing
+    assert '"api_key": "very-secret-key"' in config
+    assert config.endswith("700\n600\n")
+
+
+async def test_a_missing_tool_is_named(tmp_path: Path, make_connector: Callable[..., Connector]) -> None:
+    tools = tmp_path / "tools"
+    tools.mkdir()
+    wanted = ["sh", "bash", "flock", "setsid", "tail", "cat", "rm", "mkdir", "sed", "cut", "df", "wc", "chmod", "mv"]
+    for name in [*wanted, "grep", "sleep", "head", "ln"]:
+        path = shutil.which(name)
+        assert path is not None
+        (tools / name).symlink_to(path)
+    server = Sshd(tmp_path, env={"PATH": str(tools)})
+    await server.start()
+    connection = await make_connector(server).connect(Instance(host="127.0.0.1", port=server.port, user=USER))
+    assert await run(connection, spec("echo hello")) == (b"hello\n", Ended(exit_code=0))
+    for name in ("flock", "setsid", "tail", "bash"):
+        (tools / name).rename(tools / "away")
+        assert (await run(connection, spec("echo never")))[1] == Ended(exit_code=None, tool_missing=name)
+        (tools / "away").rename(tools / name)
+    (tools / "tail").unlink()
+    (tools / "tail").write_text("#!/bin/sh\necho 'tail: unrecognized option' >&2; exit 1\n")
+    (tools / "tail").chmod(0o755)
+    _, ended = await run(connection, spec("echo never"))
+    assert ended == Ended(exit_code=None, tool_missing="tail --pid (of GNU coreutils)")
+    await connection.close()
+    await server.close()
+
+
+async def test_wget_is_asked_for_a_bar(connection: Connection, sshd: Sshd) -> None:
+    fake = sshd.home / "bin"
+    fake.mkdir()
+    (fake / "wget").write_text('#!/bin/sh\nprintf "%s|" "$@"')
+    (fake / "wget").chmod(0o755)
+    output, _ = await run(
+        connection, spec(f'PATH="$PATH"; RESOURCE_INSTALLER_PATH={fake}:$RESOURCE_INSTALLER_PATH wget -q "a b"')
+    )
+    assert output == b"--progress=bar:force:noscroll|-q|a b|"
+    output, ended = await run(connection, spec("RESOURCE_INSTALLER_PATH=/nowhere wget x"))
+    assert (output, ended) == (b"wget: command not found\n", Ended(exit_code=127))
+
+
+async def test_sweep_removes_ended_jobs_only(connection: Connection, sshd: Sshd) -> None:
+    mine, foreign = spec("true"), spec("true")
+    await run(connection, mine)
+    await run(connection, foreign)
+
+    async def ended_among(job_ids: list[str]) -> list[str]:
+        assert sorted(job_ids) == sorted([mine.job_id, foreign.job_id])
+        return [mine.job_id]
+
+    await Remote(connection).sweep(ended_among)
+    assert not directory(sshd, mine).parent.exists()
+    assert directory(sshd, foreign).exists()
+
+
+async def test_what_still_runs_ends_when_its_job_is_removed(connection: Connection, sshd: Sshd) -> None:
+    gone, kept = spec("echo begin; sleep 60"), spec("echo begin; sleep 60")
+    remote = Remote(connection)
+    for of in (gone, kept):
+        async with remote.attach(of, 0) as attachment:
+            await anext(aiter(attachment))
+    await remote.remove(gone.job_id)
+    await until(lambda: not sshd.marked_processes(gone.job_id))
+    assert not directory(sshd, gone).parent.exists()
+    assert sshd.marked_processes(kept.job_id)
+    await remote.remove(gone.job_id, str(uuid4()))
+    assert directory(sshd, kept).exists()

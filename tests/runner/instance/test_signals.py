@@ -1,0 +1,250 @@
+"""Pause, resume and cancel on the instance, over a real sshd: the whole attempt, and nothing beside it."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import signal
+import subprocess
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from service.runner.instance.remote import CANCEL, PAUSE, RESUME, AttemptSpec, Remote, Told
+from service.runner.instance.ssh import Connection
+from service.runner.outcome import Ended
+from tests.kit.sshd import Sshd
+from tests.runner.instance.test_remote import directory, run, spec, until
+
+# A loop in the card's group, one that left it by setsid, and one that ignores TERM.
+TICKS = """
+setsid sh -c 'while :; do echo away >>"$HOME/ticks"; sleep 0.05; done' &
+while :; do echo tick >>"$HOME/ticks"; echo tick; sleep 0.05; done
+"""
+STUBBORN = """
+trap '' TERM
+while :; do sleep 0.05; done
+"""
+
+
+def state(pid: int) -> str:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+    except (OSError, IndexError):
+        return "gone"
+
+
+def states(sshd: Sshd) -> dict[int, str]:
+    """Of the attempts' processes, but for the supervisors, which lead their sessions."""
+    found = {}
+    for pid in sshd.marked_processes():
+        try:
+            if os.getsid(pid) == pid and b"/supervise" in Path(f"/proc/{pid}/cmdline").read_bytes():
+                continue
+        except (ProcessLookupError, OSError):
+            continue
+        found[pid] = state(pid)
+    return found
+
+
+async def tell(connection: Connection, of: AttemptSpec, what: str, **more: Any) -> Told:
+    return await Remote(connection).signal(of.job_id, of.number, of.attempt, what, **more)
+
+
+@asynccontextmanager
+async def running(connection: Connection, of: AttemptSpec) -> AsyncIterator[asyncio.Task[tuple[bytes, Ended]]]:
+    task = asyncio.create_task(run(connection, of))
+    try:
+        yield task
+    finally:
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+
+
+async def test_a_pause_stops_everything_and_a_resume_lets_it_go_on(connection: Connection, sshd: Sshd) -> None:
+    of = spec(TICKS)
+    ticks = sshd.home / "ticks"
+    async with running(connection, of):
+        await until(lambda: ticks.exists() and b"away" in ticks.read_bytes() and b"tick" in ticks.read_bytes())
+        begin = time.monotonic()
+        told = await tell(connection, of, PAUSE)
+        assert time.monotonic() - begin < 20
+        assert told.running
+        assert told.processes >= 3
+        assert set(states(sshd).values()) == {"T"}
+        size = ticks.stat().st_size
+        await asyncio.sleep(0.5)
+        assert ticks.stat().st_size == size
+        assert (await tell(connection, of, PAUSE)).processes == 0
+        assert (await tell(connection, of, RESUME)).running
+        await until(lambda: ticks.stat().st_size > size + 50)
+        assert "T" not in states(sshd).values()
+        await tell(connection, of, CANCEL)
+
+
+async def test_a_cancel_ends_the_attempt_and_nothing_else(connection: Connection, sshd: Sshd) -> None:
+    bystander = subprocess.Popen(["sleep", "60"], env={"HOME": str(sshd.home), "PATH": os.environ["PATH"]})
+    try:
+        of = spec(TICKS)
+        async with running(connection, of) as task:
+            await until((sshd.home / "ticks").exists)
+            await tell(connection, of, PAUSE)
+            told = await tell(connection, of, CANCEL)
+            assert told.running
+            output, ended = await asyncio.wait_for(task, 30)
+        assert ended.exit_code == 143
+        assert output.startswith(b"tick\n")
+        assert states(sshd) == {}
+        assert bystander.poll() is None
+        assert (await tell(connection, of, CANCEL)) == Told(running=False, processes=0)
+    finally:
+        bystander.kill()
+        bystander.wait()
+
+
+async def test_what_ignores_the_term_is_killed_after_the_grace_time(connection: Connection, sshd: Sshd) -> None:
+    of = spec(STUBBORN)
+    async with running(connection, of) as task:
+        await until(lambda: len(states(sshd)) >= 2)
+        begin = time.monotonic()
+        await tell(connection, of, CANCEL, grace_seconds=1)
+        _, ended = await asyncio.wait_for(task, 30)
+        # Without a grace time of its own it would be ten seconds.
+        assert 0.9 < time.monotonic() - begin < 10
+        assert ended.exit_code == 137
+    assert states(sshd) == {}
+
+
+async def test_a_pause_at_the_launch_holds(connection: Connection, sshd: Sshd) -> None:
+    """The pause may come at any moment of the launch: once it has found the attempt, nothing of it goes on."""
+    for delay in (0.0, 0.05, 0.1, 0.15, 0.2, 0.3):
+        of = spec(TICKS)
+        (sshd.home / "ticks").unlink(missing_ok=True)
+        async with running(connection, of):
+            await asyncio.sleep(delay)
+            while not (await tell(connection, of, PAUSE)).running:
+                await asyncio.sleep(0.05)
+            await asyncio.sleep(0.2)
+            before = len((sshd.home / "ticks").read_bytes()) if (sshd.home / "ticks").exists() else 0
+            await asyncio.sleep(0.3)
+            after = len((sshd.home / "ticks").read_bytes()) if (sshd.home / "ticks").exists() else 0
+            assert before == after
+            await tell(connection, of, RESUME)
+            await until(lambda: (sshd.home / "ticks").exists() and b"tick" in (sshd.home / "ticks").read_bytes())
+            await tell(connection, of, CANCEL)
+
+
+async def test_the_half_files_of_a_cancelled_download_are_named(connection: Connection, sshd: Sshd) -> None:
+    of = spec('exec 5>"$HOME/a model\'s \\$(x).safetensors"; echo x >&5; echo y >"$HOME/done"; echo go; sleep 60')
+    async with running(connection, of):
+        await until((sshd.home / "done").exists)
+        told = await tell(connection, of, CANCEL)
+    assert told.partial_files == (f"{sshd.home}/a model's $(x).safetensors",)
+
+
+async def test_room_first(connection: Connection, sshd: Sshd) -> None:
+    of = spec('touch "$HOME/ran"', size_bytes=1 << 58, ui_home=str(sshd.home / "not/there/yet"))
+    output, ended = await run(connection, of)
+    assert (output, ended.exit_code) == (b"", None)
+    assert ended.no_room is not None
+    assert ended.no_room[0] == 1 << 58 > ended.no_room[1] > 0
+    assert not (sshd.home / "ran").exists()
+    assert (await run(connection, spec("true", size_bytes=1000)))[1] == Ended(exit_code=0)
+
+
+async def test_the_verification_runs_beside_its_download(connection: Connection, sshd: Sshd) -> None:
+    of = spec("echo download")
+    await run(connection, of)
+    verification = spec("echo verify", job_id=of.job_id, phase="verify")
+    assert await run(connection, verification) == (b"verify\n", Ended(exit_code=0))
+    assert (directory(sshd, of).with_name("1-1-verify") / "log").read_text() == "verify\n"
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+async def test_a_supervisor_outlives_signals(connection: Connection, sshd: Sshd, number: signal.Signals) -> None:
+    of = spec('while [ ! -e "$HOME/go" ]; do sleep 0.05; done')
+    async with running(connection, of) as task:
+        await until(lambda: len(states(sshd)) >= 2)
+        for pid in set(sshd.marked_processes()) - set(states(sshd)):
+            # What was only passing by is gone by now.
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, number)
+        (sshd.home / "go").touch()
+        assert (await asyncio.wait_for(task, 30))[1] == Ended(exit_code=0)
+
+
+async def test_a_process_without_the_mark_is_stopped_and_ended_too(connection: Connection, sshd: Sshd) -> None:
+    of = spec('env -i sh -c \'while :; do echo x >>"$1"; sleep 0.05; done\' loop "$HOME/ticks"')
+    ticks = sshd.home / "ticks"
+    async with running(connection, of) as task:
+        await until(ticks.exists)
+        await tell(connection, of, PAUSE)
+        size = ticks.stat().st_size
+        await asyncio.sleep(0.3)
+        assert ticks.stat().st_size == size
+        await tell(connection, of, CANCEL)
+        await asyncio.wait_for(task, 30)
+        size = ticks.stat().st_size
+        await asyncio.sleep(0.3)
+        assert ticks.stat().st_size == size
+
+
+async def test_forking_as_fast_as_it_can_does_not_escape_a_pause(connection: Connection, sshd: Sshd) -> None:
+    of = spec("for n in 1 2 3; do (while :; do /bin/true & wait; done) & done; echo go; wait")
+    async with running(connection, of):
+        await until(lambda: (directory(sshd, of) / "log").exists() and (directory(sshd, of) / "log").stat().st_size)
+        await tell(connection, of, PAUSE)
+        assert set(states(sshd).values()) <= {"T", "Z"}
+        assert (await tell(connection, of, PAUSE)).processes == 0
+        await tell(connection, of, CANCEL)
+    assert states(sshd) == {}
+
+
+async def test_a_cancel_at_the_launch_holds(connection: Connection, sshd: Sshd) -> None:
+    """Once a cancel has found the attempt, it ends, however early that was."""
+    for delay in (0.0, 0.02, 0.04, 0.06, 0.08, 0.1, 0.15):
+        of = spec(TICKS)
+        async with running(connection, of) as task:
+            await asyncio.sleep(delay)
+            while not (await tell(connection, of, CANCEL)).running:
+                await asyncio.sleep(0.01)
+            _, ended = await asyncio.wait_for(task, 30)
+            assert ended.exit_code not in (0,)
+            assert states(sshd) == {}
+
+
+async def test_a_cancel_that_is_asked_for_again_says_the_same(connection: Connection, sshd: Sshd) -> None:
+    of = spec('exec 5>"$HOME/half.bin"; echo x >&5; touch "$HOME/there"; sleep 60')
+    async with running(connection, of) as task:
+        await until((sshd.home / "there").exists)
+        first = await tell(connection, of, CANCEL)
+        await asyncio.wait_for(task, 30)
+        again = await tell(connection, of, CANCEL)
+    assert first.partial_files == again.partial_files == (f"{sshd.home}/half.bin",)
+    assert (first.running, again.running) == (True, False)
+
+
+async def test_the_verification_is_told_too(connection: Connection, sshd: Sshd) -> None:
+    of = spec("true")
+    await run(connection, of)
+    verification = spec("sleep 60", job_id=of.job_id, phase="verify")
+    async with running(connection, verification) as task:
+        await until(lambda: len(states(sshd)) >= 2)
+        assert (await tell(connection, of, PAUSE)).processes >= 2
+        assert (await tell(connection, of, CANCEL)).running
+        assert (await asyncio.wait_for(task, 30))[1].exit_code == 143
+
+
+async def test_eight_are_followed_and_told_over_one_connection(connection: Connection, sshd: Sshd) -> None:
+    specs = [spec("echo begin; sleep 60", number=number) for number in range(1, 9)]
+    tasks = [asyncio.create_task(run(connection, of)) for of in specs]
+    for of in specs:
+        await until((directory(sshd, of) / "group").exists)
+    for of in specs:
+        assert (await asyncio.wait_for(tell(connection, of, CANCEL), 30)).running
+    assert [(output, ended.exit_code) for output, ended in await asyncio.gather(*tasks)] == [(b"begin\n", 143)] * 8

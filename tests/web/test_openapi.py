@@ -1,0 +1,257 @@
+"""The description of the API: complete, valid, and true of a running service, which schemathesis tries to refute."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import sys
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+import pytest
+from aiohttp import hdrs, web
+from jsonschema import Draft202012Validator
+from openapi_spec_validator import validate
+from sqlalchemy import select
+
+from service.app import VERSION, Service
+from service.store.tables import jobs
+from service.web import answers
+from service.web.endpoints import INSTALL_EXAMPLE, OPERATIONS
+from service.web.openapi import document
+from service.web.requests import parse_install
+from tests.events.golden import TRANSCRIPTS, exit_code, parse
+from tests.kit.ports import free_port
+from tests.kit.running import running, write_card
+
+TOKEN = "a-token-for-the-tests"
+CARD = "checkpoints/flux_schnell.md"
+TRY_SECONDS_MAX = 560
+# What a schema cannot say, and a request that fits it can still get wrong: which job waits in which queue, and which
+# card is broken. Everything else is as the tool has it.
+RULES = "\n".join(
+    f"""
+[[operations]]
+include-name = "{name}"
+checks.positive_data_acceptance.expected-statuses = ["2xx", 400, 401, 403, 404, 409, "5xx"]
+"""
+    for name in ("POST /resources/jobs/{job_id}/move", "GET /resources/{path}", "POST /resources/install")
+)
+
+
+@pytest.fixture(scope="module")
+def described() -> dict[str, Any]:
+    return document(VERSION)
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    write_card(tmp_path, CARD)
+    write_card(tmp_path, "loras/b.md", front=f"dependencies: [{CARD}]\nsize: 5\nstars: 3\n")
+    (tmp_path / "resources/loras/broken.md").write_text("no front matter", encoding="utf-8")
+    return tmp_path
+
+
+@pytest.fixture
+async def service(folder: Path) -> AsyncIterator[Service]:
+    async with running(folder) as started:
+        yield started
+
+
+def routes(service: Service) -> Iterator[tuple[str, str]]:
+    """Method and path of every route of the API; pages and Socket.IO have their own."""
+    for route in service._runner.app.router.routes():
+        qualified = getattr(route.handler, "__qualname__", "")
+        if qualified.startswith("Routes.") and route.method != hdrs.METH_HEAD:
+            assert isinstance(route.resource, web.Resource)
+            yield route.method.lower(), route.resource.canonical
+
+
+async def test_no_route_is_missing_and_none_is_invented(service: Service, described: dict[str, Any]) -> None:
+    told = {(method, path) for path, methods in described["paths"].items() for method in methods}
+    assert told == set(routes(service))
+    assert len(told) == len(OPERATIONS)
+
+
+def test_it_is_openapi(described: dict[str, Any]) -> None:
+    validate(described)
+    assert described["openapi"].startswith("3.1")
+    ids = [operation["operationId"] for methods in described["paths"].values() for operation in methods.values()]
+    assert len(set(ids)) == len(ids)
+
+
+def test_the_example_is_a_request() -> None:
+    assert parse_install(json.dumps(INSTALL_EXAMPLE).encode()).resources == [CARD]
+
+
+def event_schema(described: dict[str, Any]) -> Draft202012Validator:
+    return Draft202012Validator({"$ref": "#/components/schemas/Event", "components": described["components"]})
+
+
+def test_all_that_the_tools_print_fits_the_events(described: dict[str, Any]) -> None:
+    validator, kinds = event_schema(described), set()
+    head = {"job_id": "j", "sequence": 1, "at": "2026-01-31T00:00:00.000Z", "resource": "a.md", "attempt": 1}
+    for path in TRANSCRIPTS:
+        for new in parse([path.read_bytes()], exit_code(path))[:50]:
+            validator.validate({**head, **new.event.to_dict()})
+            kinds.add(new.event.type)
+    assert kinds == {"stage_start", "progress", "stage_complete", "output"}
+
+
+@pytest.mark.parametrize(
+    "wrong", [{"percent": "45"}, {"stage": None}, {"sequence": 0}, {"type": "job_started", "at": None}]
+)
+def test_an_event_that_is_none_does_not_fit(described: dict[str, Any], wrong: dict[str, Any]) -> None:
+    good = {"type": "progress", "job_id": "j", "sequence": 1, "at": "2026-01-31T00:00:00.000Z", "stage": "model"}
+    assert event_schema(described).is_valid(good)
+    assert not event_schema(described).is_valid({**good, **wrong})
+
+
+class Asked:
+    """Answers of a service, each read by the model that describes it."""
+
+    def __init__(self, service: Service) -> None:
+        self._url = service.url
+
+    async def told(self, model: type[answers.Answer], method: str, path: str, status: int = 200, **more: Any) -> Any:
+        async with aiohttp.ClientSession() as http, http.request(method, self._url + path, **more) as response:
+            text = await response.text()
+            assert response.status == status, text
+        # By the model and strictly, so that a field that nobody described is found.
+        model.model_validate_json(text)
+        return json.loads(text)
+
+
+async def test_answers_are_what_the_models_say(folder: Path, described: dict[str, Any]) -> None:
+    wanted = {"ssh_host": "127.0.0.1", "ssh_port": free_port(), "ui_home": "/ui", "resources": ["loras/b.md"]}
+    async with running(folder) as service:
+        told = Asked(service).told
+        job_id = (await told(answers.Accepted, "POST", "/resources/install", 202, json=wanted))["job_id"]
+        await told(answers.Accepted, "POST", "/resources/install", 202, json=wanted)
+        path = f"/resources/jobs/{job_id}"
+        await told(answers.Controlled, "PATCH", path, 202, json={"bandwidth_limit": 2048})
+        await told(answers.Conflict, "POST", f"{path}/retry", 409)
+        instance = f"root@127.0.0.1:{wanted['ssh_port']}"
+        await told(answers.ControlledJobs, "POST", f"/resources/instances/{instance}/pause", 202)
+        await told(answers.ControlledJobs, "POST", f"/resources/instances/{instance}/resume", 202)
+    # The next service gives up its first connection soon: the job's report has something to say.
+    async with running(folder, connect_timeout=1) as service:
+        told = Asked(service).told
+        async with asyncio.timeout(60):
+            while (await told(answers.JobView, "GET", path))["state"] != "failed":
+                await asyncio.sleep(0.1)
+        await told(answers.JobPage, "GET", "/resources/jobs?limit=1")
+        assert (await told(answers.Report, "GET", f"{path}/report"))["failures"]
+        assert (await told(answers.FailureGroups, "GET", "/resources/failures"))["failures"]
+        assert (await told(answers.EventPage, "GET", f"{path}/events?replay=compact"))["skipped"] == []
+        for event in (await told(answers.EventPage, "GET", f"{path}/events"))["events"]:
+            event_schema(described).validate(event)
+        assert (await told(answers.Cards, "GET", "/resources"))["broken"]
+        assert (await told(answers.CardWithScript, "GET", "/resources/loras/b.md"))["stars"] == 3
+        await told(answers.Health, "GET", "/healthz")
+        await told(answers.Readiness, "GET", "/readyz")
+        again = await told(answers.Controlled, "POST", f"{path}/retry", 202)
+        await told(answers.Refusal, "POST", f"/resources/jobs/{again['job_id']}/move", 400, json={"before": ""})
+        await told(answers.Deleted, "DELETE", path)
+        for status, method, where, more in (
+            (400, "GET", "/resources/jobs?limit=0", {}),
+            (404, "GET", path, {}),
+            (404, "GET", "/nothing", {}),
+            (405, "GET", "/resources/install", {}),
+            (415, "POST", "/resources/install", {"data": "x"}),
+            (403, "GET", "/resources", {"headers": {"Origin": "https://evil.example"}}),
+        ):
+            await told(answers.Refusal, method, where, status, **more)
+
+
+async def test_the_content_types_of_a_history(service: Service, described: dict[str, Any]) -> None:
+    wanted = {"ssh_host": "127.0.0.1", "ssh_port": free_port(), "ui_home": "/ui", "resources": [CARD]}
+    async with aiohttp.ClientSession(base_url=service.url) as http:
+        async with http.post("/resources/install", json=wanted) as response:
+            path = response.headers["Location"]
+        told = described["paths"]["/resources/jobs/{job_id}/events"]["get"]["responses"]
+        for content_type in told["200"]["content"]:
+            async with http.get(f"{path}/events", headers={"Accept": content_type}) as response:
+                assert (response.status, response.content_type) == (200, content_type)
+        async with http.get(f"{path}/events", headers={"Last-Event-ID": "x"}) as response:
+            assert response.status == 400
+
+
+async def test_whole_numbers_may_be_written_as_floats() -> None:
+    """As a schema has it, 22.0 is an integer."""
+    body = json.dumps({**INSTALL_EXAMPLE, "ssh_port": 22.0})
+    assert parse_install(body.encode()).ssh_port == 22
+
+
+async def fetched(service: Service) -> bytes:
+    headers = {"Authorization": f"Bearer {TOKEN}"}
+    async with aiohttp.ClientSession() as http, http.get(f"{service.url}/openapi.json", headers=headers) as response:
+        assert (response.status, response.content_type) == (200, "application/json")
+        return await response.read()
+
+
+async def one_failed_job(service: Service) -> None:
+    body = {"ssh_host": "127.0.0.1", "ssh_port": free_port(), "ui_home": "/ui", "resources": [CARD]}
+    headers = {"Authorization": f"Bearer {TOKEN}"}
+    async with asyncio.timeout(60), aiohttp.ClientSession(base_url=service.url, headers=headers) as http:
+        async with http.post("/resources/install", json=body) as response:
+            path = response.headers["Location"]
+        while True:
+            async with http.get(path) as response:
+                if (await response.json())["state"] == "failed":
+                    return
+            await asyncio.sleep(0.1)
+
+
+async def tried(folder: Path, *options: str) -> None:
+    """Run schemathesis with all its checks against a service of its own; it must find nothing."""
+    write_card(folder, CARD)
+    write_card(folder, "loras/b.md")
+    (folder / "resources/loras/broken.md").write_text("no front matter", encoding="utf-8")
+    (folder / "schemathesis.toml").write_text(RULES, encoding="utf-8")
+    program = Path(sys.executable).with_name("schemathesis")
+    async with running(folder, api_token=TOKEN, connect_timeout=1) as service:
+        await one_failed_job(service)
+        # Behind it nothing is claimed: the hosts that the tool makes up must never be connected to.
+        await service._worker.stop()
+        # From a file: of a schema that it has fetched, the tool leaves that address out.
+        (folder / "openapi.json").write_bytes(await fetched(service))
+        process = await asyncio.create_subprocess_exec(
+            program,
+            "run",
+            "openapi.json",
+            *("--url", service.url, "--header", f"Authorization: Bearer {TOKEN}", "--checks", "all", "--no-color"),
+            *("--phases", "examples,coverage,fuzzing,stateful", "--request-timeout", "60"),
+            # How long the tool takes to make up its data says nothing of the service.
+            *("--suppress-health-check", "too_slow"),
+            *options,
+            cwd=folder,
+            stdin=asyncio.subprocess.DEVNULL,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.STDOUT,
+        )
+        try:
+            said, _ = await asyncio.wait_for(process.communicate(), TRY_SECONDS_MAX)
+        finally:
+            if process.returncode is None:
+                process.kill()
+                await process.wait()
+        assert process.returncode == 0, said.decode()
+        assert f"Tested: {len(OPERATIONS)}" in said.decode()
+        async with service._database.read() as connection:
+            states = set((await connection.execute(select(jobs.c.state))).scalars())
+        assert "running" not in states
+
+
+@pytest.mark.timeout(600)
+async def test_schemathesis_finds_nothing(tmp_path: Path) -> None:
+    await tried(tmp_path, "--max-examples", "4", "--generation-deterministic")
+
+
+@pytest.mark.long
+@pytest.mark.timeout(600)
+@pytest.mark.parametrize("seed", [1, 2, 3])
+async def test_schemathesis_finds_nothing_for_longer(tmp_path: Path, seed: int) -> None:
+    await tried(tmp_path, "--max-examples", "100", "--seed", str(seed))
