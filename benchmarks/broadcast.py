@@ -53,10 +53,10 @@ async def ours(folder: Path) -> AsyncIterator[tuple[str, Store]]:
         Routes(
             journal=store.journal,
             event_store=store.events,
-            job_queue=store.queue,
+            jobs=store.queue,
             library=nothing,
             database=store.database,
-            controls=Controls(journal=store.journal, job_queue=store.queue, changed=lambda _job: None),
+            controls=Controls(journal=store.journal, jobs=store.queue, changed=lambda _job: None),
             check_host=nothing,
             ssh_user="root",
             max_attempts=1,

@@ -49,7 +49,7 @@ async def run(quick: bool) -> list[Row]:
         async with running(folder, max_concurrent_jobs=RUNNING) as service, open_browser() as browser:
             write_card(folder, CARD)
             jobs = await _jobs(service)
-            busy = [job for job in jobs if (await service._journal._job_queue.get(job)).state == "running"]
+            busy = [job for job in jobs if (await service._journal._jobs.get(job)).state == "running"]
             assert len(busy) == RUNNING, f"{len(busy)} jobs run"
             for job in busy:
                 await service._journal.record(job, [_started()])
@@ -130,7 +130,7 @@ async def _list_frames(service: Service, browser: Browser, busy: list[str], seco
 
 
 async def _job_frames(service: Service, browser: Browser, job: str, seconds: int) -> tuple[list[float], list[float]]:
-    last = (await service._journal._job_queue.get(job)).last_sequence
+    last = (await service._journal._jobs.get(job)).last_sequence
     for first in range(last, EVENTS, 500):
         await service._journal.record(job, [_bar(n) for n in range(first, min(first + 500, EVENTS))])
     page = await browser.page(f"{service.url}/#/jobs/{job}")

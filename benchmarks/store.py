@@ -11,7 +11,7 @@ from service.events.event_types import JobQueued, JobStarted, Progress, Resource
 from service.events.recorded_event import NewEvent, RecordedEvent
 from service.store.database import Database
 from service.store.event_store import EventStore
-from service.store.jobs import JobQueue
+from service.store.jobs import Jobs
 from service.store.journal import Journal
 
 BAR = Progress(
@@ -44,7 +44,7 @@ class Store:
     def __init__(self, path: Path, publish: Publish) -> None:
         self.database = Database(f"sqlite+aiosqlite:///{path}")
         self.events = EventStore(self.database)
-        self.queue = JobQueue(self.database)
+        self.queue = Jobs(self.database)
         self.journal = Journal(self.events, self.queue, clock_ms=clock_ms, publish=publish)
 
     async def running_job(self) -> str:

@@ -31,7 +31,7 @@ from service.runner.worker import Worker
 from service.store.database import Database, parse_url
 from service.store.event_store import EventStore
 from service.store.housekeeping import Housekeeping
-from service.store.jobs import JobQueue
+from service.store.jobs import Jobs
 from service.store.journal import Journal
 from service.web.guard import BODY_BYTES_MAX, Guard, middlewares
 from service.web.pages import Pages, is_open
@@ -64,7 +64,7 @@ class Service:
         )
         library = Library(settings.resources_dir)
         self._database = Database(settings.database_url)
-        job_queue = JobQueue(self._database)
+        jobs = Jobs(self._database)
         self._housekeeping = Housekeeping(database=self._database, keep_days=settings.keep_days, clock_ms=clock_ms)
         self._sockets = Sockets(origin_allowed=guard.allows_socket_origin, api_token=guard.api_token)
         metrics = Metrics(
@@ -75,10 +75,10 @@ class Service:
             wal_bytes=lambda: _size(Path(f"{parse_url(settings.database_url).database}-wal")),
         )
         self._event_store = EventStore(self._database, clock=time.perf_counter, observe=metrics.committed)
-        self._journal = Journal(self._event_store, job_queue, clock_ms=clock_ms, publish=self._sockets.publish)
+        self._journal = Journal(self._event_store, jobs, clock_ms=clock_ms, publish=self._sockets.publish)
         installer = _LoggedInstaller(
             journal=self._journal,
-            job_queue=job_queue,
+            jobs=jobs,
             library=library,
             connector=_connector(settings),
             rules=_rules(settings),
@@ -88,19 +88,19 @@ class Service:
         )
         self._worker = Worker(
             journal=self._journal,
-            job_queue=job_queue,
+            jobs=jobs,
             installer=installer,
-            positions=QueuePositions(journal=self._journal, job_queue=job_queue),
+            positions=QueuePositions(journal=self._journal, jobs=jobs),
             max_concurrent_jobs=settings.max_concurrent_jobs,
         )
         app = web.Application(middlewares=[*middlewares(guard, is_open), log_changes], client_max_size=BODY_BYTES_MAX)
         Routes(
             journal=self._journal,
             event_store=self._event_store,
-            job_queue=job_queue,
+            jobs=jobs,
             library=library,
             database=self._database,
-            controls=Controls(journal=self._journal, job_queue=job_queue, changed=self._worker.changed),
+            controls=Controls(journal=self._journal, jobs=jobs, changed=self._worker.changed),
             check_host=lambda host, port: check_host(
                 host, port, bound_to_loopback=settings.bound_to_loopback, allowed=settings.ssh_targets
             ),

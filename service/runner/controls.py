@@ -19,7 +19,7 @@ from service.events.job import JOB_CANCELLED, Job, ResourceState, Standing
 from service.events.recorded_event import NewEvent
 from service.runner.outcome import HINTS
 from service.store.event_store import instance_key
-from service.store.jobs import JobQueue
+from service.store.jobs import Jobs
 from service.store.journal import Journal
 from service.store.places import place_between
 
@@ -44,9 +44,9 @@ def possible(job: Job) -> tuple[str, ...]:
 class Controls:
     """``changed(job)`` is called behind each decision: it tells whoever runs the job, and the queue."""
 
-    def __init__(self, *, journal: Journal, job_queue: JobQueue, changed: Callable[[Job], None]) -> None:
+    def __init__(self, *, journal: Journal, jobs: Jobs, changed: Callable[[Job], None]) -> None:
         self._journal = journal
-        self._job_queue = job_queue
+        self._jobs = jobs
         self._changed = changed
         self._moving = asyncio.Lock()
         self._starting = asyncio.Lock()
@@ -59,7 +59,7 @@ class Controls:
         if queued.idempotency_key is None:
             return await self._enqueue(queued), True
         async with self._starting:
-            known = await self._job_queue.by_idempotency_key(queued.idempotency_key)
+            known = await self._jobs.by_idempotency_key(queued.idempotency_key)
             if known is None:
                 return await self._enqueue(queued), True
         if known.body_sha256 != queued.body_sha256:
@@ -88,7 +88,7 @@ class Controls:
     async def move(self, job_id: str, before: str) -> Job:
         """``before``: a job of the same instance's queue, ``first`` or ``last``. Raises InvalidRequest."""
         async with self._moving:
-            job = await self._job_queue.get(job_id)
+            job = await self._jobs.get(job_id)
             _check(job, "move")
             place = await self._place(job, before)
             moved = [] if place == job.place else [types.JobMoved(before=before, place=place)]
@@ -97,14 +97,14 @@ class Controls:
     async def retry(self, job_id: str) -> Job:
         """A new job with what this one did not install. Asked for again while that one is under way, the same one."""
         async with self._starting:
-            job = await self._job_queue.get(job_id)
+            job = await self._jobs.get(job_id)
             _check(job, "retry")
-            under_way = await self._job_queue.active_retry_of(job_id)
+            under_way = await self._jobs.active_retry_of(job_id)
             return under_way if under_way is not None else await self._enqueue(_retry(job))
 
     async def delete(self, job_id: str) -> None:
         """Forget an ended job: its events and its rows."""
-        _check(await self._job_queue.get(job_id), "delete")
+        _check(await self._jobs.get(job_id), "delete")
         await self._journal.forget(job_id)
 
     async def pause_instance(self, instance: str) -> list[Job]:
@@ -130,7 +130,7 @@ class Controls:
         return job
 
     async def _on_instance(self, instance: str, name: str, control: Callable[[str], Any]) -> list[Job]:
-        found = await self._job_queue.active_on(_key_of(instance))
+        found = await self._jobs.active_on(_key_of(instance))
         if not found:
             raise NotFound(f'no job is queued, running or paused on instance "{instance[:200]}": use user@host:port')
         done, refused = [], None
@@ -144,11 +144,11 @@ class Controls:
         return done
 
     async def _place(self, job: Job, before: str) -> str:
-        queue = await self._job_queue.queue_of(instance_key(job.ssh_host, job.ssh_port), with_paused=True)
+        queue = await self._jobs.queue_of(instance_key(job.ssh_host, job.ssh_port), with_paused=True)
         others = [row for row in queue if row.job_id != job.job_id]
         if before == "last" or not others:
             stands_last = not others or job.place > others[-1].place
-            return job.place if stands_last else await self._job_queue.next_place()
+            return job.place if stands_last else await self._jobs.next_place()
         index = 0 if before == "first" else next((n for n, row in enumerate(others) if row.job_id == before), None)
         if index is None:
             message = (

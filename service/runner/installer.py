@@ -24,7 +24,7 @@ from service.runner.instance.ssh import Connection, Connector, Instance
 from service.runner.job_run import JobRun
 from service.runner.outcome import HINTS, Outcome, failed
 from service.runner.resource_run import InstallRules, ResourceRun
-from service.store.jobs import JobQueue
+from service.store.jobs import Jobs
 from service.store.journal import Journal
 
 logger = logging.getLogger(__name__)
@@ -42,7 +42,7 @@ class ResourceInstaller:
         self,
         *,
         journal: Journal,
-        job_queue: JobQueue,
+        jobs: Jobs,
         library: Library,
         connector: Connector,
         rules: InstallRules,
@@ -51,7 +51,7 @@ class ResourceInstaller:
         clock: Callable[[], float],
     ) -> None:
         self._journal = journal
-        self._job_queue = job_queue
+        self._jobs = jobs
         self._library = library
         self._connector = connector
         self._rules = rules
@@ -90,7 +90,7 @@ class ResourceInstaller:
 
     async def give_up(self, job: Job, outcome: Outcome) -> None:
         """End the job, as the log holds it, with this outcome for all that is not ended."""
-        current = await self._job_queue.get(job.job_id)
+        current = await self._jobs.get(job.job_id)
         if not current.is_terminal:
             await _end(JobRun(current, self._journal), outcome)
 
@@ -178,7 +178,7 @@ class ResourceInstaller:
         if self._rules.keep_remote_logs:
             return
         try:
-            await Remote(connection).sweep(self._job_queue.ended_among)
+            await Remote(connection).sweep(self._jobs.ended_among)
         except StoreUnavailable as error:
             logger.info("not swept: %s", error)
 

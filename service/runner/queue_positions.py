@@ -14,7 +14,7 @@ from service.errors import StoreError, UnknownJob
 from service.events.event_types import QueuePositionChanged
 from service.events.job import Job, JobState
 from service.events.recorded_event import NewEvent
-from service.store.jobs import JobQueue
+from service.store.jobs import Jobs
 from service.store.journal import Journal
 
 logger = logging.getLogger(__name__)
@@ -25,9 +25,9 @@ POSITIONS_TOLD_MAX = 100
 class QueuePositions:
     """``start``, ``changed`` whenever an instance's queue may have changed, ``stop``."""
 
-    def __init__(self, *, journal: Journal, job_queue: JobQueue) -> None:
+    def __init__(self, *, journal: Journal, jobs: Jobs) -> None:
         self._journal = journal
-        self._job_queue = job_queue
+        self._jobs = jobs
         self._changed: dict[str, None] = {}
         self._news = asyncio.Event()
         self._teller: asyncio.Task[None] | None = None
@@ -58,7 +58,7 @@ class QueuePositions:
                     logger.info("queue positions of %s were not told: %s", instance_key, error)
 
     async def _tell(self, instance_key: str) -> None:
-        queue = await self._job_queue.queue_of(instance_key, limit=POSITIONS_TOLD_MAX)
+        queue = await self._jobs.queue_of(instance_key, limit=POSITIONS_TOLD_MAX)
         news = [(row.job_id, position) for position, row in enumerate(queue, start=1) if row.queue_position != position]
         await asyncio.gather(*(self._tell_one(job_id, position) for job_id, position in news))
 

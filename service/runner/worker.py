@@ -19,7 +19,7 @@ from service.runner.job_run import JobRun
 from service.runner.outcome import failed
 from service.runner.queue_positions import QueuePositions
 from service.store.event_store import instance_key
-from service.store.jobs import JobQueue
+from service.store.jobs import Jobs
 from service.store.journal import Journal
 
 logger = logging.getLogger(__name__)
@@ -35,13 +35,13 @@ class Worker:
         self,
         *,
         journal: Journal,
-        job_queue: JobQueue,
+        jobs: Jobs,
         installer: ResourceInstaller,
         positions: QueuePositions,
         max_concurrent_jobs: int,
     ) -> None:
         self._journal = journal
-        self._job_queue = job_queue
+        self._jobs = jobs
         self._installer = installer
         self._positions = positions
         self._max_concurrent_jobs = max_concurrent_jobs
@@ -78,7 +78,7 @@ class Worker:
             self._news.clear()
             try:
                 if not rescued:
-                    for job in await self._job_queue.to_rescue():
+                    for job in await self._jobs.to_rescue():
                         self._run(job)
                     rescued = True
                 await self._claim_all()
@@ -94,7 +94,7 @@ class Worker:
     async def _claim_all(self) -> None:
         # A paused job keeps its instance, but not its place among those that run.
         while sum(not run.is_paused for run, _ in self._running.values()) < self._max_concurrent_jobs:
-            head = await self._job_queue.next_to_claim()
+            head = await self._jobs.next_to_claim()
             if head is None:
                 return
             job = await self._claim(head)

@@ -55,7 +55,7 @@ def _next_to_claim() -> Select[Any]:
 _NEXT_TO_CLAIM = _next_to_claim()
 
 
-class JobQueue:
+class Jobs:
     """Reads the projection. A claim itself is an event (``job_started``), recorded by whoever claims."""
 
     def __init__(self, database: Database) -> None:

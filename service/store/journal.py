@@ -22,7 +22,7 @@ from service.events.fold import apply
 from service.events.job import Job
 from service.events.recorded_event import NewEvent, RecordedEvent
 from service.store.event_store import PAGE_EVENTS, Append, EventStore
-from service.store.jobs import JobQueue
+from service.store.jobs import Jobs
 
 Publish = Callable[[str, Sequence[RecordedEvent]], Awaitable[None]]
 Deliver = Callable[[Sequence[RecordedEvent]], Awaitable[None]]
@@ -44,11 +44,9 @@ class _Stream:
 class Journal:
     """Records events and hands them over. ``clock_ms``: milliseconds since the epoch, in UTC."""
 
-    def __init__(
-        self, event_store: EventStore, job_queue: JobQueue, *, clock_ms: Callable[[], int], publish: Publish
-    ) -> None:
+    def __init__(self, event_store: EventStore, jobs: Jobs, *, clock_ms: Callable[[], int], publish: Publish) -> None:
         self._event_store = event_store
-        self._job_queue = job_queue
+        self._jobs = jobs
         self._clock_ms = clock_ms
         self._publish = publish
         self._streams: WeakValueDictionary[str, _Stream] = WeakValueDictionary()
@@ -58,9 +56,9 @@ class Journal:
         """A new stream that begins with this event, at the end of the queue. Durable when it returns; raises
         StoreUnavailable."""
         job_id = str(uuid4())
-        queued = replace(queued, place=await self._job_queue.next_place())
+        queued = replace(queued, place=await self._jobs.next_place())
         await self._record(job_id, [NewEvent(event=queued)])
-        return await self._job_queue.get(job_id)
+        return await self._jobs.get(job_id)
 
     async def record(self, job_id: str, events: Sequence[NewEvent]) -> Job:
         """Append these events in one piece and publish them. Returns the job behind them.
@@ -115,17 +113,17 @@ class Journal:
 
     async def _is_behind_the_end(self, job_id: str, after: int) -> bool:
         """The end never overtakes the last event: an ended job may have one more that was appended a moment ago."""
-        job = await self._job_queue.get(job_id)
+        job = await self._jobs.get(job_id)
         return job.is_terminal and after >= job.last_sequence
 
     async def compact(self, job_id: str, after: int) -> tuple[list[RecordedEvent], int]:
         """What a late screen needs of the history behind ``after``, and the sequence up to which that is."""
-        upto = max(after, (await self._job_queue.get(job_id)).last_sequence)
+        upto = max(after, (await self._jobs.get(job_id)).last_sequence)
         return await self._event_store.read_compact(job_id, after, upto), upto
 
     async def check_after(self, job_id: str, after: int) -> Job:
         """The job, when ``after`` is a sequence that it has reached. Raises UnknownJob, InvalidRequest."""
-        job = await self._job_queue.get(job_id)
+        job = await self._jobs.get(job_id)
         if after > job.last_sequence:
             message = f"after is {after}, but the job has {job.last_sequence} events: send the last sequence you saw"
             raise InvalidRequest(message, [FieldError("after", message)])
@@ -147,7 +145,7 @@ class Journal:
         try:
             before = stream.job
             if callable(events):
-                before = before if before is not None else await self._job_queue.get(job_id)
+                before = before if before is not None else await self._jobs.get(job_id)
                 events = events(before)
                 if not events:
                     stream.lock.release()

@@ -22,7 +22,7 @@ from service.report.post_mortem import Reporter
 from service.runner.controls import Controls
 from service.store.database import Database
 from service.store.event_store import EventStore
-from service.store.jobs import LIST_MAX, JobQueue
+from service.store.jobs import LIST_MAX, Jobs
 from service.store.journal import Journal
 from service.web.guard import BODY_BYTES_MAX, cors_headers
 from service.web.requests import ChangeRequest, MoveRequest, parse, parse_install, parse_key
@@ -49,7 +49,7 @@ class Routes:
 
     journal: Journal
     event_store: EventStore
-    job_queue: JobQueue
+    jobs: Jobs
     library: Library
     database: Database
     controls: Controls
@@ -62,7 +62,7 @@ class Routes:
 
     def add_to(self, app: web.Application) -> None:
         app.router.add_post("/resources/install", self.install)
-        app.router.add_get("/resources/jobs", self.jobs)
+        app.router.add_get("/resources/jobs", self.list_jobs)
         app.router.add_get("/resources/jobs/{job_id}", self.job)
         app.router.add_get("/resources/jobs/{job_id}/events", self.events)
         app.router.add_patch("/resources/jobs/{job_id}", self.change)
@@ -113,11 +113,11 @@ class Routes:
         }
         return web.json_response(answer, status=202, headers={"Location": f"/resources/jobs/{job.job_id}"})
 
-    async def jobs(self, request: web.Request) -> web.Response:
+    async def list_jobs(self, request: web.Request) -> web.Response:
         state = request.query.get("state")
         if state is not None and state not in tuple(JobState):
             raise _wrong("state", f"must be one of {', '.join(JobState)}")
-        found, following = await self.job_queue.page(
+        found, following = await self.jobs.page(
             state=state,
             host=request.query.get("host"),
             cursor=request.query.get("cursor"),
@@ -164,7 +164,7 @@ class Routes:
         return web.json_response({"success": True, "message": message, **shown}, status=202, headers=location)
 
     async def _shown(self, job: Job) -> dict[str, Any]:
-        return (await self.job_queue.with_position(job)).to_dict()
+        return (await self.jobs.with_position(job)).to_dict()
 
     async def events(self, request: web.Request) -> web.StreamResponse:
         """The history: a JSON page, all of it as NDJSON, or replayed and followed as server-sent events."""
@@ -216,7 +216,7 @@ class Routes:
         except ValueError:
             raise _wrong("since", "must be a time like 2026-01-31T00:00:00Z") from None
         since_ms = round((at if at.tzinfo is not None else at.replace(tzinfo=UTC)).timestamp() * 1000)
-        found = await self.job_queue.failures(since_ms, _number(request, "limit", FAILURES_LIMIT, 1, LIST_MAX))
+        found = await self.jobs.failures(since_ms, _number(request, "limit", FAILURES_LIMIT, 1, LIST_MAX))
         return web.json_response({"failures": found})
 
     async def resources(self, request: web.Request) -> web.Response:
@@ -255,7 +255,7 @@ class Routes:
         return web.Response(body=body, content_type="application/json")
 
     async def _job(self, request: web.Request) -> Job:
-        return await self.job_queue.get(request.match_info["job_id"])
+        return await self.jobs.get(request.match_info["job_id"])
 
     async def _ndjson(
         self, request: web.Request, job: Job, after: int, types: Sequence[str] | None

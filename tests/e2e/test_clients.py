@@ -33,7 +33,7 @@ async def begun_job(service: Service, folder: Path) -> str:
     body = {"ssh_host": "127.0.0.1", "ssh_port": free_port(), "ui_home": "/ui", "resources": ["a.md"]}
     async with aiohttp.ClientSession() as http, http.post(f"{service.url}/resources/install", json=body) as response:
         job_id = str((await response.json())["job_id"])
-    while (await service._journal._job_queue.get(job_id)).state != "running":
+    while (await service._journal._jobs.get(job_id)).state != "running":
         await asyncio.sleep(0.01)
     return job_id
 

@@ -10,7 +10,7 @@ from service.events.event_types import JobQueued
 from service.events.recorded_event import RecordedEvent
 from service.store.database import Database
 from service.store.event_store import EventStore
-from service.store.jobs import JobQueue
+from service.store.jobs import Jobs
 from service.store.journal import Journal
 
 RESOURCES = [{"resource": "a.md", "title": "A", "dependencies": []}]
@@ -29,7 +29,7 @@ class Store:
         self.published: list[RecordedEvent] = []
         self.database = Database(f"sqlite+aiosqlite:///{path}")
         self.events = EventStore(self.database)
-        self.queue = JobQueue(self.database)
+        self.queue = Jobs(self.database)
         self.journal = Journal(
             self.events, self.queue, clock_ms=lambda: self.now_ms or clock_ms(), publish=self._publish
         )
