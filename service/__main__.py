@@ -1,4 +1,4 @@
-"""The command line: the service itself, and a client of it. Each command imports what it needs and no more."""
+"""The command line: the service itself, and a client for it. Each command imports only what it needs."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def _settings_help(
     """Installs AI model files onto rented GPU instances over SSH. Settings come from INSTALLER_… variables."""
 
 
-# Only this one runs for long: what the client's commands need stays out of its memory.
+# `serve` runs for days: keep what the client's commands need out of its memory.
 if sys.argv[1:2] != ["serve"]:
     from service.terminal import commands
 
@@ -43,10 +43,10 @@ if sys.argv[1:2] != ["serve"]:
 
 @cli.command()
 def serve(
-    host: Annotated[str | None, typer.Option(help="The address to bind to.")] = None,
-    port: Annotated[int | None, typer.Option(help="The port; 0 takes any free one.")] = None,
+    host: Annotated[str | None, typer.Option(help="Address to listen on.")] = None,
+    port: Annotated[int | None, typer.Option(help="Port to listen on; 0 picks a free one.")] = None,
 ) -> None:
-    """Run the service until it is asked to end (SIGTERM, SIGINT). Installs outlive it."""
+    """Run the service until SIGTERM or Ctrl-C. Installs continue on their instances without it."""
     import uvloop
 
     from service.config import load_settings
@@ -59,18 +59,25 @@ def serve(
 
 @cli.command()
 def rebuild() -> None:
-    """Make the rows of the jobs again from the event log alone. The service must not run meanwhile."""
+    """Rebuild the job tables from the event log. Stop the service first."""
     count = asyncio.run(_rebuild())
     typer.echo(f"rebuilt {count} jobs from the event log")
 
 
 @cli.command()
 def demo(
-    once: Annotated[bool, typer.Option(help="End with the job's exit status.", envvar="ONCE")] = False,
-    fail: Annotated[bool, typer.Option(help="Let one of the models be gone (404).", envvar="FAIL")] = False,
+    once: Annotated[bool, typer.Option(help="Exit when the job ends, with its status.", envvar="ONCE")] = False,
+    fail: Annotated[bool, typer.Option(help="Make one of the models unavailable (404).", envvar="FAIL")] = False,
 ) -> None:
-    """Install three models on a stand-in instance, with the real civitdl, all on loopback."""
-    # The stand-ins need packages of the extra "demo".
+    """Install three models on a stand-in instance with the real civitdl. Everything runs on this machine."""
+    from importlib.util import find_spec
+
+    missing = [name for name in ("civitdl", "trustme") if find_spec(name) is None]
+    if missing:
+        raise InstallerError(
+            f'the demo needs {" and ".join(missing)}, which the extra "demo" brings: '
+            "pip install 'resource-installer[demo]'"
+        )
     import uvloop
     from rich.console import Console
 
@@ -87,7 +94,7 @@ async def _serve(settings: Settings) -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, ended.set)
     await service.start()
-    # What the imports made stays for good: a full collection over it would hold up every client for 100 ms.
+    # The imported modules are never freed: a full collection over them would delay every client by 100 ms.
     gc.collect()
     gc.freeze()
     print(f"resource-installer listens on {service.url}", flush=True)
@@ -109,7 +116,7 @@ async def _rebuild() -> int:
 
 
 def main() -> None:
-    """The entry point: errors that are meant for a person end as one line."""
+    """The entry point. Errors meant for a person are printed as one line."""
     try:
         cli()
     except InstallerError as error:

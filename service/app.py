@@ -13,10 +13,10 @@ from pathlib import Path
 
 from aiohttp import web
 
-from service.config import Settings
+from service.config import LOCAL_RESOURCES, Settings, resources_in_data_path
 from service.errors import ConfigError
 from service.events.redaction import Redactor
-from service.library import Library
+from service.library import Library, copy_samples
 from service.logs import concerns_job, log_changes
 from service.metrics import Metrics
 from service.runner.controls import Controls
@@ -42,6 +42,11 @@ logger = logging.getLogger(__name__)
 
 SHUTDOWN_SECONDS = 1.0
 VERSION = version("resource-installer")
+NO_KEY = (
+    "no SSH key, so no instance lets this service in: INSTALLER_SSH_KEY is not set, and ~/.ssh has no id_ed25519, "
+    "id_ecdsa or id_rsa without a passphrase. Make one with `ssh-keygen -t ed25519`, give its .pub half to the "
+    "instances, and name the other half in INSTALLER_SSH_KEY or leave it in ~/.ssh"
+)
 
 
 def clock_ms() -> int:
@@ -76,11 +81,12 @@ class Service:
         )
         self._event_store = EventStore(self._database, clock=time.perf_counter, observe=metrics.committed)
         self._journal = Journal(self._event_store, jobs, clock_ms=clock_ms, publish=self._sockets.publish)
+        self._connector = _connector(settings)
         installer = _LoggedInstaller(
             journal=self._journal,
             jobs=jobs,
             library=library,
-            connector=_connector(settings),
+            connector=self._connector,
             rules=_rules(settings),
             redact=Redactor(settings.secrets()),
             clock_ms=clock_ms,
@@ -117,6 +123,7 @@ class Service:
 
     async def start(self) -> None:
         """Raises ConfigError, DatabaseHeld, DatabaseNewer."""
+        _prepare_cards(self._settings)
         await self._database.open()
         self._event_store.start()
         self._housekeeping.start()
@@ -135,8 +142,8 @@ class Service:
         self.url = f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
         self._worker.start()
         logger.info("service started", extra={"url": self.url, "version": VERSION, "pid": os.getpid()})
-        if not self._settings.resources_dir.is_dir():
-            logger.warning("INSTALLER_RESOURCES_DIR: there is no folder %s, so no cards", self._settings.resources_dir)
+        if not self._connector.has_key():
+            logger.warning(NO_KEY)
 
     async def stop(self) -> None:
         """Cut the links, close the clients, finish what is being written. The installs go on on their instances."""
@@ -160,6 +167,29 @@ class _LoggedInstaller(ResourceInstaller):
         job = run.job
         logger.info("job taken up", extra={"instance": job.instance, "resources": job.total, "state": job.state.value})
         await super().install(run)
+
+
+def _prepare_cards(settings: Settings) -> None:
+    """The default folder is made at the first start, with the sample cards in it. Raises ConfigError."""
+    folder = settings.resources_dir
+    if folder.is_dir():
+        if not settings.resources_dir_is_given and folder == LOCAL_RESOURCES:
+            logger.warning(
+                "the cards are those of %s, because the service was started beside it: set "
+                "INSTALLER_RESOURCES_DIR to keep them wherever it starts; without it they lie in %s",
+                folder.absolute(),
+                resources_in_data_path(),
+            )
+    elif settings.resources_dir_is_given:
+        logger.warning("INSTALLER_RESOURCES_DIR: there is no folder %s, so there are no cards", folder)
+    else:
+        try:
+            count = copy_samples(folder)
+        except OSError as error:
+            raise ConfigError(
+                f"cannot make the folder of the cards, {folder}: {error.strerror or error}; name another in INSTALLER_RESOURCES_DIR"
+            ) from error
+        logger.info("folder of cards made", extra={"folder": str(folder), "sample_cards": count})
 
 
 @cache

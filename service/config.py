@@ -20,8 +20,21 @@ OTHER_VARIABLES = ("INSTALLER_CRASH_AT", "INSTALLER_URL", "INSTALLER_TOKEN")
 CommaSeparated = Annotated[tuple[str, ...], NoDecode]
 
 
+# Used when the variable is not set and the service starts beside such a folder, as version 0.1 did.
+LOCAL_RESOURCES = Path("resources")
+
+
 def _data_path() -> Path:
     return user_data_path("resource-installer")
+
+
+def resources_in_data_path() -> Path:
+    """Where the cards lie when nobody names a folder."""
+    return _data_path() / "resources"
+
+
+def _default_resources() -> Path:
+    return LOCAL_RESOURCES if LOCAL_RESOURCES.is_dir() else resources_in_data_path()
 
 
 class Settings(BaseSettings):
@@ -32,7 +45,7 @@ class Settings(BaseSettings):
     host: str = "127.0.0.1"
     port: int = Field(default=5000, ge=0, le=65535)
     database_url: str = Field(default_factory=lambda: f"sqlite+aiosqlite:///{_data_path() / 'installer.sqlite3'}")
-    resources_dir: Path = Path("resources")
+    resources_dir: Path = Field(default_factory=_default_resources)
     ssh_key: Path | None = None
     ssh_user: str = Field(default="root", pattern=r"^[A-Za-z0-9_.][A-Za-z0-9_.$-]{0,63}$")
     known_hosts: Path = Field(default_factory=lambda: _data_path() / "known_hosts")
@@ -82,6 +95,11 @@ class Settings(BaseSettings):
     @property
     def bound_to_loopback(self) -> bool:
         return is_loopback(self.host)
+
+    @property
+    def resources_dir_is_given(self) -> bool:
+        """Whether somebody named the folder of the cards; the service makes its own folder only when nobody did."""
+        return "resources_dir" in self.model_fields_set
 
     def secrets(self) -> tuple[str, ...]:
         """The texts that must never leave the service."""

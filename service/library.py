@@ -10,7 +10,9 @@ import hashlib
 import math
 import os
 import re
+import shutil
 import stat
+import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -213,6 +215,20 @@ class Library:
 
     def _unknown(self, path: str) -> str:
         return f'unknown resource "{_short(path)}": no such card under {self._folder.name}/'
+
+
+def copy_samples(folder: Path) -> int:
+    """Make ``folder`` with the sample cards in it; returns how many they are. Raises OSError.
+
+    The copy is made beside it and renamed, so that a start that was cut off leaves no half library.
+    """
+    packaged = Path(__file__).parent / "sample_cards"
+    samples = packaged if packaged.is_dir() else Path(__file__).parents[1] / "resources"
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=f".{folder.name}-", dir=folder.parent) as beside:
+        copied = Path(shutil.copytree(samples, Path(beside) / folder.name))
+        copied.rename(folder)
+    return sum(1 for _ in folder.rglob("*.md"))
 
 
 def parse_card(path: str, raw: bytes) -> Resource:

@@ -37,12 +37,14 @@ def folder(tmp_path: Path) -> Path:
 
 def test_every_sample_card_is_sound() -> None:
     cards = Library(SAMPLES).all()
-    assert len(cards) >= 5
+    assert len(cards) >= 10
     bash = shutil.which("bash")
     assert bash is not None
     for sample in cards:
         assert isinstance(sample, Resource), sample
         assert sample.description
+        assert sample.front.url is not None
+        assert sample.front.url.startswith("https://")
         checked = subprocess.run([bash, "-n"], input=sample.script, text=True, capture_output=True, check=False)
         assert checked.returncode == 0, (sample.path, checked.stderr)
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from service.config import PREFIX, Settings, is_loopback, load_settings
+from service.config import PREFIX, Settings, is_loopback, load_settings, resources_in_data_path
 from service.errors import ConfigError
 from service.store.database import parse_url
 
@@ -179,3 +179,17 @@ def test_a_database_that_cannot_be_served(url: str, words: str) -> None:
     assert str(raised.value).startswith("INSTALLER_DATABASE_URL: ")
     assert words in str(raised.value)
     assert SECRET not in str(raised.value)
+
+
+def test_without_a_named_folder_the_cards_lie_in_the_data_folder(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "data"))
+    monkeypatch.chdir(tmp_path)
+    settings = load_settings()
+    assert settings.resources_dir == resources_in_data_path() == settings.known_hosts.parent / "resources"
+    assert not settings.resources_dir_is_given
+    (tmp_path / "resources").mkdir()
+    assert load_settings().resources_dir == Path("resources")
+    monkeypatch.setenv("INSTALLER_RESOURCES_DIR", str(tmp_path / "mine"))
+    assert load_settings().resources_dir_is_given

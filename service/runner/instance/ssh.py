@@ -303,6 +303,11 @@ class Connector:
                     login_timeout=self._connect_timeout_seconds,
                 )
 
+    def has_key(self) -> bool:
+        """Whether there is a private key to offer to an instance. A key in the setting counts, usable or not: a
+        connection says what is wrong with it."""
+        return self._key_path is not None or bool(self._keys())
+
     def _remembered(self, connection: Connection) -> Connection:
         key, instance = connection.host_key, connection.instance
         if key is not None and key.is_new:
