@@ -1,7 +1,7 @@
-"""Make docs/install.png, the picture of a running install at the top of the README: ``python scripts/picture.py``.
+"""Make docs/install.png, the picture of a running install at the top of the README: ``python -m scripts.picture``.
 
-It runs the demo's stand-ins with larger models and photographs the job's page in Chromium halfway through. It needs what
-`make test` needs.
+It runs the demo's stand-ins with larger models and photographs the job's page in Chromium halfway through. It needs
+what `make test` needs.
 """
 
 from __future__ import annotations

@@ -187,7 +187,8 @@ def _prepare_cards(settings: Settings) -> None:
             count = copy_samples(folder)
         except OSError as error:
             raise ConfigError(
-                f"cannot make the folder of the cards, {folder}: {error.strerror or error}; name another in INSTALLER_RESOURCES_DIR"
+                f"cannot make the folder of the cards, {folder}: {error.strerror or error}; "
+                "name another in INSTALLER_RESOURCES_DIR"
             ) from error
         logger.info("folder of cards made", extra={"folder": str(folder), "sample_cards": count})
 

@@ -1,4 +1,4 @@
-"""What stands around a service in earnest: the image's health check, the unit, a proxy before it, a backup of it."""
+"""What surrounds a service in production: the image's health check, the systemd unit, a proxy, a backup."""
 
 from __future__ import annotations
 
@@ -25,6 +25,7 @@ import trustme
 from service.app import Service
 from service.config import PREFIX, Settings
 from service.web.guard import BODY_BYTES_MAX
+from tests.kit.pages import page
 from tests.kit.ports import free_port
 from tests.kit.running import running, write_card
 from tests.kit.service import NAMESPACE, connect, until
@@ -36,7 +37,7 @@ DOCKERFILE = (ROOT / "Dockerfile").read_text(encoding="utf-8")
 UNIT = (ROOT / "deploy/resource-installer.service").read_text(encoding="utf-8")
 CADDYFILE = (ROOT / "deploy/Caddyfile").read_text(encoding="utf-8")
 NGINX = shutil.which("nginx", path=os.environ["PATH"] + ":/usr/sbin")
-# As the README has it. Read-only, since no second connection may write to the log of a running service.
+# As docs/deploying.md has it. Read-only, since no second connection may write to the log of a running service.
 BACKUP = re.compile(r"^\$ sqlite3 -readonly (\S+) \"(VACUUM INTO '[^']+')\"$", re.MULTILINE)
 BACKUP_COMMAND = "VACUUM INTO '{}'"
 
@@ -168,10 +169,10 @@ def back_up(tool: str, source: Path, target: Path) -> None:
     connection.close()
 
 
-def test_the_readme_backs_up_in_this_way() -> None:
-    readme = (ROOT / "README.md").read_text(encoding="utf-8")
-    told = BACKUP.findall(readme)
-    assert len(told) == readme.count("$ sqlite3 ")
+def test_the_page_backs_up_in_this_way() -> None:
+    text = page("docs/deploying.md")
+    told = BACKUP.findall(text)
+    assert len(told) == text.count("$ sqlite3 ") == 1
     for _, statement in told:
         assert re.fullmatch(re.escape(BACKUP_COMMAND).replace(r"\{\}", "[^']+"), statement)
 

@@ -80,7 +80,7 @@ async def test_a_named_folder_that_does_not_exist_is_not_made(home: Path, caplog
 async def test_a_folder_that_cannot_be_made_is_named(home: Path) -> None:
     (home / "data").mkdir()
     (home / "data/resource-installer").write_text("in the way", encoding="utf-8")
-    with pytest.raises(ConfigError, match="cannot make the folder of the cards.*INSTALLER_RESOURCES_DIR"):
+    with pytest.raises(ConfigError, match=r"cannot make the folder of the cards.*INSTALLER_RESOURCES_DIR"):
         await started_once(database_url=f"sqlite+aiosqlite:///{home}/x.sqlite3", known_hosts=home / "known_hosts")
 
 

@@ -1,4 +1,4 @@
-"""The README held against the code: its example, its tables, its lists."""
+"""The README and docs/ compared with the code: their examples, their tables, their lists."""
 
 from __future__ import annotations
 
@@ -11,19 +11,24 @@ from pathlib import Path
 
 import pytest
 
+from scripts import causes_table
 from service.config import PREFIX, Settings
 from service.events import event_types
 from service.events.event_types import Cause, Event
 from service.library import FrontMatter, parse_card
 from service.runner.controls import POSSIBLE
+from service.runner.retry import may_heal
 from service.web import sockets
 from service.web.answers import Accepted
 from service.web.endpoints import OPERATIONS
 from service.web.requests import InstallRequest
+from tests.kit.pages import BLOCK, CODE, ROOT, all_pages, examples, page, prose, rows, section
 from tests.kit.running import running, write_card
 
-README = (Path(__file__).parents[1] / "README.md").read_text(encoding="utf-8")
-# Fields of ``job_queued`` that the request told, or that the service keeps for itself.
+README, API, CARDS, SETTINGS, USING = (
+    page(path) for path in ("README.md", "docs/api.md", "docs/cards.md", "docs/settings.md", "docs/using.md")
+)
+# Fields of ``job_queued`` that repeat the request, or that the service keeps for itself.
 OF_THE_REQUEST = {
     "parallel",
     "bandwidth_limit",
@@ -34,31 +39,6 @@ OF_THE_REQUEST = {
     "idempotency_key",
     "body_sha256",
 }
-BLOCK = re.compile(r"^(?P<fence>`{3,})(?P<language>\w*)\n(?P<text>.*?)^(?P=fence)$", re.DOTALL | re.MULTILINE)
-CODE = re.compile(r"`([^`]+)`")
-
-
-def section(title: str) -> str:
-    found = re.search(rf"^## {re.escape(title)}\n(.*?)(?=^## |\Z)", README, re.DOTALL | re.MULTILINE)
-    assert found is not None, title
-    return found[1]
-
-
-def rows(text: str, head: str) -> list[list[str]]:
-    """The cells of the table whose head begins like this."""
-    lines = text[text.index(f"| {head}") :].split("\n\n")[0].splitlines()
-    # A cell may hold a path, but no bar.
-    return [[cell.strip() for cell in line.strip("|").split("|")] for line in lines[2:] if line.startswith("|")]
-
-
-def examples(command: str) -> list[str]:
-    """Every command of the console blocks that begins like this, with the lines that its quotes hold together."""
-    found = []
-    for block in BLOCK.finditer(README):
-        if block["language"] == "console":
-            prompts = re.split(r"^\$ ", block["text"], flags=re.MULTILINE)
-            found += [text for text in prompts if text.startswith(command)]
-    return found
 
 
 def event_classes() -> dict[str, type[Event]]:
@@ -69,7 +49,7 @@ def event_classes() -> dict[str, type[Event]]:
 def test_the_table_of_events_is_what_is_sent() -> None:
     told: dict[str, tuple[str, set[str]]] = {}
     name = ""
-    for cells in rows(section("Watch it"), "Socket.IO event"):
+    for cells in rows(section(API, "Watch it"), "Socket.IO event"):
         name = CODE.findall(cells[0])[0] if cells[0] else name
         fields = {field for code in CODE.findall(cells[2]) for field in code.split(", ")}
         if cells[2].startswith("the same, and"):
@@ -94,7 +74,7 @@ def test_the_table_of_events_is_what_is_sent() -> None:
 
 
 def test_the_events_of_a_client_are_handled() -> None:
-    text = section("Watch it")
+    text = section(API, "Watch it")
     handled = sockets.Sockets(origin_allowed=lambda _origin, _environ: True, api_token=None).server.handlers
     names = set(handled[sockets.NAMESPACE]) - {"connect", "disconnect"}
     assert set(re.findall(r"\b\w*subscribe_install\b", text)) == names
@@ -110,8 +90,8 @@ def test_every_path_is_served_and_every_path_is_told() -> None:
         paths[operation.method.upper(), shape] = operation
     # The example of a start is run by a test of its own.
     told = {("POST", "/resources/install")}
-    prose = BLOCK.sub("", README)
-    for code in CODE.findall(prose):
+    text = prose("\n".join(all_pages().values()))
+    for code in CODE.findall(text):
         method = ""
         for part in re.split(r",\s*", code):
             words = part.split()
@@ -120,17 +100,17 @@ def test_every_path_is_served_and_every_path_is_told() -> None:
             if method and part.startswith("/"):
                 told.add((method, re.sub(r"\{[^}]*\}", "{}", part.split("?")[0])))
     # "`POST …/pause`, `/resume`": the second goes on where the first ends.
-    for line in prose.splitlines():
+    for line in text.splitlines():
         found = re.findall(r"`(?:(POST) (/\S+)/(\w+)|/(\w+))`", line)
         for (method, base, _, _), (_, _, _, other) in itertools.pairwise(found):
             if method and other:
                 told.add((method, f"{re.sub(r'{[^}]*}', '{}', base)}/{other}"))
-    assert told <= set(paths), "the README tells of paths that are not served"
-    assert set(paths) - told <= {("GET", "/metrics"), ("GET", "/openapi.json")}, "paths that the README does not tell"
+    assert told <= set(paths), "the pages name paths that are not served"
+    assert set(paths) - told <= {("GET", "/metrics"), ("GET", "/openapi.json")}, "paths that no page names"
 
 
 async def test_the_example_of_a_start_runs(tmp_path: Path) -> None:
-    (example,) = examples("curl -X POST http://localhost:5000/resources/install")
+    (example,) = examples(API, "curl -X POST http://localhost:5000/resources/install")
     body = json.loads(re.findall(r"-d '(\{.*?\})'", example, re.DOTALL)[0])
     for path in body["resources"]:
         write_card(tmp_path, path)
@@ -145,13 +125,13 @@ async def test_the_example_of_a_start_runs(tmp_path: Path) -> None:
         said, errors = await asyncio.wait_for(process.communicate(), 60)
     assert (process.returncode, errors) == (0, b"")
     answer = Accepted.model_validate_json(said).model_dump()
-    # What the README shows, but for the id.
+    # What the page shows, except for the id.
     wanted = json.loads(shown.replace("…", ""))
     assert {**answer, "job_id": ""} == {**wanted, "job_id": ""}
 
 
 def test_optional_fields_and_their_defaults() -> None:
-    told = {CODE.findall(cells[0])[0]: cells[1].strip("`") for cells in rows(section("Start an install"), "field")}
+    told = {CODE.findall(cells[0])[0]: cells[1].strip("`") for cells in rows(section(API, "Start an install"), "field")}
     optional = {name: field for name, field in InstallRequest.model_fields.items() if not field.is_required()}
     assert set(told) == set(optional)
     settings = {name: field.default for name, field in Settings.model_fields.items()}
@@ -167,7 +147,7 @@ def test_optional_fields_and_their_defaults() -> None:
 
 def test_every_setting_is_told_once_with_its_default() -> None:
     told: dict[str, str] = {}
-    for cells in rows(section("Settings"), "variable"):
+    for cells in rows(SETTINGS, "variable"):
         names, defaults = CODE.findall(cells[0]), CODE.findall(cells[1]) or [""]
         assert not set(names) & set(told)
         told |= dict(zip(names, defaults * len(names) if len(defaults) < len(names) else defaults, strict=False))
@@ -183,15 +163,26 @@ def test_every_setting_is_told_once_with_its_default() -> None:
             assert shown == default, name
 
 
-def test_the_causes_are_all_there() -> None:
-    found = re.search(r"`cause` is one of `([^`]+)`", README)
-    assert found is not None
-    assert re.split(r",\s+", found[1]) == [cause.value for cause in Cause]
+def test_the_five_settings_that_matter_come_first() -> None:
+    first = [CODE.findall(cells[0])[0] for cells in rows(section(SETTINGS, "The five that matter first"), "variable")]
+    assert len(first) == 5
+    assert first[0] == "INSTALLER_SSH_KEY"
+
+
+def test_the_table_of_causes_is_up_to_date() -> None:
+    told = [CODE.findall(cells[0])[0] for cells in rows(section(API, "Causes"), "cause")]
+    assert told == [cause.value for cause in Cause]
+    assert causes_table.with_table(API) == API, "run `python -m scripts.causes_table`"
+
+
+def test_the_causes_that_are_retried_are_all_named() -> None:
+    named = {code for code in CODE.findall(section(USING, "Retries")) if re.fullmatch(r"[a-z_]+", code)}
+    assert named == {cause.value for cause in Cause if may_heal(cause)}
 
 
 def test_the_table_of_controls_is_the_one_that_decides() -> None:
     columns = ["queued", "paused in the queue", "running", "paused", "", "completed", "failed"]
-    table = re.search(r"^\| \| queued .*?\n\n", section("Control it"), re.DOTALL | re.MULTILINE)
+    table = re.search(r"^\| \| queued .*?\n\n", section(API, "Control it"), re.DOTALL | re.MULTILINE)
     assert table is not None
     for line in table[0].strip().splitlines()[2:]:
         control, *cells = (cell.strip() for cell in line.strip("|").split("|"))
@@ -200,16 +191,41 @@ def test_the_table_of_controls_is_the_one_that_decides() -> None:
             assert (cell != "409") == allowed, (control, column)
 
 
-def test_the_card_is_one() -> None:
-    (card,) = (block["text"] for block in BLOCK.finditer(README) if block["language"] == "markdown")
+@pytest.mark.parametrize(("text", "tool"), [(CARDS, "civitdl "), (README, "curl ")], ids=["cards", "readme"])
+def test_the_card_is_one(text: str, tool: str) -> None:
+    (card,) = (block["text"] for block in BLOCK.finditer(text) if block["language"] == "markdown")
     parsed = parse_card("loras/x.md", card.encode())
-    assert parsed.script.startswith("civitdl ")
-    found = re.search(r"Known front matter: `([^`]+)`", README)
+    assert parsed.script.startswith(tool)
+
+
+def test_the_known_front_matter() -> None:
+    found = re.search(r"Known front matter: `([^`]+)`", CARDS)
     assert found is not None
     assert set(re.split(r",\s+", found[1])) == set(FrontMatter.model_fields)
 
 
-@pytest.mark.parametrize("language", sorted({block["language"] for block in BLOCK.finditer(README)}))
+def test_the_samples_are_all_listed_and_those_that_are_named_exist() -> None:
+    named = {code for text in (README, CARDS, USING, API) for code in re.findall(r"\b[\w/]+/\w+\.md\b", text)}
+    named = {path for path in named if not path.startswith("docs/")}
+    listed = {code for cells in rows(section(CARDS, "The samples"), "card") for code in CODE.findall(cells[0])}
+    there = {str(path.relative_to(ROOT / "resources")) for path in (ROOT / "resources").rglob("*.md")}
+    assert listed == there
+    assert named <= there
+
+
+@pytest.mark.parametrize(
+    "language", sorted({block["language"] for text in all_pages().values() for block in BLOCK.finditer(text)})
+)
 def test_every_kind_of_example_is_known(language: str) -> None:
     """A new kind of example needs a test of its own."""
     assert language in ("", "console", "json", "javascript", "markdown", "bash", "nginx", "caddy", "ini", "text")
+
+
+def test_the_readme_is_one_screen() -> None:
+    assert len(README.splitlines()) <= 95
+
+
+def test_the_picture_is_small() -> None:
+    picture = ROOT / "docs/install.png"
+    assert picture.read_bytes().startswith(b"\x89PNG")
+    assert picture.stat().st_size <= 120 * 1024

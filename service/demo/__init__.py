@@ -1,1 +1,1 @@
-"""What the demo and the tests put in place of the world: a CivitAI, and an instance. Nothing here serves users."""
+"""Stand-ins for the demo and the tests: a CivitAI and an instance. Nothing here serves users."""

@@ -1,7 +1,7 @@
-"""A stand-in for CivitAI, reached as the real one is: over TLS, by its own name, through a CONNECT proxy.
+"""A stand-in for CivitAI. Clients reach it like the real one: over TLS, by its own name, through a CONNECT proxy.
 
-It answers what civitdl 2.2.0 asks for, with faults on request, and writes down every request, so that a test can count
-them. It can run as a process of its own (``python -m service.demo.civitai``) that outlives whatever is tested.
+It answers what civitdl 2.2.0 asks for, with faults on request, and records every request, so that a test can count
+them. It can run as a process of its own (``python -m service.demo.civitai``) that outlives the service under test.
 """
 
 from __future__ import annotations
@@ -32,8 +32,8 @@ BURST_SECONDS_MAX = 0.2
 class StandInModel:
     """A model and how its download goes wrong. ``status``: of the download; ``api_status``: of the metadata.
 
-    ``fails``: so many downloads fail, later ones work (-1: all). ``drop_after_bytes``: the connection breaks there.
-    ``hold_after_bytes``: the download stands still there until ``release``.
+    ``fails``: how many downloads fail before later ones work (-1: all fail). ``drop_after_bytes``: where the connection
+    breaks. ``hold_after_bytes``: where the download waits for ``release``.
     """
 
     id: int
@@ -62,7 +62,7 @@ class StandInModel:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Request:
-    """One request as it was answered. ``bytes``: of the body that were sent."""
+    """One request and its answer. ``bytes``: how much of the body was sent."""
 
     method: str
     path: str
@@ -98,7 +98,7 @@ def sha256(model: StandInModel) -> str:
 
 
 class StandInCivitai:
-    """``start``, then give ``env`` to the sessions that shall reach it, then ``stop``."""
+    """``start`` it, give ``env`` to the sessions that shall reach it, ``stop`` it."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
@@ -118,7 +118,7 @@ class StandInCivitai:
 
     @property
     def env(self) -> dict[str, str]:
-        """The environment in which civitdl, wget, curl and aria2c come here."""
+        """The environment that leads civitdl, wget, curl and aria2c here."""
         proxy = f"http://127.0.0.1:{self.proxy_port}"
         bundle = str(self.ca_path)
         return {
@@ -137,7 +137,7 @@ class StandInCivitai:
             self._models[model.id] = model
 
     def release(self) -> None:
-        """Let the downloads go on that are held."""
+        """Let held downloads continue."""
         self._released.set()
 
     def downloads(self, model_id: int) -> list[Request]:
@@ -260,7 +260,7 @@ class StandInCivitai:
                     request.transport.abort()
                 return
             if model.bytes_per_second is not None:
-                # The rate may change on the way, and what was held up is not made good in one burst.
+                # The rate may change during a download, and a delay is not made up in one burst.
                 due = max(due, clock() - BURST_SECONDS_MAX) + len(block) / model.bytes_per_second
                 await asyncio.sleep(max(0.0, due - clock()))
         await response.write_eof()
@@ -323,7 +323,7 @@ async def _pump(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> N
             writer.write(data)
             await writer.drain()
     except ConnectionError:
-        # One side broke: the other one shall see it at once, as it would without a proxy between them.
+        # One side broke: show it to the other at once, as without a proxy.
         writer.transport.abort()
     finally:
         writer.close()

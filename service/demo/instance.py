@@ -1,4 +1,4 @@
-"""The demo's rented instance: an SSH server of asyncssh's that needs no system package, with a home of its own."""
+"""The demo's rented instance: asyncssh's SSH server, which needs no system package, with a home of its own."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ BLOCK_BYTES = 64 * 1024
 
 
 class DemoInstance:
-    """Runs what a session asks for as ``sh -c``, as an OpenSSH server would. ``start``, ``stop``.
+    """Runs the command of each session with ``sh -c``, as an OpenSSH server would. ``start`` it, ``stop`` it.
 
-    When a client goes, the pipes of its commands are closed, and what was detached from them lives on.
+    When a client disconnects, the pipes of its commands close; detached processes live on.
     """
 
     def __init__(self, folder: Path, env: Mapping[str, str]) -> None:
@@ -47,7 +47,7 @@ class DemoInstance:
         self.port = self._server.get_port()
 
     async def stop(self) -> None:
-        """Stop listening and end the sessions. What runs detached goes on."""
+        """Stop listening and end the sessions. Detached processes continue."""
         if self._server is not None:
             self._server.close()
         for task in self._sessions:
@@ -93,7 +93,7 @@ class DemoInstance:
     async def _close_pipes(
         self, session: asyncssh.SSHServerProcess[bytes], transport: asyncio.SubprocessTransport
     ) -> None:
-        """When the client has gone, so that a command that prints nothing can find it out, too."""
+        """Close them when the client has gone, so that a command that prints nothing notices too."""
         await session.wait_closed()
         for number in (1, 2):
             pipe = transport.get_pipe_transport(number)
@@ -102,7 +102,7 @@ class DemoInstance:
 
 
 async def _pump(source: Any, target: Any) -> None:
-    """Copy until the end, or until one side has gone."""
+    """Copy until the end, or until one side is gone."""
     with contextlib.suppress(asyncssh.Error, ConnectionError):
         while data := await source.read(BLOCK_BYTES):
             target.write(data)

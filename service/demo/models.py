@@ -6,7 +6,7 @@ from pathlib import Path
 
 from service.demo.civitai import StandInModel
 
-RATE = 1_500_000  # bytes a second, so that the bars can be seen to move
+RATE = 1_500_000  # bytes a second: slow enough to see the bars move
 
 MODELS = (
     StandInModel(id=1001, name="Dramatic Lighting Slider", size_bytes=4_000_000, images=3, bytes_per_second=RATE),
@@ -14,7 +14,7 @@ MODELS = (
     StandInModel(id=1003, name="Anime Upscaler 4x", size_bytes=6_000_000, images=1, bytes_per_second=RATE),
 )
 FOLDERS = {1001: "loras", 1002: "loras", 1003: "upscale_models"}
-GONE = 1003  # answered with 404 on request
+GONE = 1003  # answers 404 if the demo shall fail
 
 _CARD = """---
 title: {title}

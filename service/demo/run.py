@@ -1,4 +1,4 @@
-"""The demo: everything on loopback in a temporary folder, and three models installed by the real civitdl."""
+"""The demo: everything runs on loopback in a temporary folder; the real civitdl installs three models."""
 
 from __future__ import annotations
 
@@ -29,14 +29,14 @@ from service.web.sockets import EVENT_NAMES, STATUS
 
 NAMESPACE = "/resources"
 DEFAULT_PORT = 5000
-# python-socketio's own bound of one second is short for a busy machine.
+# python-socketio's own limit of one second is too short on a busy machine.
 CONNECT_SECONDS_MAX = 60
 BARS = ("stage_start", "progress", "stage_complete")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DemoResult:
-    """What the demo shows at its end."""
+    """How the demo ended. ``verified``: files with the right SHA-256."""
 
     job_id: str
     ended: Mapping[str, Any]
@@ -48,7 +48,7 @@ class DemoResult:
 
 
 async def run_demo(*, once: bool, fail: bool, console: Console) -> int:
-    """Run it, and keep serving until SIGINT unless ``once``. Returns the job's exit status."""
+    """Run the demo and serve until SIGINT, unless ``once``. Returns the job's exit status."""
     with tempfile.TemporaryDirectory(prefix="resource-installer-demo-") as name:
         folder = Path(name)
         stand_in = StandInCivitai(folder / "civitai")
@@ -62,7 +62,7 @@ async def run_demo(*, once: bool, fail: bool, console: Console) -> int:
         cards = write_cards(folder / "resources")
         service = Service(_settings(folder, instance))
         await service.start()
-        console.print(f"The service listens on [bold]{service.url}[/], everything lies in {escape(str(folder))}.\n")
+        console.print(f"The service listens on [bold]{service.url}[/]. All files are in {escape(str(folder))}.\n")
         try:
             result = await _install(service.url, instance, cards, console)
             _show(result, service.url, console)
@@ -87,7 +87,7 @@ def _settings(folder: Path, instance: DemoInstance) -> Settings:
 
 
 def _port() -> int:
-    """The default port, or any free one when something listens there."""
+    """The default port, or any free one if it is taken."""
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
@@ -98,7 +98,7 @@ def _port() -> int:
 
 
 def _configure_civitdl(home: Path) -> None:
-    """Short pauses, which the stand-in does not mind: CivitAI's own site asks for the longer ones."""
+    """Set short pauses. The default ones are for CivitAI's own site; the stand-in does not need them."""
     path = home / ".config/civitdl/config.json"
     path.parent.mkdir(parents=True)
     path.write_text(civitdl_config("", retry_count=1, pause_seconds=0.2), encoding="utf-8")
@@ -119,7 +119,7 @@ async def _install(url: str, instance: DemoInstance, cards: list[str], console: 
 
 
 async def _watch(url: str, job_id: str, bars: _Bars) -> Mapping[str, Any]:
-    """The terminal event of the job, with every progress shown on the way, also over a connection that broke."""
+    """Show the progress until the job ends; returns its terminal event. Survives a broken connection."""
     ended: asyncio.Future[Mapping[str, Any]] = asyncio.get_running_loop().create_future()
     client = socketio.AsyncClient()
     last = 0
@@ -146,7 +146,7 @@ async def _watch(url: str, job_id: str, bars: _Bars) -> Mapping[str, Any]:
 
 
 class _Bars:
-    """A bar for each stage of each resource. Names come from elsewhere: they are text, never markup."""
+    """One bar per stage of each resource. Names come from elsewhere: they are text, never markup."""
 
     def __init__(self, console: Console) -> None:
         self._progress = Progress(
@@ -182,7 +182,7 @@ class _Bars:
 
 
 def _is_there(ui_home: Path, model_id: int) -> bool:
-    """Whether the file of this model lies there with the right SHA-256."""
+    """Whether the file of this model exists with the right SHA-256."""
     model = next(model for model in MODELS if model.id == model_id)
     found = list((ui_home / "models" / FOLDERS[model_id]).rglob(f"model_{model_id}-*.safetensors"))
     return len(found) == 1 and hashlib.sha256(found[0].read_bytes()).hexdigest() == sha256(model)
@@ -197,7 +197,7 @@ def _show(result: DemoResult, url: str, console: Console) -> None:
     console.print(f"\n{counts}, {result.verified} files with the right SHA-256. Job {result.job_id}", highlight=False)
     console.print(f"\nIn a browser: {url}/#/jobs/{result.job_id}", highlight=False, soft_wrap=True)
     job = f"{url}/resources/jobs/{result.job_id}"
-    console.print("\nIts state and its history, as often as you like:", highlight=False)
+    console.print("\nIts state and its history:", highlight=False)
     console.print(f"  curl {job}\n  curl '{job}/events?after=0&limit=20'", highlight=False, soft_wrap=True)
     console.print(f"  curl -H 'Accept: application/x-ndjson' {job}/events", highlight=False, soft_wrap=True)
     console.print(f"  curl -N -H 'Accept: text/event-stream' {job}/events", highlight=False, soft_wrap=True)

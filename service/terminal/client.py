@@ -1,4 +1,4 @@
-"""The HTTP API of a service, and a job's events as they come: over restarts of the service, each sequence once."""
+"""The client of the HTTP API, and a job's live events: each sequence once, also over restarts of the service."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from service.terminal.text import harmless
 TERMINAL = frozenset({"job_completed", "job_failed", "job_cancelled"})
 CONNECT_SECONDS_MAX = 10.0
 ANSWER_SECONDS_MAX = 60.0
-# The service says something at least every 15 seconds.
+# The service sends something at least every 15 seconds.
 SILENCE_SECONDS_MAX = 40.0
 AGAIN_SECONDS = 0.5
 AGAIN_SECONDS_MAX = 5.0
@@ -25,7 +25,7 @@ EVENT_BYTES_MAX = 4 << 20
 
 
 class ClientError(InstallerError):
-    """The service refused, or could not be asked. ``status``: of its answer, 0 for none."""
+    """The service refused or did not answer. ``status``: the HTTP status, 0 without an answer."""
 
     def __init__(self, message: str, status: int = 0) -> None:
         super().__init__(message)
@@ -34,14 +34,14 @@ class ClientError(InstallerError):
 
 @dataclass(frozen=True, slots=True)
 class Lost:
-    """The connection to the service is gone; it is tried again until it is back."""
+    """The connection to the service broke; the client keeps trying to reconnect."""
 
     reason: str
 
 
 @dataclass(frozen=True, slots=True)
 class Back:
-    """The connection is there again; the events go on where they ended."""
+    """The client is connected again; the events continue where they stopped."""
 
 
 Event = dict[str, Any]
@@ -74,7 +74,7 @@ class Client:
         body: Any = None,
         headers: Mapping[str, str] | None = None,
     ) -> Any:
-        """The JSON of the answer. Raises ClientError, in the service's words where it has some."""
+        """Returns the JSON of the answer. Raises ClientError, with the service's own message if there is one."""
         params = {name: str(value) for name, value in (query or {}).items() if value is not None}
         try:
             async with self._http.request(
@@ -83,7 +83,7 @@ class Client:
                 raw = await response.read()
                 status = response.status
         except aiohttp.InvalidURL as error:
-            raise ClientError(f'"{harmless(self._url)}" is no address: --url http://host:port') from error
+            raise ClientError(f'"{harmless(self._url)}" is not an address: write --url http://host:port') from error
         except (aiohttp.ClientError, TimeoutError) as error:
             raise self._unreachable(error) from error
         answer = _json(raw)
@@ -92,7 +92,7 @@ class Client:
         return answer
 
     async def jobs(self, **query: Any) -> AsyncIterator[dict[str, Any]]:
-        """All of them, newest first, page by page."""
+        """Yields all jobs, newest first, page by page."""
         cursor: str | None = None
         while True:
             page = await self.call("GET", "/resources/jobs", query={**query, "limit": 500, "cursor": cursor})
@@ -103,19 +103,20 @@ class Client:
                 return
 
     async def job_id(self, name: str) -> str:
-        """The id of the job whose id begins so. Raises ClientError."""
+        """Returns the id of the one job whose id begins with ``name``. Raises ClientError."""
         if len(name) == 36:
             return name
         found = [job["job_id"] async for job in self.jobs() if name and job["job_id"].startswith(name.lower())]
         if not found:
-            raise ClientError(f'unknown job "{harmless(name)}": `resource-installer jobs` lists them')
+            raise ClientError(f'unknown job "{harmless(name)}": list the jobs with `resource-installer jobs`')
         if len(found) > 1:
-            raise ClientError(f'"{harmless(name)}" is the beginning of {len(found)} jobs: give more of the id')
+            raise ClientError(f'{len(found)} jobs begin with "{harmless(name)}": give more of the id')
         return str(found[0])
 
     async def follow(self, job_id: str, after: int = 0) -> AsyncIterator[Event | Lost | Back]:
-        """The events behind ``after``, then live, until the last one of the job. Raises ClientError when the service
-        refuses; while it does not answer, it is asked again."""
+        """Yields the events after ``after``, then live ones, until the job's last.
+
+        Reconnects while the service does not answer; raises ClientError when it refuses."""
         seconds, is_lost = AGAIN_SECONDS, False
         while True:
             try:
@@ -144,11 +145,11 @@ class Client:
 
     @property
     def _http(self) -> aiohttp.ClientSession:
-        assert self._session is not None, "async with comes first"
+        assert self._session is not None, "use it with `async with`"
         return self._session
 
     async def _stream(self, job_id: str, after: int) -> AsyncIterator[Event | None]:
-        """The server-sent events of one connection; None for the first sign of life and for each keep-alive."""
+        """Yields the server-sent events of one connection; None when it is established and for each keep-alive."""
         headers = {"Accept": "text/event-stream", "Last-Event-ID": str(after)}
         timeout = aiohttp.ClientTimeout(sock_connect=CONNECT_SECONDS_MAX, sock_read=SILENCE_SECONDS_MAX)
         path = f"{self._url}/resources/jobs/{job_id}/events"
@@ -156,7 +157,7 @@ class Client:
             if response.status == 204:
                 raise _Ended
             if response.status in (502, 503, 504):
-                raise aiohttp.ClientConnectionError(f"it answers {response.status}")
+                raise aiohttp.ClientConnectionError(f"HTTP status {response.status}")
             if response.status != 200:
                 raise ClientError(self._refusal(response.status, _json(await response.read())), response.status)
             yield None
@@ -169,13 +170,13 @@ class Client:
     def _unreachable(self, error: Exception) -> ClientError:
         why = harmless(error) or type(error).__name__
         return ClientError(
-            f"no service answers at {harmless(self._url)} ({why}): start one with `resource-installer serve`, or name "
+            f"no service answers at {harmless(self._url)} ({why}): start one with `resource-installer serve`, or give "
             "its address with --url or INSTALLER_URL"
         )
 
     def _refusal(self, status: int, answer: Any) -> str:
         if not isinstance(answer, dict) or not isinstance(answer.get("message"), str):
-            return f"{harmless(self._url)} answers {status}, and not as the service does: is --url right?"
+            return f"{harmless(self._url)} answers {status}, but not as this service would: check --url"
         if status == 401:
             return f"{harmless(answer['message'])}: give it with --token or INSTALLER_TOKEN"
         fields = [f"{e['field']}: {e['message']}" for e in answer.get("errors", ()) if e.get("field")]
@@ -183,7 +184,7 @@ class Client:
 
 
 class _Ended(Exception):
-    """The job ended before, and all of its events are known."""
+    """The job has ended and the client has all of its events."""
 
 
 def _json(raw: bytes) -> Any:

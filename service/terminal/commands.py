@@ -1,4 +1,4 @@
-"""The commands of the terminal client that start and control jobs. What is heavy is imported when one of them runs."""
+"""The client's commands that start and control jobs. Heavy imports happen only when a command runs."""
 
 from __future__ import annotations
 
@@ -29,25 +29,25 @@ def install(
     what: Annotated[
         list[str],
         typer.Argument(
-            help="The instance's ssh line in quotes (or --host and --port), then the cards.",
+            help="The instance's ssh line in quotes (or use --host and --port), then the cards.",
             autocompletion=complete_cards,
             metavar="[SSH_LINE] CARD...",
         ),
     ],
-    ui_home: Annotated[str, typer.Option(help="The folder of ComfyUI on the instance.")] = "/workspace/ComfyUI",
-    host: Annotated[str | None, typer.Option(help="The instance's address.")] = None,
-    port: Annotated[int | None, typer.Option(help="The port of its sshd.")] = None,
-    user: Annotated[str | None, typer.Option(help="The user there.")] = None,
-    parallel: Annotated[int, typer.Option(help="Downloads at once.")] = 1,
-    bandwidth: Annotated[float | None, typer.Option(help="MB/s for the whole install.")] = None,
-    max_attempts: Annotated[int | None, typer.Option(help="Attempts at each resource.")] = None,
-    verify: Annotated[bool, typer.Option(help="Verify the files before they count as installed.")] = True,
-    host_key: Annotated[str | None, typer.Option(help="Accept exactly this key, SHA256:….")] = None,
-    watching: Annotated[bool, typer.Option("--watch/--no-watch", help="Stay until it has ended.")] = True,
+    ui_home: Annotated[str, typer.Option(help="ComfyUI's folder on the instance.")] = "/workspace/ComfyUI",
+    host: Annotated[str | None, typer.Option(help="Address of the instance.")] = None,
+    port: Annotated[int | None, typer.Option(help="SSH port of the instance.")] = None,
+    user: Annotated[str | None, typer.Option(help="User on the instance.")] = None,
+    parallel: Annotated[int, typer.Option(help="Downloads at the same time.")] = 1,
+    bandwidth: Annotated[float | None, typer.Option(help="Bandwidth limit in MB/s for the whole install.")] = None,
+    max_attempts: Annotated[int | None, typer.Option(help="Attempts at each resource before it fails.")] = None,
+    verify: Annotated[bool, typer.Option(help="Check the files before they count as installed.")] = True,
+    host_key: Annotated[str | None, typer.Option(help="Accept exactly this host key, SHA256:….")] = None,
+    watching: Annotated[bool, typer.Option("--watch/--no-watch", help="Stay until the job has ended.")] = True,
     url: Url = DEFAULT_URL,
     token: Token = None,
 ) -> None:
-    """Install cards onto an instance, and watch it.
+    """Install cards on an instance and watch the job.
 
     resource-installer install "ssh -p 44686 root@109.231.106.68" loras/wan21_fusionx.md
     """
@@ -86,22 +86,22 @@ def pause(target: Target, url: Url = DEFAULT_URL, token: Token = None) -> None:
 
 
 def resume(target: Target, url: Url = DEFAULT_URL, token: Token = None) -> None:
-    """Let a paused job go on, or all of an instance."""
+    """Resume a paused job, or all jobs of an instance."""
     _control(url, token, target, "resume")
 
 
 def cancel(job: Job, url: Url = DEFAULT_URL, token: Token = None) -> None:
-    """End a job. What is installed stays."""
+    """End a job. Installed files stay."""
     _control(url, token, job, "cancel")
 
 
 def retry(
     job: Job,
-    watching: Annotated[bool, typer.Option("--watch/--no-watch", help="Stay until it has ended.")] = True,
+    watching: Annotated[bool, typer.Option("--watch/--no-watch", help="Stay until the job has ended.")] = True,
     url: Url = DEFAULT_URL,
     token: Token = None,
 ) -> None:
-    """Install what a failed or cancelled job did not, as a new job."""
+    """Start a new job with what a failed or cancelled job did not install."""
 
     async def work(client: Client, console: Console) -> int:
         made = await client.call("POST", f"/resources/jobs/{await client.job_id(job)}/retry")
@@ -117,7 +117,7 @@ def move(
     url: Url = DEFAULT_URL,
     token: Token = None,
 ) -> None:
-    """Give a waiting job another place in its instance's queue."""
+    """Move a waiting job to another place in its instance's queue."""
 
     async def work(client: Client, console: Console) -> int:
         place = before if before in ("first", "last") else await client.job_id(before)
@@ -129,17 +129,19 @@ def move(
 
 
 def _request(what: list[str], host: str | None, port: int | None, user: str | None) -> dict[str, Any]:
-    """Where, and which cards. Raises BadParameter."""
+    """The body of the request: the instance and the cards. Raises BadParameter."""
     from service.terminal.ssh_line import parse_ssh_line
 
     if host is None:
         target = parse_ssh_line(what[0])
         if target is None or what[0].endswith(".md"):
-            raise typer.BadParameter(f'"{what[0]}" is no ssh line: give one in quotes before the cards, or --host')
+            raise typer.BadParameter(
+                f'"{what[0]}" is not an ssh line: give one in quotes before the cards, or use --host'
+            )
         what = what[1:]
         host, port, user = target.host, port or target.port, user or target.user
     if not what:
-        raise typer.BadParameter("no card is named: `resource-installer cards` lists them")
+        raise typer.BadParameter("name at least one card: `resource-installer cards` lists them")
     body = {"ssh_host": host, "ssh_port": port or 22, "resources": what}
     return body if user is None else {**body, "ssh_user": user}
 
@@ -166,5 +168,5 @@ async def _watch(client: Client, job_id: str, console: Console) -> int:
     try:
         return await watch_job(client, job_id, console)
     except asyncio.CancelledError:
-        say(f"the install goes on; watch it again with: resource-installer watch {job_id}")
+        say(f"the install continues; watch it again with: resource-installer watch {job_id}")
         raise

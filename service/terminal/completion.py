@@ -1,4 +1,4 @@
-"""What the shell offers at the TAB key, as the service knows it; nothing where it does not answer at once."""
+"""What the shell offers at the TAB key: the service's jobs and cards, or nothing if it does not answer at once."""
 
 from __future__ import annotations
 
@@ -35,5 +35,5 @@ def _ask(path: str) -> dict[str, Any]:
             found: dict[str, Any] = json.load(response)
             return found
     except (OSError, ValueError):
-        # A line half typed is no place for an error.
+        # Do not print an error into a half-typed line.
         return {}

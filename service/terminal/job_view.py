@@ -1,4 +1,4 @@
-"""What a terminal shows of a job: its resources as the events add up. Pure."""
+"""What a terminal shows of a job: the state of its resources, folded from the events. Pure."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ EXIT_STATUS = {"job_completed": 0, "job_failed": 1, "job_cancelled": 3}
 
 @dataclass(slots=True)
 class ResourceView:
-    """One resource. ``percent``: of the stage that is under way."""
+    """One resource. ``percent``: of the current stage."""
 
     title: str
     state: str = "waiting"
@@ -41,7 +41,7 @@ class ResourceView:
 
 @dataclass(slots=True)
 class JobView:
-    """``apply`` the events in order; ``said`` of one is what a person reads, None for those that are only bars."""
+    """``apply`` the events in order. ``sentence`` is the line for an event that a person reads; None for a mere bar."""
 
     resources: dict[str, ResourceView] = field(default_factory=dict)
     ended: str | None = None
@@ -57,13 +57,13 @@ class JobView:
         elif resource is not None:
             _apply(resource, event)
 
-    def said(self, event: Event) -> str | None:
-        saying = _SAYINGS.get(event["type"])
-        if saying is None:
+    def sentence(self, event: Event) -> str | None:
+        sentence = _SENTENCES.get(event["type"])
+        if sentence is None:
             return None
         resource = self.resources.get(event.get("resource", ""))
         detail = _detail(event)
-        return saying + (f" {resource.title}" if resource is not None else "") + (f": {detail}" if detail else "")
+        return sentence + (f" {resource.title}" if resource is not None else "") + (f": {detail}" if detail else "")
 
 
 def _apply(resource: ResourceView, event: Event) -> None:
@@ -76,7 +76,7 @@ def _apply(resource: ResourceView, event: Event) -> None:
         resource.downloaded, resource.total = event["downloaded_bytes"], event["total_bytes"]
         resource.rate, resource.eta = event["bytes_per_second"], event["resource_eta_seconds"]
     elif kind == "resource_retry_scheduled":
-        resource.state = "waiting to try again"
+        resource.state = "waiting to retry"
     elif kind in _OUTCOMES:
         resource.state = _OUTCOMES[kind]
         if kind == "resource_installed":
@@ -86,7 +86,7 @@ def _apply(resource: ResourceView, event: Event) -> None:
 
 
 _OUTCOMES = {"resource_installed": "installed", "resource_failed": "failed", "resource_cancelled": "cancelled"}
-_SAYINGS = {
+_SENTENCES = {
     "job_queued": "accepted",
     "queue_position_changed": "place in the queue",
     "job_moved": "moved in the queue",
@@ -97,12 +97,12 @@ _SAYINGS = {
     "limits_changed": "bandwidth limit",
     "host_key_accepted": "new host key remembered",
     "resource_started": "downloading",
-    "link_lost": "the service lost its connection to the instance, where the install goes on",
+    "link_lost": "the service lost its connection to the instance; the install continues there",
     "job_reattached": "the service is connected to the instance again",
     "verification_started": "verifying",
     "resource_verified": "checked",
     "resource_stalled": "stalled",
-    "resource_retry_scheduled": "will be tried again",
+    "resource_retry_scheduled": "will retry",
     "resource_installed": "installed",
     "resource_failed": "failed",
     "resource_cancelled": "cancelled",

@@ -1,4 +1,4 @@
-"""What all commands have: where the service is, its token, and how an error ends."""
+"""What all commands share: the service's address, its token, and how they run and exit."""
 
 from __future__ import annotations
 
@@ -18,25 +18,28 @@ if TYPE_CHECKING:
     from service.terminal.client import Client
 
 DEFAULT_URL = "http://127.0.0.1:5000"
-# As a shell says it of a program that Ctrl-C ended.
+# What a shell reports for a program that Ctrl-C ended.
 INTERRUPTED_STATUS = 130
 
-Url = Annotated[str, typer.Option("--url", envvar="INSTALLER_URL", help="Where the service listens.")]
+Url = Annotated[str, typer.Option("--url", envvar="INSTALLER_URL", help="Address of the service.")]
 Token = Annotated[
     str | None,
     typer.Option(
-        "--token", envvar=["INSTALLER_TOKEN", "INSTALLER_API_TOKEN"], show_envvar=True, help="Its token, if it has one."
+        "--token",
+        envvar=["INSTALLER_TOKEN", "INSTALLER_API_TOKEN"],
+        show_envvar=True,
+        help="Token of the service, if it has one.",
     ),
 ]
-Job = Annotated[str, typer.Argument(help="The job's id, or its beginning.", autocompletion=complete_jobs)]
+Job = Annotated[str, typer.Argument(help="The job's id, or the beginning of it.", autocompletion=complete_jobs)]
 Target = Annotated[
-    str, typer.Argument(help="A job, or user@host:port for all of an instance.", autocompletion=complete_jobs)
+    str, typer.Argument(help="A job, or user@host:port for all jobs of an instance.", autocompletion=complete_jobs)
 ]
-AsJson = Annotated[bool, typer.Option("--json", help="As the service says it, for programs.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print the service's answer as JSON, for programs.")]
 
 
 def run(url: str, token: str | None, work: Callable[[Client, Console], Awaitable[int]]) -> None:
-    """Do it with a client; ends with its status. Errors go on to the entry point."""
+    """Run ``work`` with a client and exit with the status that it returns. The entry point handles its errors."""
     from rich.console import Console
 
     from service.terminal.client import Client
@@ -50,7 +53,7 @@ def run(url: str, token: str | None, work: Callable[[Client, Console], Awaitable
     except KeyboardInterrupt:
         status = INTERRUPTED_STATUS
     except BrokenPipeError:
-        # Whoever read the output has seen enough; what is still in the buffer would fail once more at the exit.
+        # The reader closed the pipe (`… | head`). Flushing the rest at exit would fail again, so send it nowhere.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         status = 0
     raise typer.Exit(status)

@@ -1,4 +1,4 @@
-"""Lines for people and for programs. What goes to programs is ASCII: whatever a terminal would act on stays escaped."""
+"""Lines for people and JSON for programs. The JSON is ASCII, so control characters stay escaped on a terminal."""
 
 from __future__ import annotations
 
@@ -29,8 +29,8 @@ def event_printer() -> Callable[[dict[str, Any]], None]:
     def print_event(event: dict[str, Any]) -> None:
         view.apply(event)
         of_tool = event.get("line") if event["type"] == "output" else _bar(event)
-        said = view.said(event) or (event["type"] if of_tool is None else f"| {of_tool}")
-        print(f"{event['sequence']:>6} {clock(event['at'])} {harmless(said)}")
+        line = view.sentence(event) or (event["type"] if of_tool is None else f"| {of_tool}")
+        print(f"{event['sequence']:>6} {clock(event['at'])} {harmless(line)}")
 
     return print_event
 

@@ -18,9 +18,9 @@ if TYPE_CHECKING:
 
 
 def jobs(
-    state: Annotated[str | None, typer.Option(help="Only those in this state.")] = None,
-    host: Annotated[str | None, typer.Option(help="Only those of this instance's address.")] = None,
-    limit: Annotated[int, typer.Option(help="At most so many; 0 for all.", min=0)] = 50,
+    state: Annotated[str | None, typer.Option(help="Only jobs in this state.")] = None,
+    host: Annotated[str | None, typer.Option(help="Only jobs of the instance with this address.")] = None,
+    limit: Annotated[int, typer.Option(help="At most this many jobs; 0 for all.", min=0)] = 50,
     as_json: AsJson = False,
     url: Url = DEFAULT_URL,
     token: Token = None,
@@ -47,12 +47,12 @@ def jobs(
 def events(
     job: Job,
     as_json: AsJson = False,
-    after: Annotated[int, typer.Option(help="Only those behind this sequence.", min=0)] = 0,
-    follow: Annotated[bool, typer.Option(help="Stay for what is still to come.")] = False,
+    after: Annotated[int, typer.Option(help="Only events after this sequence.", min=0)] = 0,
+    follow: Annotated[bool, typer.Option(help="Keep printing new events until the job ends.")] = False,
     url: Url = DEFAULT_URL,
     token: Token = None,
 ) -> None:
-    """Print a job's events, one a line, oldest first."""
+    """Print a job's events, one per line, oldest first."""
 
     async def work(client: Client, console: Console) -> int:
         job_id = await client.job_id(job)
@@ -73,28 +73,28 @@ def events(
 
 
 def report(job: Job, as_json: AsJson = False, url: Url = DEFAULT_URL, token: Token = None) -> None:
-    """The post-mortem of a job: what failed, what shows it, what to do, how the time went."""
+    """Explain a job: what failed, the evidence, what to do, where the time went."""
 
     async def work(client: Client, console: Console) -> int:
         from service.terminal.tables import report_lines
 
-        told = await client.call("GET", f"/resources/jobs/{await client.job_id(job)}/report")
+        post_mortem = await client.call("GET", f"/resources/jobs/{await client.job_id(job)}/report")
         if as_json:
-            print_json(told)
+            print_json(post_mortem)
         else:
-            console.print(report_lines(told), soft_wrap=not console.is_terminal)
+            console.print(report_lines(post_mortem), soft_wrap=not console.is_terminal)
         return 0
 
     run(url, token, work)
 
 
 def failures(
-    days: Annotated[float, typer.Option(help="Of so many days.", min=0)] = 30,
+    days: Annotated[float, typer.Option(help="Look back this many days.", min=0)] = 30,
     as_json: AsJson = False,
     url: Url = DEFAULT_URL,
     token: Token = None,
 ) -> None:
-    """Which card fails, on which hosts, and why."""
+    """Show which cards fail, on which hosts, and why."""
 
     async def work(client: Client, console: Console) -> int:
         from service.terminal.tables import FAILURE_HEADS, failure_row, print_rows
@@ -111,12 +111,12 @@ def failures(
 
 
 def cards(
-    search: Annotated[str, typer.Argument(help="Words that a card must hold.")] = "",
+    search: Annotated[str, typer.Argument(help="Words to search for; a card must contain all of them.")] = "",
     as_json: AsJson = False,
     url: Url = DEFAULT_URL,
     token: Token = None,
 ) -> None:
-    """List the library, or what of it holds these words."""
+    """List the cards, or those that contain these words."""
 
     async def work(client: Client, console: Console) -> int:
         from service.terminal.tables import CARD_HEADS, card_row, print_rows

@@ -18,7 +18,7 @@ _SETTING = re.compile(r"\s*(port|user)\s*[=\s]\s*(.+)", re.IGNORECASE)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SshTarget:
-    """What the line says; None where it says nothing."""
+    """What the line says; None for what it leaves out."""
 
     host: str
     port: int | None
@@ -26,7 +26,7 @@ class SshTarget:
 
 
 def parse_ssh_line(line: str) -> SshTarget | None:
-    """None when this is no such line."""
+    """Returns None if this is not such a line."""
     try:
         words = shlex.split(line)
     except ValueError:
@@ -47,14 +47,14 @@ def parse_ssh_line(line: str) -> SshTarget | None:
 
 
 def _split(words: Sequence[str]) -> tuple[str | None, dict[str, str]]:
-    """The destination, and the options ``p`` and ``l``, also where they were given with ``-o``."""
+    """The destination, and the options ``p`` and ``l``, also when they are given with ``-o``."""
     destination: str | None = None
     options: dict[str, str] = {}
     rest = iter(words)
     for word in rest:
         if not word.startswith("-") or word == "-":
             if destination is not None:
-                # The command to run there, and all that belongs to it.
+                # The rest is a command to run there.
                 break
             destination = word
             continue

@@ -1,4 +1,4 @@
-"""Jobs, cards, failures and the post-mortem, as they are printed."""
+"""Prints jobs, cards, failures and the post-mortem."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ SPARK_CHARACTERS = 60
 
 
 def print_rows(console: Console, heads: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
-    """A table on a terminal; elsewhere a line each, with tabs between."""
+    """A table on a terminal; elsewhere one line per row, separated by tabs."""
     if not console.is_terminal:
         for row in rows:
             print("\t".join(harmless(cell.plain if isinstance(cell, Text) else cell or "") for cell in row))
@@ -57,7 +57,7 @@ def job_row(job: Mapping[str, Any], *, whole_id: bool) -> list[Any]:
 
 JOB_HEADS = ("job", "state", "instance", "installed", "since", "")
 CARD_HEADS = ("card", "title", "type", "ecosystem", "size")
-FAILURE_HEADS = ("times", "cause", "card", "host", "last", "in the tool's words")
+FAILURE_HEADS = ("times", "cause", "card", "host", "last", "error")
 
 
 def card_row(card: Mapping[str, Any]) -> list[Any]:
@@ -70,7 +70,7 @@ def failure_row(group: Mapping[str, Any]) -> list[Any]:
 
 
 def report_lines(report: Mapping[str, Any]) -> Group:
-    """The post-mortem: what failed and what shows it, then how the time went."""
+    """The post-mortem: what failed and the evidence, then where the time went."""
     state = foreign(report["state"], STATE_STYLES.get(report["state"], ""))
     counts = f"{report['installed'] or 0} of {report['total']} installed, {report['events']} events"
     parts: list[Any] = [
@@ -80,19 +80,19 @@ def report_lines(report: Mapping[str, Any]) -> Group:
         parts += [foreign(report["error"], "red"), foreign(report["hint"])]
     for failure in report["failures"]:
         parts += _failure(failure)
-    parts += [Text("\nhow the time went", "bold"), _timeline(report["timeline"])]
+    parts += [Text("\nwhere the time went", "bold"), _timeline(report["timeline"])]
     if report["attempts"]:
         parts += [Text("\nattempts", "bold"), _attempts(report["attempts"])]
     rates = report["throughput"]["bytes_per_second"]
     if rates:
-        parts += [Text("\nthroughput", "bold"), Text(f"{sparkline(rates)}  at most {speed(max(rates))}")]
+        parts += [Text("\nthroughput", "bold"), Text(f"{sparkline(rates)}  {speed(max(rates))} at most")]
     if report["last_lines"]:
         parts += [Text("\nthe last lines", "bold"), *(foreign(f"  {line}") for line in report["last_lines"])]
     return Group(*parts)
 
 
 def sparkline(rates: Sequence[float]) -> str:
-    """The rates as at most so many characters: each is the mean of its share."""
+    """The rates as at most SPARK_CHARACTERS bars; each is the mean of its share."""
     width = min(len(rates), SPARK_CHARACTERS)
     cuts = [at * len(rates) // width for at in range(width + 1)]
     means = [sum(rates[a:b]) / (b - a) for a, b in pairwise(cuts)]
@@ -125,7 +125,7 @@ def _timeline(spans: Sequence[Mapping[str, Any]]) -> Table:
 
 def _attempts(attempts: Sequence[Mapping[str, Any]]) -> Table:
     table = Table(box=None, pad_edge=False, header_style="dim")
-    for head in ("resource", "attempt", "outcome", "took", "arrived", "mean speed"):
+    for head in ("resource", "attempt", "outcome", "took", "received", "mean speed"):
         table.add_column(head)
     for each in attempts:
         outcome = words(each["outcome"]) + (f" ({words(each['cause'])})" if each["cause"] else "")

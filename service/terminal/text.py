@@ -1,4 +1,4 @@
-"""What is shown: foreign text made harmless, and figures as people read them. Pure."""
+"""Makes foreign text harmless, and formats figures for people. Pure."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 
 from rich.text import Text
 
-# C0 and C1 controls with the escapes that begin with one, and the marks that turn the direction of text around.
+# C0 and C1 controls, the escapes that begin with them, and the marks that reverse the direction of text.
 _ESCAPES = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)?|[@-Z\\-_])|\x9b[0-?]*[ -/]*[@-~]")
 _CONTROLS = re.compile(r"[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069]")
 _UNITS = ("B", "kB", "MB", "GB", "TB")
@@ -16,18 +16,18 @@ CHARACTERS_MAX = 2_000
 
 
 def harmless(value: Any) -> str:
-    """The value as one line of text that neither moves the cursor nor changes a colour; bounded."""
+    """The value as one bounded line of text that can neither move the cursor nor change a colour."""
     text = _CONTROLS.sub("", _ESCAPES.sub("", str(value).replace("\t", " ")))
     return text if len(text) <= CHARACTERS_MAX else text[:CHARACTERS_MAX] + "…"
 
 
 def foreign(value: Any, style: str = "") -> Text:
-    """The same for rich, which would read square brackets as markup in a plain string."""
+    """The same for rich, which reads square brackets in a plain string as markup."""
     return Text("" if value is None else harmless(value), style=style)
 
 
 def byte_count(count: float | None) -> str:
-    """Decimal, as the sites print it."""
+    """In decimal units, as the download sites print sizes."""
     if count is None:
         return ""
     unit = 0
@@ -53,7 +53,7 @@ def duration(seconds: float | None) -> str:
 
 
 def clock(at: str | None) -> str:
-    """The time of day here, of an RFC 3339 time."""
+    """The local time of day of an RFC 3339 time."""
     return "" if at is None else datetime.fromisoformat(at.replace("Z", "+00:00")).astimezone().strftime("%H:%M:%S")
 
 

@@ -1,4 +1,4 @@
-"""Watch a job: bars on a terminal, one a resource; plain lines where the output goes elsewhere."""
+"""Watches a job: one bar per resource on a terminal, plain lines in a pipe or file."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from service.terminal.client import Back, Client, Event, Lost
 from service.terminal.job_view import EXIT_STATUS, JobView
 from service.terminal.text import clock, foreign, harmless
 
-# In plain lines a bar speaks at every tenth of it.
+# Plain lines show a bar at every tenth.
 PLAIN_STEP_PERCENT = 10
 
 
 class Screen(Protocol):
-    """Where a job is shown."""
+    """Shows a job: bars or lines."""
 
     def __enter__(self) -> Screen: ...
     def __exit__(
@@ -30,21 +30,21 @@ class Screen(Protocol):
 
 
 async def watch(client: Client, job_id: str, console: Console) -> int:
-    """Until the job has ended; returns the exit status: 0 completed, 1 failed, 3 cancelled. Raises ClientError."""
+    """Returns when the job has ended, with the exit status: 0 completed, 1 failed, 3 cancelled. Raises ClientError."""
     view = JobView()
     with _Bars(console) if console.is_terminal else _Lines() as screen:
         async for event in events(client, job_id):
             if isinstance(event, Lost):
                 screen.say(
-                    None, f"reconnecting to the service ({event.reason}); the install goes on meanwhile", "yellow"
+                    None, f"reconnecting to the service ({event.reason}); the install continues meanwhile", "yellow"
                 )
             elif isinstance(event, Back):
                 screen.say(None, "connected to the service again", "green")
             else:
                 view.apply(event)
-                said = view.said(event)
-                if said is not None:
-                    screen.say(event["at"], said, _STYLES.get(event["type"], ""))
+                line = view.sentence(event)
+                if line is not None:
+                    screen.say(event["at"], line, _STYLES.get(event["type"], ""))
                 screen.show(view)
                 if event["type"] == "job_failed" and event["hint"]:
                     screen.say(None, f"what to do: {harmless(event['hint'])}")
@@ -62,10 +62,10 @@ _STYLES = {
 
 
 async def events(client: Client, job_id: str) -> AsyncIterator[Event | Lost | Back]:
-    """What has been, without all that the tools printed, then everything new."""
-    told = await client.call("GET", f"/resources/jobs/{job_id}/events", query={"replay": "compact"})
-    ends = [last for _, last in told["skipped"] or ()]
-    for event in told["events"]:
+    """Yields the history in its compact form, then everything new."""
+    history = await client.call("GET", f"/resources/jobs/{job_id}/events", query={"replay": "compact"})
+    ends = [last for _, last in history["skipped"] or ()]
+    for event in history["events"]:
         ends.append(event["sequence"])
         yield event
     async for news in client.follow(job_id, max(ends, default=0)):
@@ -73,7 +73,7 @@ async def events(client: Client, job_id: str) -> AsyncIterator[Event | Lost | Ba
 
 
 class _Bars:
-    """Names come from elsewhere: they are text, never markup."""
+    """Bars on a terminal. Names come from elsewhere: they are text, never markup."""
 
     def __init__(self, console: Console) -> None:
         self._progress = Progress(
@@ -106,7 +106,7 @@ class _Bars:
 
 
 class _Lines:
-    """One line for each thing that happened, none twice."""
+    """One line for each thing that happened; none twice."""
 
     def __init__(self) -> None:
         self._shown: dict[str, tuple[str | None, int]] = {}
