@@ -1,4 +1,4 @@
-# Two stages: the wheel is built in the first, and the second holds what runs and nothing else.
+# Two stages: the first builds the wheel, the second holds only what runs.
 FROM python:3.13-slim AS build
 WORKDIR /source
 COPY . .
@@ -14,7 +14,7 @@ RUN --mount=type=bind,from=build,source=/wheels,target=/wheels \
     pip install --no-cache-dir --no-index --find-links /wheels resource-installer
 COPY resources /resources
 
-# Beyond loopback the service does not start without INSTALLER_API_TOKEN, and answers only to INSTALLER_ALLOWED_HOSTS.
+# Beyond loopback the service needs INSTALLER_API_TOKEN to start, and answers only to INSTALLER_ALLOWED_HOSTS.
 ENV PYTHONUNBUFFERED=1 \
     INSTALLER_HOST=0.0.0.0 \
     INSTALLER_PORT=5000 \
@@ -29,6 +29,6 @@ EXPOSE 5000
 STOPSIGNAL SIGTERM
 HEALTHCHECK --interval=30s --timeout=5s --start-period=10s --retries=3 \
     CMD ["python", "-c", "import os, urllib.request; urllib.request.urlopen(f'http://127.0.0.1:{os.environ[\"INSTALLER_PORT\"]}/readyz', timeout=4)"]
-# The service itself is process 1, so that it gets the SIGTERM. It has no children to reap.
+# The service itself is process 1, so that it receives SIGTERM. It has no children to reap.
 ENTRYPOINT ["resource-installer"]
 CMD ["serve"]

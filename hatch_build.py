@@ -1,4 +1,4 @@
-"""The wheel's build hook: a wheel has the pages in it, an editable install does not need them."""
+"""The wheel's build hook: a wheel contains the built pages; an editable install does not need them."""
 
 from __future__ import annotations
 
@@ -22,5 +22,5 @@ class DashboardHook(BuildHookInterface[Any]):
         if version == "editable":
             return
         folder = build(Path(self.root))
-        # Git ignores what is built, and with it the wheel would.
+        # Git ignores the built pages, so the wheel would leave them out.
         build_data["artifacts"].append(f"{folder.relative_to(self.root)}/**")

@@ -1,11 +1,11 @@
 #!/bin/sh
-# Debian packages that a step needs and does not find: installed where the user is root, else named in one line.
+# Installs the Debian packages that a step needs and does not find; names them in one line if the user is not root.
 #   packages.sh python    Python's venv
-#   packages.sh tests     what the tests run beside it
+#   packages.sh tests     what the tests run besides
 set -eu
 
 missing=
-need() { # <package> <test that succeeds when it is there>
+need() { # <package> <command that succeeds if it is there>
     if ! sh -c "$2" >/dev/null 2>&1; then
         missing="$missing $1"
     fi
@@ -30,7 +30,7 @@ fi
 
 [ -n "$missing" ] || exit 0
 if [ "$(id -u)" != 0 ]; then
-    echo "please install what is missing: sudo apt-get install$missing" >&2
+    echo "some packages are missing: sudo apt-get install$missing" >&2
     exit 1
 fi
 export DEBIAN_FRONTEND=noninteractive

@@ -15,7 +15,7 @@ from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 from service.errors import ConfigError
 
 PREFIX = "INSTALLER_"
-# Read by other parts: the fault injection of the tests, and the terminal client.
+# Read elsewhere: by the fault injection of the tests, and by the terminal client.
 OTHER_VARIABLES = ("INSTALLER_CRASH_AT", "INSTALLER_URL", "INSTALLER_TOKEN")
 CommaSeparated = Annotated[tuple[str, ...], NoDecode]
 
@@ -38,7 +38,7 @@ def _default_resources() -> Path:
 
 
 class Settings(BaseSettings):
-    """Every setting, its default and its meaning. The environment variable is the name with INSTALLER_ before it."""
+    """Every setting and its default. INSTALLER_ and the name make the environment variable."""
 
     model_config = SettingsConfigDict(env_prefix=PREFIX, frozen=True, extra="forbid", env_ignore_empty=True)
 
@@ -108,7 +108,7 @@ class Settings(BaseSettings):
 
 
 def load_settings(**given: Any) -> Settings:
-    """The settings; what is given goes before the environment. Raises ConfigError."""
+    """The settings; arguments override the environment. Raises ConfigError."""
     _refuse_unknown()
     try:
         settings = Settings(**{name: value for name, value in given.items() if value is not None})
@@ -116,14 +116,14 @@ def load_settings(**given: Any) -> Settings:
         raise ConfigError("; ".join(_message(entry) for entry in error.errors())) from None
     if not settings.bound_to_loopback and settings.api_token is None:
         raise ConfigError(
-            f"INSTALLER_API_TOKEN is not set, so that anybody could use {settings.host}:{settings.port}: "
+            f"INSTALLER_API_TOKEN is not set, so anybody could use {settings.host}:{settings.port}: "
             "set a token, or bind to 127.0.0.1"
         )
     return settings
 
 
 def is_loopback(host: str) -> bool:
-    """Whether only this machine reaches an address that is bound to this host."""
+    """Whether only this machine can reach a service bound to this host."""
     if host.lower() == "localhost":
         return True
     try:
@@ -137,7 +137,7 @@ def _refuse_unknown() -> None:
     for name in os.environ:
         if name.upper().startswith(PREFIX) and name.upper() not in known and name not in OTHER_VARIABLES:
             near = difflib.get_close_matches(name, known, n=1)
-            raise ConfigError(f"{name} is no setting" + (f": did you mean {near[0]}?" if near else ""))
+            raise ConfigError(f"{name} is not a setting" + (f": did you mean {near[0]}?" if near else ""))
 
 
 def _message(entry: Any) -> str:

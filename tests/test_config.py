@@ -91,7 +91,7 @@ def test_an_unknown_variable_is_refused_with_the_nearest_name(
     monkeypatch: pytest.MonkeyPatch, name: str, near: str | None
 ) -> None:
     monkeypatch.setenv(name, SECRET)
-    assert refused() == f"{name} is no setting" + (f": did you mean {near}?" if near else "")
+    assert refused() == f"{name} is not a setting" + (f": did you mean {near}?" if near else "")
 
 
 @pytest.mark.parametrize("name", ["INSTALLER_URL", "INSTALLER_TOKEN"])

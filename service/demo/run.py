@@ -194,7 +194,11 @@ def _show(result: DemoResult, url: str, console: Console) -> None:
         why = f" ({entry['cause']}: {entry['error']})" if entry["cause"] else ""
         console.print(f"  {entry['state']:<10} {entry['resource']}{why}", markup=False, highlight=False)
     counts = f"{result.ended['installed']}/{result.ended['total']} installed"
-    console.print(f"\n{counts}, {result.verified} files with the right SHA-256. Job {result.job_id}", highlight=False)
+    console.print(
+        f"\n{counts}, {result.verified} files with the right SHA-256. Job {result.job_id}",
+        highlight=False,
+        soft_wrap=True,
+    )
     console.print(f"\nIn a browser: {url}/#/jobs/{result.job_id}", highlight=False, soft_wrap=True)
     job = f"{url}/resources/jobs/{result.job_id}"
     console.print("\nIts state and its history:", highlight=False)
