@@ -12,7 +12,6 @@ import os
 import sqlite3
 import time
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
 import orjson
@@ -21,6 +20,7 @@ from sqlalchemy.ext.asyncio import create_async_engine
 from sqlalchemy.pool import StaticPool
 
 from benchmarks.peers import dagster_log, eventsourcing_log
+from benchmarks.scratch import scratch
 from benchmarks.store import BAR, Store, bars, clock_ms, opened
 from benchmarks.table import Row, median
 from service.store.tables import events, metadata
@@ -43,13 +43,13 @@ async def run(quick: bool) -> list[Row]:
         names = ["raw sqlite3", BARE, "eventsourcing"] + ([DAGSTER] if jobs in dagster_jobs else [])
         peers: dict[str, list[float]] = {name: [] for name in names}
         for repetition in range(repetitions):
-            with TemporaryDirectory(dir=".") as folder:
-                ours.append(await through_the_journal(Path(folder), jobs, seconds))
-                peers["raw sqlite3"].append(raw(Path(folder), jobs, seconds))
-                peers[BARE].append(await bare(Path(folder), jobs, seconds))
-                peers["eventsourcing"].append(eventsourcing_log.appends(Path(folder), jobs, seconds, BAR_JSON))
+            with scratch() as folder:
+                ours.append(await through_the_journal(folder, jobs, seconds))
+                peers["raw sqlite3"].append(raw(folder, jobs, seconds))
+                peers[BARE].append(await bare(folder, jobs, seconds))
+                peers["eventsourcing"].append(eventsourcing_log.appends(folder, jobs, seconds, BAR_JSON))
                 if DAGSTER in peers and repetition < DAGSTER_REPETITIONS_MAX:
-                    peers[DAGSTER].append(dagster_log.appends(Path(folder), jobs, seconds, BAR_JSON))
+                    peers[DAGSTER].append(dagster_log.appends(folder, jobs, seconds, BAR_JSON))
         for name, values in peers.items():
             least = GOALS.get(name) if jobs == 128 else None
             ratio = median(ours) / median(values)
@@ -72,8 +72,7 @@ async def growth(quick: bool) -> list[Row]:
     sizes = (100_000,) if quick else (1_000_000, 5_000_000)
     seconds, repetitions = (0.25, 3) if quick else (2.0, 5)
     rows: list[Row] = []
-    with TemporaryDirectory(dir=".") as name:
-        folder = Path(name)
+    with scratch() as folder:
         async with opened(folder / "long.sqlite3") as long:
             stored = 0
             for size in sizes:
@@ -82,12 +81,12 @@ async def growth(quick: bool) -> list[Row]:
                 empty: list[float] = []
                 for repetition in range(repetitions):
                     async with opened(folder / f"empty{size}-{repetition}.sqlite3") as store:
-                        # Whoever is second in one turn is first in the next.
+                        # The one that is second in this turn is first in the next.
                         for values, of in ((mine, long), (empty, store))[:: 1 if repetition % 2 else -1]:
                             values.append(await appends(of, 16, seconds))
                 rows.append(
                     Row(
-                        name=f"(g) appends behind {size:,} events",
+                        name=f"(g) appends after {size:,} events",
                         value=median(mine),
                         unit="events/s",
                         peer="an empty log",
@@ -163,7 +162,7 @@ def preload(path: Path, stored: int, size: int) -> int:
         rows = (tuple(_row(n // 1_000, n % 1_000).values()) for n in range(first, min(first + 50_000, size)))
         connection.executemany(statement, rows)
         connection.execute("commit")
-    # What the preload left to be written must not burden the appends behind it.
+    # What the preload left to be written must not burden the appends after it.
     connection.execute("pragma wal_checkpoint(truncate)")
     connection.close()
     os.sync()

@@ -9,13 +9,13 @@ import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
 import aiohttp
 import socketio
 from aiohttp import web
 
+from benchmarks.scratch import scratch
 from benchmarks.store import BAR, Store, bars, opened
 from benchmarks.table import Row, median
 from benchmarks.watchers import watchers
@@ -44,7 +44,7 @@ async def served(app: web.Application) -> AsyncIterator[str]:
 
 @asynccontextmanager
 async def ours(folder: Path) -> AsyncIterator[tuple[str, Store]]:
-    """The sockets, the history and the journal of the service, without a runner behind them."""
+    """The sockets, the history and the journal of the service, without a runner."""
     guard = Guard(bound_host="127.0.0.1", bound_to_loopback=True)
     sockets = Sockets(origin_allowed=guard.allows_socket_origin, api_token=None)
     async with opened(folder / "ours.sqlite3", sockets.publish) as store:
@@ -103,8 +103,8 @@ async def run(quick: bool) -> list[Row]:
     for clients, count, repetitions in QUICK if quick else FULL:
         mine, peers = [], []
         for _ in range(repetitions):
-            with TemporaryDirectory(dir=".") as folder:
-                mine.append(await broadcast_ours(Path(folder), clients, count))
+            with scratch() as folder:
+                mine.append(await broadcast_ours(folder, clients, count))
             peers.append(await broadcast_bare(clients, count))
         rows.append(
             Row(
@@ -152,8 +152,8 @@ async def broadcast_bare(clients: int, count: int) -> float:
 
 async def replay(count: int, repetitions: int) -> list[Row]:
     mine, peers, lines = [], [], []
-    with TemporaryDirectory(dir=".") as folder:
-        async with ours(Path(folder)) as (url, store):
+    with scratch() as folder:
+        async with ours(folder) as (url, store):
             job_id = await store.running_job()
             await store.fill(job_id, count)
             for _ in range(repetitions):

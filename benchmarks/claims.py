@@ -1,4 +1,4 @@
-"""(h) What a claim costs: to find the next job of the queue and to record that it has started, behind 10, 1,000 and
+"""(h) What a claim costs: to find the next job of the queue and to record that it has started, after 10, 1,000 and
 10,000 queued jobs on 50 instances. It should follow the instances and not the jobs."""
 
 from __future__ import annotations
@@ -6,8 +6,8 @@ from __future__ import annotations
 import asyncio
 import time
 from pathlib import Path
-from tempfile import TemporaryDirectory
 
+from benchmarks.scratch import scratch
 from benchmarks.store import Store, opened
 from benchmarks.table import Row, median
 from service.events.event_types import JobFailed, JobQueued, JobStarted
@@ -22,8 +22,8 @@ ENQUEUES_AT_ONCE = 500
 
 async def run(quick: bool) -> list[Row]:
     claims = 50 if quick else 200
-    with TemporaryDirectory(dir=".") as name:
-        found = {queued: await claim_ms(Path(name) / f"{queued}.sqlite3", queued, claims) for queued in QUEUED}
+    with scratch() as folder:
+        found = {queued: await claim_ms(folder / f"{queued}.sqlite3", queued, claims) for queued in QUEUED}
     few, many = found[QUEUED[0]], found[QUEUED[-1]]
     rows = [Row(name=f"(h) a claim, {queued:,} queued", value=found[queued], unit="ms") for queued in QUEUED[:-1]]
     last = Row(

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from pathlib import Path
 from statistics import quantiles
-from tempfile import TemporaryDirectory
 
 import aiohttp
 from playwright.async_api import Page
 
+from benchmarks.scratch import scratch
 from benchmarks.table import Row
 from service.app import Service
 from service.events import event_types as types
@@ -44,8 +43,7 @@ _WEIGHT = """
 
 async def run(quick: bool) -> list[Row]:
     seconds = 3 if quick else 15
-    with TemporaryDirectory(dir=".") as name:
-        folder = Path(name).resolve()
+    with scratch() as folder:
         async with running(folder, max_concurrent_jobs=RUNNING) as service, open_browser() as browser:
             write_card(folder, CARD)
             jobs = await _jobs(service)

@@ -14,12 +14,12 @@ import re
 import time
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import NamedTuple
 
 import aiohttp
 
 from benchmarks.latency_clients import Clients, Sample, clients_of
+from benchmarks.scratch import scratch
 from benchmarks.table import Row, median
 from tests.kit.service import ServiceProcess
 from tests.kit.sshd import USER, Sshd
@@ -73,8 +73,8 @@ async def run(quick: bool) -> list[Row]:
 
 
 async def measure(case: Case, seconds: int) -> list[Row]:
-    with TemporaryDirectory(dir=".") as name:
-        measured = await drawn_and_received(Path(name).resolve(), case, seconds)
+    with scratch() as folder:
+        measured = await drawn_and_received(folder, case, seconds)
     name = f"(c) latency, {case.jobs} jobs" + (f" x {case.clients} clients" if case.clients > 1 else "")
     found = sorted(sample.seconds for sample in measured.samples)
     p50, p99 = (found[int(len(found) * part)] * 1000 for part in (0.5, 0.99))

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from pathlib import Path
-from tempfile import TemporaryDirectory
 
+from benchmarks.scratch import scratch
 from benchmarks.table import Row
 from benchmarks.watchers import watchers
 from tests.kit.service import ServiceProcess
@@ -13,8 +13,7 @@ CLIENTS = 1_000
 
 
 async def run(quick: bool) -> list[Row]:
-    with TemporaryDirectory(dir=".") as name:
-        folder = Path(name).resolve()
+    with scratch() as folder:
         (folder / "resources").mkdir()
         (folder / "resources/a.md").write_text("---\ntitle: A\n---\n# Download\n```bash\ntrue\n```\n", encoding="utf-8")
         service = ServiceProcess(

@@ -45,7 +45,7 @@ def appends(folder: Path, jobs: int, seconds: float, payload: bytes) -> float:
 
 
 def _entry(run_id: str, message: str) -> EventLogEntry:
-    return EventLogEntry(  # type: ignore[no-untyped-call]
+    return EventLogEntry(
         error_info=None, level="info", user_message=message, run_id=run_id, timestamp=time.time(), job_name="install"
     )
 
