@@ -1,73 +1,109 @@
-# A newcomer's two commands: `make demo` and `make test`. Both set up what they need.
+# A newcomer's two commands: `make demo` and `make test`. Every target sets up what it needs, and no more.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+NPM := $(BIN)/python scripts/build_dashboard.py --npm
 TESTS_JS := tests/e2e/js
 PAGES := $(shell find dashboard -name node_modules -prune -o -type f -print)
+SHELL_SCRIPTS = .ci/run $(shell find scripts service -name '*.sh')
+CORES := $(shell nproc 2>/dev/null || echo 2)
 # The tests wait for other processes half of the time: one worker more than there are cores.
-WORKERS ?= $(shell echo $$(($$(nproc) + 1)))
+WORKERS ?= $(shell echo $$(($(CORES) + 1)))
+# The versions that were tried together. `make constraints` takes today's.
+INSTALL := $(BIN)/python -m pip install --quiet --constraint constraints.txt
 .DEFAULT_GOAL := help
 
-help:
-	@echo "make demo [ONCE=1] [FAIL=1] | test | test-long | check | serve | bench [QUICK=1] | format | setup | dashboard | build"
+help: ## this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "%-13s%s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
-# What a demo needs: Python and its venv, nothing else.
-$(VENV)/.demo: pyproject.toml
+# --- what the targets stand on: each stamp is one installation ---
+
+# Python's venv: all that `make build` needs.
+$(VENV)/.venv:
 	sh scripts/packages.sh python
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --upgrade pip
-	$(BIN)/python -m pip install --quiet --editable '.[demo]'
 	touch $@
 
-# What the tests need: the above, the tools that they run, and the official JavaScript client.
-$(VENV)/.dev: $(VENV)/.demo $(TESTS_JS)/package.json $(TESTS_JS)/package-lock.json scripts/packages.sh
+# The service, with what the demo needs.
+$(VENV)/.demo: $(VENV)/.venv pyproject.toml constraints.txt
+	$(INSTALL) --editable '.[demo]'
+	touch $@
+
+# The tools and the tests' Python packages: all that `make unit` needs.
+$(VENV)/.tools: $(VENV)/.demo
+	$(INSTALL) --editable '.[dev]'
+	touch $@
+
+# What the whole suite needs: the programs that it runs, and the official JavaScript client.
+$(VENV)/.dev: $(VENV)/.tools $(TESTS_JS)/package.json $(TESTS_JS)/package-lock.json scripts/packages.sh
 	sh scripts/packages.sh tests
-	$(BIN)/python -m pip install --quiet --editable '.[dev]'
 	cd $(TESTS_JS) && npm ci --silent --no-audit --no-fund
 	touch $@
 
-# The pages. Where the machine has no Node, the one from PyPI.
+# The built pages. Where the machine has no Node, the one from PyPI.
 $(VENV)/.dashboard: $(VENV)/.demo $(PAGES) scripts/build_dashboard.py
 	needs=$$($(BIN)/python scripts/build_dashboard.py --needs); \
 		test -z "$$needs" || $(BIN)/python -m pip install --quiet "$$needs"
 	$(BIN)/python scripts/build_dashboard.py
 	touch $@
 
-setup: $(VENV)/.dev
+# --- to use it ---
 
-dashboard: $(VENV)/.dashboard
-
-demo: $(VENV)/.demo $(VENV)/.dashboard
+demo: $(VENV)/.demo $(VENV)/.dashboard ## a whole install on this machine, to watch [ONCE=1] [FAIL=1]
 	@$(BIN)/python -m service demo
 
-serve: $(VENV)/.demo $(VENV)/.dashboard
+serve: $(VENV)/.demo $(VENV)/.dashboard ## the service, from this checkout
 	$(BIN)/python -m service serve
 
-test: $(VENV)/.dev $(VENV)/.dashboard
-	$(BIN)/python -m pytest -n $(WORKERS) -m "not long"
+# --- to change it ---
 
-test-long: $(VENV)/.dev $(VENV)/.dashboard
-	$(BIN)/python -m pytest -m long --timeout 1800 -s
+setup: $(VENV)/.dev ## install all that the targets below need
 
-check: $(VENV)/.dev $(VENV)/.dashboard
+unit: $(VENV)/.tools ## the tests that start nothing real: seconds, needs neither Node nor Debian packages
+	$(BIN)/python -m pytest --quiet --unit -n $(CORES) --dist worksteal
+
+check: $(VENV)/.tools $(VENV)/.dashboard ## format, lint, types, import arrows, shell, dashboard, migrations
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
-	cd dashboard && npm run --silent check
+	$(BIN)/shellcheck $(SHELL_SCRIPTS)
+	$(NPM) run --silent check
+	$(NPM) run --silent test
 	mkdir -p .build && rm -f .build/alembic.sqlite3
 	$(BIN)/alembic upgrade head
 	$(BIN)/alembic check
 
-bench: $(VENV)/.dev $(VENV)/.dashboard
+test: $(VENV)/.dev $(VENV)/.dashboard ## the whole suite, in minutes
+	$(BIN)/python -m pytest -n $(WORKERS) -m "not long"
+
+test-long: $(VENV)/.dev $(VENV)/.dashboard ## the tests that take many minutes each
+	$(BIN)/python -m pytest -m long --timeout 1800 -s
+
+coverage: $(VENV)/.tools $(if $(ALL),$(VENV)/.dev $(VENV)/.dashboard) ## how much of service/ the unit tests run; with ALL=1 the suite
+	$(BIN)/python -m pytest --quiet --cov $(if $(ALL),-n $(WORKERS) -m "not long",--unit -n $(CORES) --dist worksteal)
+
+format: $(VENV)/.tools ## format and mend what can be mended by itself
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+	$(NPM) run --silent format
+
+bench: $(VENV)/.dev $(VENV)/.dashboard ## the measurements, beside other libraries [QUICK=1]
 	$(BIN)/python -m pip install --quiet --editable '.[bench]'
 	$(BIN)/python -m benchmarks $(if $(QUICK),--quick)
 
-format: $(VENV)/.dev
-	$(BIN)/ruff format .
-	$(BIN)/ruff check --fix .
+figures: $(VENV)/.tools ## sizes of modules and functions, complexity, words to avoid
+	@$(BIN)/python scripts/figures.py
 
-build: $(VENV)/.dev
+constraints: $(VENV)/.tools ## write the installed versions to constraints.txt
+	$(BIN)/python scripts/constraints.py
+
+# --- to give it away ---
+
+dashboard: $(VENV)/.dashboard ## build the pages
+
+build: $(VENV)/.venv ## the wheel, in dist/
 	$(BIN)/python -m pip wheel --quiet --no-deps --wheel-dir dist .
 
-.PHONY: help setup dashboard demo serve test test-long check bench format build
+.PHONY: help demo serve setup unit check test test-long coverage format bench figures constraints dashboard build

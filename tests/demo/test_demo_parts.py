@@ -246,6 +246,10 @@ async def test_the_real_civitdl_takes_a_login_page_for_a_model(tmp_path: Path, c
 # --- the instance -------------------------------------------------------------------------------------------------
 
 
+async def until_gone(process: Path) -> None:
+    await until(lambda: not process.exists())
+
+
 def said(instance: DemoInstance, name: str) -> str:
     """What a command wrote into this file. The file is there before its line is."""
     file = instance.home / name
@@ -308,8 +312,7 @@ async def test_what_is_detached_outlives_its_link_and_what_writes_does_not(insta
     connection.abort()
     await connection.wait_closed()
     for name in ("follower", "writer"):
-        pid = int(said(instance, name))
-        await until(lambda pid=pid: not Path(f"/proc/{pid}").exists())
+        await until_gone(Path("/proc") / said(instance, name).strip())
     await until(lambda: said(instance, "ended"))
     async with await connect(instance) as again:
         assert (await again.run("cat ended", encoding=None)).stdout == b"ended\n"

@@ -73,13 +73,16 @@ async def many_clients(folder: Path, seed: int) -> float:
                 await asyncio.sleep(max(0.0, begin + (n + CHUNK) / EVENTS_PER_SECOND - loop.time()))
             return EVENTS / (loop.time() - begin)
 
-        rate, *_ = await asyncio.gather(record(), *(come_and_go(watcher) for watcher in watchers))
+        async with asyncio.TaskGroup() as tasks:
+            recording = tasks.create_task(record())
+            for watcher in watchers:
+                tasks.create_task(come_and_go(watcher))
         last = EVENTS + 2
         await until(lambda: all(w.sequences and w.sequences[-1] == last for w in watchers), 60)
         for watcher in watchers:
             assert watcher.sequences == list(range(1, last + 1))
             await watcher.leave()
-    return rate
+    return recording.result()
 
 
 async def test_forty_clients_come_and_go(tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ import sqlite3
 import subprocess
 from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import Any
 
 import aiohttp
 import pytest
@@ -14,8 +15,9 @@ import pytest
 from service.demo.civitai import StandInModel
 from tests.e2e.conftest import World
 from tests.kit.invariants import check_client, check_database
+from tests.kit.marks import needs_root
 from tests.kit.service import ServiceProcess, Watcher, check_stream, until
-from tests.kit.sshd import Sshd, needs_root
+from tests.kit.sshd import Sshd
 
 
 @pytest.fixture
@@ -53,7 +55,8 @@ async def full_for(world: World, disk: Path, seconds: float) -> None:
     await until(lambda: any(event.get("stage") == "model" for event in watcher.events))
     filler = disk / "filler"
     subprocess.run(["dd", "if=/dev/zero", f"of={filler}", "bs=4k"], check=False, capture_output=True)
-    code, answer = 0, {}
+    code = 0
+    answer: dict[str, Any] = {}
     async with asyncio.timeout(60):
         while code != 503:
             body = {"ssh_host": "127.0.0.1", "ssh_port": 1, "ui_home": "/ui", "resources": [card]}

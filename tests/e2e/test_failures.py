@@ -11,8 +11,8 @@ import pytest
 
 from service.demo.civitai import StandInModel
 from tests.e2e.conftest import World
+from tests.kit.marks import needs_root
 from tests.kit.service import ERROR, Watcher, check_stream
-from tests.kit.sshd import needs_root
 
 
 async def install(world: World, *cards: str, ui_home: Path | None = None) -> tuple[dict[str, Any], list[Any]]:

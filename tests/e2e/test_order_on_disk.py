@@ -42,7 +42,9 @@ async def test_a_sync_lies_between_each_append_and_its_first_send(world: World) 
     end = re.compile(rf"^{pid} .*\+\+\+ exited with 0 \+\+\+$", re.MULTILINE)
     await until(lambda: end.search(trace.read_text(encoding="utf-8", errors="replace")), every=0.2)
     lines = trace.read_text(encoding="utf-8", errors="replace").splitlines()
-    synced, appended, sent = 0, {}, {}
+    synced = 0
+    appended: dict[str, int] = {}
+    sent: dict[str, int] = {}
     syncs: list[int] = []
     for number, line in enumerate(lines):
         found = CALL.match(line)

@@ -19,7 +19,7 @@ RESOURCES = [
     {"resource": "b.md", "title": "B", "dependencies": ["a.md"]},
 ]
 QUEUED = types.JobQueued(ssh_host="h", ssh_port=22, ssh_user="root", ui_home="/ui", resources=RESOURCES)
-ENDED = {"installed": 1, "total": 2, "results": []}
+ENDED: dict[str, Any] = {"installed": 1, "total": 2, "results": []}
 EXAMPLES: dict[str, Event] = {
     event.type: event
     for event in (
@@ -176,7 +176,9 @@ def test_the_fold_of_controls() -> None:
 
 def test_one_unverified_file_makes_a_resource_unverified() -> None:
     results = ("verified", "unverified", "verified")
-    verified = [replace(EXAMPLES["resource_verified"], result=result) for result in results]
+    example = EXAMPLES["resource_verified"]
+    assert isinstance(example, types.ResourceVerified)
+    verified = [replace(example, result=result) for result in results]
     events = [EXAMPLES["job_queued"], EXAMPLES["job_started"], *verified]
     job = fold([record(event, n) for n, event in enumerate(events, start=1)])
     assert job is not None

@@ -195,7 +195,7 @@ class Watcher:
     async def cut(self) -> None:
         """Break the connection without a word, as a train in a tunnel does."""
         assert self._client is not None
-        transport = self._client.eio.ws._response.connection.transport  # type: ignore[union-attr]
+        transport = self._client.eio.ws._response.connection.transport
         transport.abort()
         await self._client.wait()
 

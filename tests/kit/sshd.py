@@ -15,14 +15,12 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 import asyncssh
-import pytest
 
 from tests.kit.ports import free_port
 
 SSHD = shutil.which("sshd", path=f"{os.environ.get('PATH', '')}:/usr/sbin:/sbin")
 START_SECONDS_MAX = 60
 USER = getpass.getuser()
-needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="mounts a file system of its own: run as root")
 
 
 class Sshd:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from service.events import event_types as types
 from service.events.recorded_event import NewEvent
 from service.store.housekeeping import DAY_MS, DELETED_AFTER, Housekeeping
 from service.store.journal import Journal
 from tests.store.conftest import Store, queued
 
-ENDED = {"installed": 1, "total": 1, "results": []}
+ENDED: dict[str, Any] = {"installed": 1, "total": 1, "results": []}
 
 
 def bar(stage: str, percent: int) -> NewEvent:

@@ -19,7 +19,7 @@ from service.events.recorded_event import NewEvent, RecordedEvent
 from service.store.database import Database
 from service.store.event_store import Append
 from service.store.jobs import rebuild
-from tests.kit.sshd import needs_root
+from tests.kit.marks import needs_root
 from tests.store.conftest import Store, queued
 
 STARTED = NewEvent(event=types.JobStarted())
@@ -162,7 +162,7 @@ async def test_rebuild_gives_the_same_rows(store: Store) -> None:
 
     async def rows() -> list[object]:
         async with store.database.read() as connection:
-            found = []
+            found: list[object] = []
             for table in ("jobs", "job_resources"):
                 found += (await connection.execute(text(f"select * from {table} order by 1, 2"))).all()
             return found

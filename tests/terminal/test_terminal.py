@@ -9,6 +9,7 @@ import sys
 from collections.abc import Mapping
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -43,7 +44,7 @@ async def run(*arguments: str, env: Mapping[str, str]) -> tuple[int, str, str]:
 
 
 @pytest.mark.parametrize("case", SSH_LINES, ids=[case["line"] for case in SSH_LINES])
-def test_a_pasted_line_is_split(case: Mapping[str, Mapping[str, str]]) -> None:
+def test_a_pasted_line_is_split(case: Mapping[str, Any]) -> None:
     """The same lines are pasted into the dashboard."""
     expected = case["target"]
     assert parse_ssh_line(str(case["line"])) == (None if expected is None else SshTarget(**expected))

@@ -18,7 +18,7 @@ from service.runner.controls import POSSIBLE
 from tests.kit.ports import free_port
 from tests.kit.running import running, write_card
 
-ENDED = {"installed": 0, "total": 2, "results": []}
+ENDED: dict[str, Any] = {"installed": 0, "total": 2, "results": []}
 FAILED = types.ResourceFailed(cause="network", error="e", hint="h", exit_code=1, seconds=1.0, tail=[])
 INSTALLED = types.ResourceInstalled(exit_code=0, seconds=1.0)
 # What a running job is told to come to each standing.

@@ -21,7 +21,7 @@ FAILED = types.ResourceFailed(
     cause="not_found", error="exit status 8: ERROR 404: Not Found.", hint="h", exit_code=8, seconds=1.0, tail=["x"]
 )
 LINES = ("Resolving host", "ERROR 404: Not Found.", "<img src=x onerror=alert(1)>")
-ENDED = {"installed": 0, "total": 1, "results": []}
+ENDED: dict[str, Any] = {"installed": 0, "total": 1, "results": []}
 
 
 def bar(stage: str, done: int) -> NewEvent:

@@ -16,10 +16,10 @@ import socketio
 from service.app import Service
 from service.events import event_types as types
 from service.events.recorded_event import NewEvent
+from tests.kit.marks import needs_root
 from tests.kit.ports import free_port
 from tests.kit.running import running, write_card
 from tests.kit.service import EVENT_NAMES, NAMESPACE, Watcher, connect, until
-from tests.kit.sshd import needs_root
 
 BATCH = 10
 

@@ -19,7 +19,8 @@ from service.errors import LinkDown
 from service.runner.instance.remote import AttemptSpec, Remote
 from service.runner.instance.ssh import Connection, Connector, Instance
 from service.runner.outcome import Ended
-from tests.kit.sshd import USER, Sshd, needs_root
+from tests.kit.marks import needs_root
+from tests.kit.sshd import USER, Sshd
 
 
 def spec(script: str, **changes: Any) -> AttemptSpec:

@@ -9,6 +9,7 @@ import stat
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ import asyncssh
 import pytest
 
 from service.errors import AuthenticationFailed, HostKeyChanged, LinkDown, RemoteError, TargetRefused
+from service.runner.instance.host_keys import HostKey
 from service.runner.instance.ssh import (
     ANSWER_BYTES_MAX,
     BUFFER_BYTES_HIGH,
@@ -23,7 +25,6 @@ from service.runner.instance.ssh import (
     STDERR_BYTES_MAX,
     Connection,
     Connector,
-    HostKey,
     Instance,
     _mapped,
 )
@@ -36,7 +37,7 @@ OTHER_FINGERPRINT = "SHA256:" + "A" * 43
 
 
 def at(port: int, **changes: Any) -> Instance:
-    return Instance(**({"host": "127.0.0.1", "port": port, "user": USER} | changes))
+    return replace(Instance(host="127.0.0.1", port=port, user=USER), **changes)
 
 
 async def shown_key(connector: Connector, instance: Instance) -> HostKey:
