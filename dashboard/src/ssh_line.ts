@@ -29,7 +29,8 @@ export function parseSshLine(line: string): SshTarget | null {
     if (letter < 0) continue;
     const option = word[letter + 1]!;
     const rest = word.slice(letter + 2);
-    const value = rest !== "" ? rest : (words[(at += 1)] ?? "");
+    if (rest === "") at += 1;
+    const value = rest === "" ? (words[at] ?? "") : rest;
     if (option === "p") port = toPort(value);
     if (option === "l") user = value;
     if (option === "o") {
@@ -39,7 +40,10 @@ export function parseSshLine(line: string): SshTarget | null {
     }
   }
   if (destination === null) return null;
-  const parts = /^(?:ssh:\/\/)?(?:([^@\s]+)@)?(\[[0-9A-Fa-f:.%]+\]|[^@:/\s[\]<>]+|[0-9A-Fa-f]*:[0-9A-Fa-f:.]+)(?::(\d+))?\/?$/.exec(destination);
+  const parts =
+    /^(?:ssh:\/\/)?(?:([^@\s]+)@)?(\[[0-9A-Fa-f:.%]+\]|[^@:/\s[\]<>]+|[0-9A-Fa-f]*:[0-9A-Fa-f:.]+)(?::(\d+))?\/?$/.exec(
+      destination,
+    );
   if (parts === null) return null;
   return {
     host: parts[2]!.replace(/^\[|\]$/g, ""),
@@ -54,5 +58,7 @@ function toPort(text: string): number | null {
 }
 
 function split(line: string): string[] {
-  return (line.match(/(?:"[^"]*"|'[^']*'|[^\s"'])+/g) ?? []).map((word) => word.replace(/"([^"]*)"|'([^']*)'/g, "$1$2"));
+  return (line.match(/(?:"[^"]*"|'[^']*'|[^\s"'])+/g) ?? []).map((word) =>
+    word.replace(/"([^"]*)"|'([^']*)'/g, "$1$2"),
+  );
 }

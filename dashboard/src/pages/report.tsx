@@ -85,7 +85,7 @@ function Whole({ report, onFailure }: { report: Report; onFailure: (failure: str
       <Attempts attempts={report.attempts} />
       <section aria-labelledby="last-title">
         <h2 id="last-title">The last lines</h2>
-        <pre class="output" tabIndex={0} aria-labelledby="last-title">
+        <pre class="output" tabIndex={0} role="group" aria-labelledby="last-title">
           {report.last_lines.length === 0 ? "Nothing was printed." : lines(report.last_lines)}
         </pre>
       </section>

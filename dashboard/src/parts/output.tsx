@@ -21,7 +21,7 @@ export function Output({ lines }: { lines: OutputLine[]; version: number }) {
   return (
     <section aria-labelledby="output-title">
       <h2 id="output-title">Output</h2>
-      <pre class="output" ref={box} onScroll={scrolled} tabIndex={0} aria-labelledby="output-title">
+      <pre class="output" ref={box} onScroll={scrolled} tabIndex={0} role="group" aria-labelledby="output-title">
         {shown.length === 0 ? "Nothing yet." : shown.map((line) => <OutputRow key={line.sequence} text={line.line} />)}
       </pre>
     </section>
