@@ -2,6 +2,9 @@
 # Installs the Debian packages that a step needs and does not find; names them in one line if the user is not root.
 #   packages.sh python    Python's venv
 #   packages.sh tests     what the tests run besides
+#
+# Each check is run by a shell of its own, which expands it.
+# shellcheck disable=SC2016
 set -eu
 
 missing=

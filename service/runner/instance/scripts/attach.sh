@@ -1,3 +1,4 @@
+# shellcheck shell=sh
 # Starts an attempt or finds it, then follows its log: read by `sh` from standard input, behind lines that set nonce, job,
 # name (of the attempt's directory), offset, must_exist, timeout_seconds, stall_seconds, bandwidth, provision,
 # needed_bytes, civitdl_version, hf_version, ui_home, remote_path, card, supervise, shim, civitdl_config and hf_token.
@@ -78,7 +79,7 @@ kill_leftovers() {
     if [ -n "$group" ] && grep -qszxF "RESOURCE_INSTALLER_ATTEMPT=$dir" "/proc/$group/environ"; then
         kill -KILL -- "-$group" 2>/dev/null
     fi
-    for round in 1 2 3; do
+    for _ in 1 2 3; do
         found=
         for process in /proc/[0-9]*; do
             if grep -qszxF "RESOURCE_INSTALLER_ATTEMPT=$dir" "$process/environ"; then

@@ -1,3 +1,4 @@
+# shellcheck shell=sh
 # Prints the nonce, then the job directories on this instance, one a line.
 main() {
     printf '\n%s\n' "$nonce"

@@ -1,3 +1,4 @@
+# shellcheck shell=sh
 # Removes the directories of the jobs named in `jobs`. These jobs have ended: what still runs for them (a job may be given
 # up while its instance is away) ends first.
 

@@ -1,3 +1,4 @@
+# shellcheck shell=sh
 # Tells an attempt to pause, to go on, or to end: read by `sh` from standard input, behind lines that set nonce, job,
 # attempts (directory names), what and grace_seconds. Says on standard output behind the nonce: the files that a cancel
 # left half done, each in base64; then whether an attempt is running, and how many processes got the signal.

@@ -1,3 +1,4 @@
+# shellcheck shell=bash
 # Runs one card and writes down how it ended. A session leader that holds the lock on descriptor 9: as long as it is
 # held, the attempt runs. The card is a process group of its own; only that group ever gets signals.
 
@@ -66,6 +67,7 @@ list_members() {
         set -- ${line##*) }
         [ "$4" != "$$" ] || [ "$1" = Z ] || seen[${process#/proc/}]=1
     done
+    # shellcheck disable=SC2013
     for file in $(grep -lszxF "RESOURCE_INSTALLER_ATTEMPT=$dir" /proc/[0-9]*/environ 9>&-); do
         file=${file#/proc/}
         seen[${file%/environ}]=1
@@ -107,10 +109,10 @@ card() {
 
 # Whether the group has a process that is no zombie: process 1 of a container may never reap one.
 alive() {
-    local process line state parent member
+    local process line state member
     for process in /proc/[0-9]*; do
         { read -r line <"$process/stat"; } 2>/dev/null || continue
-        read -r state parent member _ <<<"${line##*) }"
+        read -r state _ member _ <<<"${line##*) }"
         if [ "$member" = "$group" ] && [ "$state" != Z ]; then
             return 0
         fi

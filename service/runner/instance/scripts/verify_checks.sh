@@ -1,3 +1,4 @@
+# shellcheck shell=bash
 # Holds the files of an attempt against what is known of them. Run by bash as the card of the verification, behind
 # lines that set card_files, card_sha256s, card_sizes (arrays), card_sha256, card_size, and behind verify_files.sh.
 # What it finds is told in lines "verify <word> ...", names and foreign words in base64. What tools say on standard error
@@ -195,11 +196,12 @@ expect_one() {
     done
     [ "${#files[@]}" = 1 ] && models=(0)
     [ "${#models[@]}" = 1 ] || return
-    want_sha256[${models[0]}]=$card_sha256
-    [ -n "$card_sha256" ] || [ -n "$(listed_sha256 "${files[${models[0]}]}")" ] || want_size[${models[0]}]=$card_size
+    want_sha256[models[0]]=$card_sha256
+    [ -n "$card_sha256" ] || [ -n "$(listed_sha256 "${files[${models[0]}]}")" ] || want_size[models[0]]=$card_size
 }
 
 verify() {
+    # shellcheck disable=SC2034
     local tool file_number failures=0 more=0 attempt=${RESOURCE_INSTALLER_ATTEMPT%-verify} home=${UI_HOME%/}
     local files=() states=() sizes=() checked=() want_sha256=("${card_sha256s[@]}") want_size=("${card_sizes[@]}")
     for tool in base64 find grep head od sed sha256sum sort stat tail tr; do

@@ -1,3 +1,4 @@
+# shellcheck shell=bash
 # Which files did this attempt leave? Fills `files` (absolute paths) from what the card names, else from the folders and
 # files that the tools were given, else from what is new below $UI_HOME. Stands before verify_checks.sh, under bash.
 
@@ -122,14 +123,14 @@ version_in() {
 # Every file that may count, as "age depth identity path" with a NUL behind each: any file directly in the folder (not with
 # "models"), deeper those with a model's suffix and civitdl's lists of hashes.
 listing() {
-    local named=(-iname '*.safetensors' -o -iname '*.ckpt' -o -iname '*.pt' -o -iname '*.pth' -o -iname '*.bin'
+    local by_suffix=(-iname '*.safetensors' -o -iname '*.ckpt' -o -iname '*.pt' -o -iname '*.pth' -o -iname '*.bin'
         -o -iname '*.gguf' -o -iname '*.onnx' -o -name '*-mid_*-vid_*.csv')
     local print=(-newerct "$begin" -printf 'new\t%D:%i\t%p\0' -o -printf 'old\t%D:%i\t%p\0')
     if [ "$2" != models ]; then
-        find -L "$1" -mindepth 1 -maxdepth 1 ! -name '.*' -type f ! \( "${named[@]}" \) \( "${print[@]}" \)
+        find -L "$1" -mindepth 1 -maxdepth 1 ! -name '.*' -type f ! \( "${by_suffix[@]}" \) \( "${print[@]}" \)
     fi
     find -L "$1" -mindepth 1 -maxdepth "$FOLDERS_DEEP_MAX" \
-        \( -name '.*' -prune -o -type f \( "${named[@]}" \) \( "${print[@]}" \) \)
+        \( -name '.*' -prune -o -type f \( "${by_suffix[@]}" \) \( "${print[@]}" \) \)
 }
 
 # civitdl's new lists of hashes name the models beside them, also those that were there already.
@@ -150,7 +151,7 @@ is_ours_by_version() {
 
 # The files of this attempt below a folder: what is new there; if nothing is, what was there before and stands in the log.
 scan() {
-    local folder=$1 which=$2 age identity path new=() old=() lists=() names=() some_named= before=${#files[@]}
+    local folder=$1 which=$2 age identity path new=() old=() lists=() names=() some_named='' before=${#files[@]}
     local -A among=() writing=() named=() identity_of=()
     [ -d "$folder" ] && [ -n "$begin" ] || return
     while IFS=$'\t' read -r -d '' age identity path; do
