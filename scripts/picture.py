@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import aiohttp
-from playwright.async_api import async_playwright
+from playwright.async_api import ViewportSize, async_playwright
 
 from service.app import Service
 from service.config import load_settings
@@ -25,7 +25,7 @@ from service.runner.instance.remote import civitdl_config
 
 PICTURE = Path(__file__).resolve().parents[1] / "docs/install.png"
 BYTES_MAX = 120 * 1024
-VIEWPORT = {"width": 1040, "height": 720}
+VIEWPORT: ViewportSize = {"width": 1040, "height": 720}
 RATE = 14_000_000
 AT_PERCENT = 57
 WAIT_SECONDS_MAX = 180

@@ -139,7 +139,7 @@ def test_the_demo_names_the_extra_that_it_lacks(tmp_path: Path) -> None:
 @pytest.mark.long
 async def test_the_wheel_serves_in_an_empty_environment(home: Path) -> None:
     """Build it, install it beside nothing else, start it: the pages, the migrations and the samples are in it."""
-    pip = [sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "--wheel-dir", home / "dist", ROOT]
+    pip = [sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "--wheel-dir", str(home / "dist"), str(ROOT)]
     subprocess.run(pip, check=True, timeout=600)
     (wheel,) = (home / "dist").glob("resource_installer-*.whl")
     with zipfile.ZipFile(wheel) as packed:
