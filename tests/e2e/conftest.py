@@ -38,7 +38,7 @@ class World:
                 "INSTALLER_SSH_USER": USER,
                 "INSTALLER_SSH_KEY": str(self.instance.key_path),
                 "INSTALLER_KNOWN_HOSTS": str(self.folder / "known_hosts"),
-                # A failure is looked at by itself; the tests of retries ask for more.
+                # Most tests look at one failure; the tests of retries raise this.
                 "INSTALLER_MAX_ATTEMPTS": "1",
                 "INSTALLER_RETRY_DELAY": "0.2",
             },
@@ -72,7 +72,7 @@ class World:
         return path
 
     async def close(self) -> None:
-        """All that was started, however far the start came."""
+        """Stop everything that was started, even if the start failed halfway."""
         if hasattr(self, "service") and self.service.has_started:
             await self.service.kill()
         await self.civitai.stop()

@@ -1,5 +1,5 @@
 """Everything is killed at random at the same time: the service, the links, the commands on the instances, the clients.
-Afterwards what was promised must hold, whatever came of each install."""
+Afterwards what was promised must hold, whatever the end of each install."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ class Chaos:
         for instance in self.instances:
             instance.thaw()
         if self.starting is not None:
-            # Half started it would hold the database before the next one.
+            # A half-started service would still hold the database when the next one starts.
             await self.starting
         await self.world.service.kill()
         await self.world.service.start()
@@ -73,7 +73,7 @@ class Chaos:
         print(self.deeds)
 
     async def check(self) -> None:
-        """What holds whatever happened."""
+        """Check what must hold after any run."""
         states = []
         for job_id, cards in self.cards_of.items():
             history = await self.world.service.history(job_id)
@@ -91,7 +91,7 @@ class Chaos:
         check_database(self.world.folder / "installer.sqlite3")
 
     def check_file(self, instance: Sshd, model: StandInModel) -> None:
-        """Success only with evidence: the file is there, byte for byte."""
+        """An installed file is there, byte for byte."""
         found = list((instance.home / "ui").rglob(f"*mid_{model.id}-*.safetensors"))
         assert [hashlib.sha256(file.read_bytes()).hexdigest() for file in found] == [sha256(model)]
 
@@ -105,7 +105,7 @@ class Chaos:
                 with contextlib.suppress(aiohttp.ClientError, AssertionError):
                     job_id = await self.world.service.install(instance, instance.home / "ui", *cards)
                 await asyncio.sleep(0.05)
-            # It was acknowledged: from here on it must never be forgotten.
+            # The service acknowledged it: it must never forget it now.
             self.cards_of[job_id], self.instance_of[job_id] = cards, instance
             for _ in range(2):
                 self.watchers.append(Watcher(self.world.service.url, job_id))

@@ -24,7 +24,7 @@ CLIENTS = 40
 OF_PYTHON_SOCKETIO = 4
 CUTS = 3
 CHUNK = 6
-EVENTS_PER_SECOND = 900  # what is aimed at: the clients share the processor, and 500 must come about
+EVENTS_PER_SECOND = 900  # the target: the clients share the processor, and at least 500 must be reached
 
 
 async def begun_job(service: Service, folder: Path) -> str:

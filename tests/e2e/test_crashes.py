@@ -27,7 +27,7 @@ WALK_MAX = 60
 
 
 async def watch_until_ended(world: World, watcher: Watcher) -> None:
-    """Follow the job over every restart of the service, always behind the last event that was seen."""
+    """Follow the job over every restart of the service, each time after the last event that was seen."""
     while not watcher.has_ended:
         try:
             answer = await watcher.join()
@@ -84,7 +84,7 @@ async def start_or_crash(world: World, at: str) -> None:
 
 
 async def kills_at_random(world: World, kills: int, resources: int, seed: int) -> None:
-    """The service is killed again and again in one install, watched by three clients."""
+    """Kill the service again and again in one install that three clients watch."""
     print(f"seed {seed}")
     chance = random.Random(seed)
     await prepared(world)

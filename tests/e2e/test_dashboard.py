@@ -19,7 +19,7 @@ from tests.kit.browser import Browser, open_browser
 HOSTILE = "<img src=x onerror=alert(1)>"
 PHONE = {"width": 390, "height": 844}
 SHOTS = Path(".build/screenshots")
-# What a busy machine may take until something is to be seen.
+# How long a busy machine may take to show something.
 expect.set_options(timeout=30_000)
 
 
@@ -31,7 +31,7 @@ async def browser() -> AsyncIterator[Browser]:
 
 
 async def fill_in(page: Page, world: World, *titles: str) -> None:
-    """The instance by its pasted line, and these cards."""
+    """Fill in the instance by its pasted line, and pick these cards."""
     await page.get_by_label("Paste the instance's ssh line").fill(
         f"ssh -p {world.instance.port} root@127.0.0.1 -L 8080:localhost:8080"
     )
@@ -61,7 +61,7 @@ async def percent(page: Page, label: str) -> int:
 
 
 async def stands_still(figure: Callable[[], Awaitable[int]], seconds: float) -> int:
-    """The figure, once it has been the same for so long."""
+    """Wait until the figure has stayed the same for this long; returns it."""
     async with asyncio.timeout(60):
         held, since = await figure(), time.monotonic()
         while time.monotonic() - since < seconds:
@@ -73,7 +73,7 @@ async def stands_still(figure: Callable[[], Awaitable[int]], seconds: float) -> 
 
 async def test_the_whole_story(world: World, browser: Browser) -> None:
     """Start from the page, see bars move, restart the service, close and open the page, pause, resume, complete."""
-    # Slow enough not to end before it was paused, on whatever machine.
+    # Slow enough not to end before the pause, even on a slow machine.
     model = StandInModel(id=1001, name=HOSTILE, size_bytes=24_000_000, bytes_per_second=500_000)
     card = world.model(model)
     (world.cards / card).write_text(
@@ -163,7 +163,7 @@ async def test_a_changed_host_key_is_asked_about_and_accepted(world: World, brow
 
 
 async def test_controls_of_the_queue(world: World, browser: Browser) -> None:
-    """Move, cancel, retry and delete, each from the page; a refusal is shown in the service's words."""
+    """Move, cancel, retry and delete, each from the page; a refusal shows the service's words."""
     slow = world.card("other/slow.md", 'while [ ! -e "$HOME/go" ]; do sleep 0.1; done')
     quick = world.card("other/quick.md", 'test -e "$HOME/good"')
     running = await world.service.install(world.instance, world.ui_home, slow)
@@ -199,7 +199,7 @@ async def test_controls_of_the_queue(world: World, browser: Browser) -> None:
     await expect(page.locator("li.job")).to_have_count(1)
 
 
-async def test_a_wrong_request_is_said_at_its_field(world: World, browser: Browser) -> None:
+async def test_a_wrong_request_shows_its_message_at_the_field(world: World, browser: Browser) -> None:
     world.card("other/a.md", "true")
     page = await browser.page(f"{world.service.url}/#/install")
     await page.get_by_role("button", name="Install").click()
@@ -248,7 +248,7 @@ async def test_a_page_waits_for_a_service_that_is_down(world: World, browser: Br
 
 
 async def test_a_missing_event_is_asked_for_again(world: World, browser: Browser) -> None:
-    """No network loses a single message of a connection, so that one is taken out here on its way to the page."""
+    """No network loses one message of a connection, so the test takes one out on its way to the page."""
     card = world.card("other/a.md", "for n in $(seq 200); do echo line $n; sleep 0.01; done")
     page = await browser.page("about:blank")
     lost: list[str] = []

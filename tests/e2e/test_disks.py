@@ -40,7 +40,7 @@ async def full_for(world: World, disk: Path, seconds: float) -> None:
     database = disk / "installer.sqlite3"
     world.service._settings["INSTALLER_DATABASE_URL"] = f"sqlite+aiosqlite:///{database}"
     await world.service.start()
-    # It draws its bars all the while that the disk is full, and cannot end before the disk is free again.
+    # It draws bars for as long as the disk is full, and cannot end before the disk is free again.
     model = StandInModel(
         id=1001,
         name="Slow",

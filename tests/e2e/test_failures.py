@@ -100,7 +100,7 @@ async def test_a_folder_that_cannot_be_written(world: World, read_only_folder: P
     assert any("Read-only file system" in line for line in failure(received)["tail"])
 
 
-async def test_again_from_the_cache_and_without_a_length(world: World) -> None:
+async def test_a_second_install_and_a_download_without_length(world: World) -> None:
     model = StandInModel(id=1001, name="Again", size_bytes=400_000)
     first = world.model(model)
     elsewhere = world.model(model, "checkpoints")

@@ -43,7 +43,7 @@ BARS = (
 )
 
 
-# Draws until a file is there, with a breath now and then: its log would fill the disk of a slow machine.
+# Draw until a file exists, with short breaks: else the log would fill the disk of a slow machine.
 BARS_UNTIL_GO = """exec python3 -S -c '
 import os, time
 while not os.path.exists(os.environ["HOME"] + "/go"):

@@ -37,7 +37,7 @@ async def control(service: ServiceProcess, job_id: str, name: str, body: Any = N
 
 
 async def reached(world: World, job_id: str, holds: Callable[[Any], bool], seconds: float = 60) -> Any:
-    """The job, as soon as this holds of it."""
+    """Wait until the condition holds for the job; returns the job."""
     async with asyncio.timeout(seconds):
         while True:
             job = await world.service.job(job_id)
@@ -47,7 +47,7 @@ async def reached(world: World, job_id: str, holds: Callable[[Any], bool], secon
 
 
 async def stopped(world: World, job_id: str) -> None:
-    """A pause that was asked for has reached the instance, and all that was printed before it is in the log."""
+    """Wait until a requested pause has reached the instance and the log holds all output from before it."""
     await until(lambda: (found := world.instance.marked_processes("card")) and set(map(state_of, found)) == {"T"})
     seen = None
     async with asyncio.timeout(60):
@@ -72,12 +72,12 @@ def files_of(world: World, model: StandInModel) -> list[str]:
 
 
 def downloads(resource: dict[str, Any], percent: int) -> bool:
-    """More of the model itself is there than that: its images have a bar of their own, which ends before."""
+    """Wait until more than this of the model is there. Its images have their own bar, which ends before."""
     return resource["stage"] == "model" and (resource["percent"] or 0) > percent
 
 
 def slow(name: str, seconds: float = 20) -> StandInModel:
-    """A model that a busy machine, too, has time to do something to. ``at_once`` ends that."""
+    """A model slow enough to be paused or cancelled even on a busy machine; ``at_once`` releases it."""
     size_bytes = 16 * MEGABYTE
     return StandInModel(id=1001, name=name, size_bytes=size_bytes, bytes_per_second=int(size_bytes / seconds))
 
@@ -165,7 +165,7 @@ async def test_a_cancel_leaves_nothing_but_what_it_names(world: World) -> None:
         assert named == history[-1]["partial_files"]
         assert any("1001" in name for name in named)
         assert all(Path(name).exists() for name in named)
-        # The supervisor itself goes a moment behind its last word.
+        # The supervisor itself exits a moment after its last word.
         await until(lambda: not world.instance.marked_processes())
         assert bystander.poll() is None
         status, retried = await control(world.service, job_id, "retry")
@@ -211,7 +211,7 @@ async def test_the_third_attempt_installs(world: World) -> None:
     check_stream(history)
 
 
-async def test_what_cannot_heal_is_tried_once_and_retried_by_hand_without_the_rest(world: World) -> None:
+async def test_a_permanent_failure_is_tried_once_and_a_retry_leaves_out_the_rest(world: World) -> None:
     models = [StandInModel(id=1001 + n, name=f"M{n}", size_bytes=100_000) for n in range(3)]
     gone = [StandInModel(id=2001 + n, name=f"Gone {n}", status=401, requires_key="none") for n in range(2)]
     cards = [world.model(model) for model in (models[0], gone[0], models[1], gone[1], models[2])]
@@ -239,7 +239,7 @@ async def test_a_killed_command_is_tried_again(world: World) -> None:
 
 
 async def four_at_once(world: World, size_bytes: int) -> float:
-    """How many times as fast four at once are as one by one, against a server that limits each connection."""
+    """How many times faster four at once are than one by one, with a server that limits each connection."""
     seconds = []
     for parallel in (1, 4):
         models = [
@@ -267,8 +267,8 @@ async def four_at_once(world: World, size_bytes: int) -> float:
 
 
 @pytest.mark.parametrize("parallel", [1, 4])
-async def test_so_many_are_under_way_at_once(world: World, parallel: int) -> None:
-    """Each is held in its middle, so that how long anything takes does not matter."""
+async def test_parallel_downloads_run_at_the_same_time(world: World, parallel: int) -> None:
+    """The server holds each download in its middle, so that the machine's speed does not matter."""
     models = [
         StandInModel(
             id=1001 + n, name=f"M{n}", size_bytes=2 * MEGABYTE, hold_after_bytes=MEGABYTE, bytes_per_second=MEGABYTE
@@ -311,7 +311,7 @@ TOOLS = {
 
 
 async def limited(world: World, tool: str, count: int, limit: int, seconds: float) -> float:
-    """The bytes a second that this many downloads at once took together."""
+    """Bytes a second of this many parallel downloads together."""
     size = int(limit * seconds / count)
     cards = []
     models = [StandInModel(id=3000 + n, name=f"L{n}", size_bytes=size) for n in range(count)]
@@ -339,7 +339,7 @@ async def limited(world: World, tool: str, count: int, limit: int, seconds: floa
 
 @pytest.mark.parametrize("tool", list(TOOLS))
 async def test_a_limit_is_kept(world: World, tool: str) -> None:
-    """Timed where the tool runs: a service that is slow to hear of it makes no download look faster."""
+    """Timed where the tool runs: a service that reads its output late does not make a download look faster."""
     model = StandInModel(id=3000, name="L", size_bytes=4 * MEGABYTE)
     world.civitai.add(model)
     script = TOOLS[tool] or 'civitdl {id} "$UI_HOME/models"'
@@ -358,7 +358,7 @@ async def test_a_limit_is_kept(world: World, tool: str) -> None:
 @pytest.mark.long
 @pytest.mark.parametrize("count", [1, 4])
 @pytest.mark.parametrize("tool", list(TOOLS))
-async def test_two_megabytes_a_second_within_a_tenth(world: World, tool: str, count: int) -> None:
+async def test_a_limit_of_two_megabytes_a_second_is_kept_within_a_tenth(world: World, tool: str, count: int) -> None:
     rate = await limited(world, tool, count, 2 * MEGABYTE, 20)
     print(f"{tool} x {count}: {rate / MEGABYTE:.3f} of 2 MB/s")
     assert 0.9 * 2 * MEGABYTE <= rate <= 1.1 * 2 * MEGABYTE
@@ -420,7 +420,7 @@ LOGIN = b"<!DOCTYPE html><html><head><title>Sign in</title></head><body>please</
     ],
     ids=["wrong hash", "truncated", "login page", "JSON error", "header that lies"],
 )
-async def test_what_is_not_the_model(world: World, data: bytes, front: str, reason: str) -> None:
+async def test_a_file_that_is_not_the_model_fails(world: World, data: bytes, front: str, reason: str) -> None:
     source = world.folder / "source"
     source.write_bytes(data)
     card = world.card("other/bad.md", f'cp {source} "$UI_HOME/model.safetensors"', front)
@@ -461,7 +461,7 @@ async def test_a_stall_is_seen_and_tried_again(world: World) -> None:
 
 @pytest.fixture(scope="session")
 def wheels(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """civitdl and what it needs, as the package index has them."""
+    """civitdl and its dependencies, as wheels from the package index."""
     folder = tmp_path_factory.mktemp("wheels")
     command = [sys.executable, "-m", "pip", "download", "--quiet", "--dest", str(folder), "civitdl==2.2.0"]
     subprocess.run(command, check=True)
@@ -469,7 +469,7 @@ def wheels(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 async def without_civitdl(world: World, wheels: Path, *tools: str) -> None:
-    """An instance like a fresh image: no civitdl, and of Python only what is named."""
+    """An instance like a fresh image: without civitdl, and with only the named parts of Python."""
     folder = world.folder / "tools"
     folder.mkdir()
     for tool in tools:
@@ -509,7 +509,7 @@ async def test_no_python_to_install_it_with(world: World, wheels: Path) -> None:
 
 @pytest.mark.long
 async def test_the_estimates_follow_the_rate(world: World) -> None:
-    """Two resources, of which the second is still to come; the rate changes by four, twice."""
+    """Two resources, the second still pending; the rate changes by a factor of four, twice."""
     first = StandInModel(id=1001, name="First", size_bytes=270 * MEGABYTE, bytes_per_second=4 * MEGABYTE)
     second = StandInModel(id=1002, name="Second", size_bytes=100 * MEGABYTE)
     cards = []
@@ -547,7 +547,7 @@ def event_time(event: dict[str, Any]) -> float:
 
 
 async def kills_in_the_middle(world: World, name: str, times: int, seed: int) -> None:
-    """The service dies at a random moment of a control: it holds, or it never happened."""
+    """The service dies at a random moment of a control: the control holds, or it never happened."""
     print(f"seed {seed}")
     chance = random.Random(seed)
     jobs = []
@@ -588,7 +588,7 @@ async def kills_in_the_middle(world: World, name: str, times: int, seed: int) ->
 
 
 async def kills_in_the_middle_of_a_record(world: World, name: str, times: int, seed: int) -> None:
-    """Controls that are a decision and nothing more: answered means recorded, and never twice."""
+    """Controls that only append an event: an answered one is in the log, and none is there twice."""
     print(f"seed {seed}")
     chance = random.Random(seed)
     holding = await world.service.install(world.instance, world.ui_home, world.card("other/hold.md", "sleep 600"))

@@ -12,7 +12,7 @@ from tests.kit.invariants import check_client, check_database, check_job
 from tests.kit.service import Watcher, until
 
 KEEPALIVE_SECONDS = 2
-# Without keepalives a frozen link would be found out in a quarter of an hour.
+# Without keepalives it would take a quarter of an hour to notice a frozen link.
 KNOWN_SECONDS_BUSY = 30
 
 

@@ -38,7 +38,7 @@ async def test_a_sync_lies_between_each_append_and_its_first_send(world: World) 
     await watcher.leave()
     pid = world.service.pid
     await world.service.terminate()
-    # The tracer writes on for a moment: the service's end is its last word.
+    # The tracer writes for a moment longer: its last line is the end of the service.
     end = re.compile(rf"^{pid} .*\+\+\+ exited with 0 \+\+\+$", re.MULTILINE)
     await until(lambda: end.search(trace.read_text(encoding="utf-8", errors="replace")), every=0.2)
     lines = trace.read_text(encoding="utf-8", errors="replace").splitlines()

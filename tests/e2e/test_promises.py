@@ -10,7 +10,7 @@ from service.demo.civitai import StandInModel
 from tests.e2e.conftest import World
 from tests.kit.service import Watcher, check_stream, until
 
-# It takes one or two; without an end to its clients and links it would take minutes.
+# It takes one or two seconds; it would take minutes if it did not close its clients and links.
 STOP_SECONDS_MAX = 20
 
 
@@ -32,7 +32,7 @@ async def test_late_cut_off_and_back(world: World) -> None:
     seen = len(late.events)
     await until(lambda: len(first.events) > seen + 2)
     await late.join()
-    # It has been slow for long enough.
+    # The slow phase is over.
     model.bytes_per_second = 100_000_000
     await first.end()
     await late.end()

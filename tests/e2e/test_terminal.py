@@ -68,7 +68,7 @@ class Terminal:
             while chunk := os.read(self._master, 65_536):
                 self._bytes += chunk
         except (BlockingIOError, OSError):
-            # Nothing more now; or the other end is closed.
+            # Nothing more to read now, or the other end is closed.
             return
 
 
@@ -82,7 +82,7 @@ async def test_install_and_watch_in_a_pipe(world: World) -> None:
     assert any("downloading Card" in line for line in lines)
     assert any(re.search(r"Card loras/model_1001.md: \d+ %, model", line) for line in lines)
     assert lines[-1].endswith("everything is installed")
-    # Later, the same again; and by the beginning of its id.
+    # Watch it again later, by the beginning of its id.
     again = await run("watch", job_id[:8], env=env(world))
     assert again[0] == 0
     assert again[1].splitlines()[-1] == lines[-1]

@@ -1,4 +1,4 @@
-"""The system's Chromium, driven by Playwright, and everything that a page should never do, written down."""
+"""The system's Chromium, driven by Playwright, which records everything that a page should never do."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from playwright.async_api import Browser as PlaywrightBrowser
 from playwright.async_api import BrowserContext, Page, Response, async_playwright
 
 AXE = Path(__file__).parents[1] / "e2e/js/node_modules/axe-core/axe.min.js"
-# Chromium asks its maker's hosts for this and that at every start; the tests' machines have no way there.
+# Chromium contacts its maker's hosts at every start; the machines that run the tests cannot reach them.
 FLAGS = (
     "--no-sandbox",
     "--disable-gpu",
@@ -43,7 +43,7 @@ async def open_browser() -> AsyncIterator[Browser]:
 
 
 class Browser:
-    """``page`` opens one in a context of its own; what went wrong in any of them is in ``problems``."""
+    """``page`` opens a page in its own context; ``problems`` lists what went wrong in any of them."""
 
     def __init__(self, chromium: PlaywrightBrowser) -> None:
         self._chromium = chromium
@@ -71,12 +71,12 @@ class Browser:
         return context
 
     def expect_refused(self, status: int) -> None:
-        """The service was meant to refuse with this status, and did."""
+        """Assert that the service refused with this status, as the test meant it to."""
         assert status in self._refusals
         self._refusals = [each for each in self._refusals if each != status]
 
     def assert_clean(self) -> None:
-        """No error in a page, nothing that its policy forbids, no dialog, no refusal that was not expected."""
+        """Assert that there was no error in a page, no policy violation, no dialog and no unexpected refusal."""
         if self.problems or self._refusals:
             raise AssertionError(f"problems: {self.problems}, refused: {self._refusals}")
 

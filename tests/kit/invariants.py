@@ -1,4 +1,4 @@
-"""What must hold whatever was killed, cut or filled: checked against the log, the clients and the instances."""
+"""What must hold after any kill, cut or full disk: checked against the log, the clients and the instances."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def check_client(watcher: Watcher, history: list[dict[str, Any]]) -> None:
 
 
 def check_job(history: list[dict[str, Any]], instance: Sshd, titles: Iterable[tuple[str, str]]) -> None:
-    """The stream is whole, and what it says of the output is what one clean reading of the remote logs gives.
+    """The stream is whole, and its output events are those that one clean reading of the remote logs gives.
 
     ``titles``: the path and the title of each resource, in the order of the job.
     """
@@ -62,7 +62,7 @@ def check_job(history: list[dict[str, Any]], instance: Sshd, titles: Iterable[tu
             exit_code = next((e["exit_code"] for e in mine if e["type"] in ENDED), None)
             clean = [new.event.to_dict() for new in parser.feed(log) + parser.close(exit_code)]
             types = [event["type"] for event in mine]
-            # What follows is the verification's, which has a log of its own.
+            # The events after it come from the verification, which has its own log.
             end = types.index("verification_started") if "verification_started" in types else len(types)
             seen = [_own_fields(event) for event in mine[:end] if event["type"] in PARSED]
             assert seen == clean
@@ -71,5 +71,5 @@ def check_job(history: list[dict[str, Any]], instance: Sshd, titles: Iterable[tu
 def _own_fields(event: dict[str, Any]) -> dict[str, Any]:
     fields = json.loads(json.dumps(event))
     own = decode(event["type"], 1, fields)
-    # The estimates are the service's own, by its clock.
+    # The service makes the estimates by its clock; the log does not hold them.
     return {name: None if name in ESTIMATES else value for name, value in own.to_dict().items()}

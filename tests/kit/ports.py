@@ -1,8 +1,8 @@
 """Free ports that stay free: no other worker gets the same one, and no outgoing connection is ever given it.
 
-A port that the kernel picks is free at that moment only: whoever asks next may get it before it is used, or while a
-service that keeps its port is down. These ports lie below the range that the kernel picks from, and each process holds
-a block of them until it ends.
+A port that the kernel picks is free at that moment only: another process may get it before the test uses it, or while
+a service that keeps its port is down. These ports lie below the range that the kernel picks from, and each process
+holds a block of them until it ends.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ LAST_PORT_USUAL = 32_767
 
 
 def free_port() -> int:
-    """A port that nothing is bound to. The same one comes again only after all others of the block."""
+    """A port that nothing is bound to. It is handed out again only after all others of the block."""
     ports = _ports()
     for _ in range(BLOCK_PORTS):
         port = next(ports)
@@ -31,7 +31,7 @@ def free_port() -> int:
 
 @cache
 def _ports() -> Iterator[int]:
-    """The ports of the block that this process holds. A name of an abstract socket is its lock: it ends with it."""
+    """The ports of this process's block. Its lock is the name of an abstract socket, which ends with the process."""
     blocks = (_end() - FIRST_PORT) // BLOCK_PORTS
     for n in range(blocks):
         block = (os.getpid() + n) % blocks
@@ -41,7 +41,7 @@ def _ports() -> Iterator[int]:
         except OSError:
             holder.close()
             continue
-        # Open for as long as the process lives, and nobody's to close.
+        # It stays open until the process ends; no object may close it.
         holder.detach()
         first = FIRST_PORT + block * BLOCK_PORTS
         return cycle(range(first, first + BLOCK_PORTS))

@@ -1,5 +1,6 @@
 """A client that speaks Socket.IO over a bare WebSocket: a tenth of the processor time of python-socketio's own, so that
-forty of them beside the service measure the service and not themselves. Keeps sequences and, if asked, more."""
+forty of them beside the service measure the service and not themselves. Keeps the sequences only; ``heard`` gets each
+payload."""
 
 from __future__ import annotations
 
@@ -18,7 +19,7 @@ ANSWER_SECONDS_MAX = 60
 
 
 class RawWatcher:
-    """``join`` behind the last event that was seen, ``cut`` without a word, ``leave``. No de-duplication."""
+    """``join`` after the last event seen, ``cut`` without a close, ``leave``. Removes no duplicates."""
 
     def __init__(self, url: str, job_id: str, *, heard: Callable[[dict[str, Any]], None] | None = None) -> None:
         self.url = url
@@ -31,7 +32,7 @@ class RawWatcher:
         self._joined = asyncio.Event()
 
     async def join(self) -> None:
-        """Connect and subscribe; returns behind the acknowledgement."""
+        """Connect and subscribe; returns after the acknowledgement."""
         self._joined.clear()
         self._http = aiohttp.ClientSession()
         target = self.url.replace("http", "ws") + "/socket.io/?EIO=4&transport=websocket"
@@ -41,14 +42,14 @@ class RawWatcher:
         await asyncio.wait_for(self._joined.wait(), ANSWER_SECONDS_MAX)
 
     async def cut(self) -> None:
-        """Break the connection, as a train in a tunnel does."""
+        """Break the connection without a close, as a tunnel does to a train."""
         self.transport.abort()
         await self.leave()
 
     async def leave(self) -> None:
         if self._reading is not None:
             self._reading.cancel()
-            # It may have been about to answer a ping on a connection that is cut.
+            # The task may have been answering a ping when the connection was cut.
             with contextlib.suppress(asyncio.CancelledError, ConnectionError):
                 await self._reading
             self._reading = None

@@ -1,4 +1,4 @@
-"""The service as a process of its own, and a client that writes down all that it is sent."""
+"""The service as a process of its own, and a client that keeps all that it receives."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ ERROR = "resource_install_error"
 STATUS = "resource_install_status"
 OUTPUT = "resource_install_output"
 EVENT_NAMES = (PROGRESS, COMPLETE, ERROR, STATUS, OUTPUT)
-# What a busy machine may take. python-socketio's own bound for the answer to a connect is one second.
+# How long a busy machine may take. python-socketio's own bound for the answer to a connect is one second.
 START_SECONDS_MAX = 60
 ANSWER_SECONDS_MAX = 60
 TERMINAL = ("job_completed", "job_failed", "job_cancelled")
@@ -37,12 +37,12 @@ async def until(condition: Callable[[], Any], seconds: float = 60, every: float 
 
 
 async def connect(client: socketio.AsyncClient, url: str, **options: Any) -> None:
-    """Into the service's namespace, with as much time as a busy machine needs."""
+    """Connect to the service's namespace, with as much time as a busy machine needs."""
     await client.connect(url, namespaces=[NAMESPACE], wait_timeout=ANSWER_SECONDS_MAX, **options)
 
 
 class ServiceProcess:
-    """``resource-installer serve`` on a port of its own with these settings. It keeps its port over restarts."""
+    """``resource-installer serve`` with these settings, on its own port, which it keeps over restarts."""
 
     def __init__(self, folder: Path, settings: Mapping[str, str]) -> None:
         self.folder = folder
@@ -68,7 +68,7 @@ class ServiceProcess:
         return await self.start_under([sys.executable], **settings)
 
     async def start_under(self, python: Sequence[str], **settings: str) -> ServiceProcess:
-        """Start it with this command in the place of the interpreter's own."""
+        """Start it with this command in place of the interpreter."""
         inherited = {name: value for name, value in os.environ.items() if not name.startswith("INSTALLER_")}
         with open(self.folder / "service.log", "ab") as log:
             self._process = await asyncio.create_subprocess_exec(
@@ -95,7 +95,7 @@ class ServiceProcess:
         return self
 
     async def kill(self) -> None:
-        """kill -9, and the end of the process."""
+        """kill -9, then wait for the process."""
         assert self._process is not None
         if self._process.returncode is None:
             self._process.send_signal(signal.SIGKILL)
@@ -139,7 +139,7 @@ class ServiceProcess:
             events += page["events"]
 
     async def ended(self, job_id: str, seconds: float = 100) -> Any:
-        """The job, once it has ended."""
+        """Wait until the job has ended; returns the job."""
         async with asyncio.timeout(seconds):
             while True:
                 job = await self.job(job_id)
@@ -149,7 +149,7 @@ class ServiceProcess:
 
 
 class Watcher:
-    """A client that subscribes to one job and keeps every event as it comes, without any de-duplication."""
+    """A client that subscribes to one job and keeps every event as it comes, duplicates included."""
 
     def __init__(self, url: str, job_id: str) -> None:
         self.url = url
@@ -175,7 +175,7 @@ class Watcher:
         return self._client is not None and self._client.connected
 
     async def join(self, *, whole: bool = False) -> dict[str, Any]:
-        """Connect and subscribe behind the last event that was seen. Returns the acknowledgement."""
+        """Connect and subscribe after the last event seen (``whole``: from the first). Returns the acknowledgement."""
         client = self._client = socketio.AsyncClient(reconnection=False)
         for name in EVENT_NAMES:
             client.on(name, self._keeper(name), namespace=NAMESPACE)
@@ -193,7 +193,7 @@ class Watcher:
         return answer
 
     async def cut(self) -> None:
-        """Break the connection without a word, as a train in a tunnel does."""
+        """Break the connection without a close, as a tunnel does to a train."""
         assert self._client is not None
         transport = self._client.eio.ws._response.connection.transport
         transport.abort()
@@ -211,7 +211,7 @@ class Watcher:
 
 
 async def _unless_cut(client: socketio.AsyncClient, asking: Coroutine[Any, Any, Any]) -> Any:
-    """python-socketio waits for its answer although the connection broke: here that is known at once."""
+    """Fail at once when the connection breaks: python-socketio would keep waiting for its answer."""
     task = asyncio.create_task(asking)
     was_up = False
     try:

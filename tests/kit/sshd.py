@@ -82,7 +82,7 @@ class Sshd:
         return self
 
     async def stop(self) -> None:
-        """Stop listening and cut every link. What runs detached goes on."""
+        """Stop listening and cut every link. Detached processes keep running."""
         if self._process is not None:
             sessions = self.sessions()
             self._process.kill()
@@ -120,7 +120,7 @@ class Sshd:
         ]
 
     def kill_marked(self, containing: str = "", *, job_id: object = "") -> None:
-        """KILL to all of them. One that has ended meanwhile is what was wanted."""
+        """Send KILL to all of them; one that has ended meanwhile is fine."""
         _kill(self.marked_processes(containing, job_id=job_id), signal.SIGKILL)
 
     def _answers(self) -> bool:
