@@ -61,7 +61,7 @@ serve: $(VENV)/.demo $(VENV)/.dashboard ## the service, from this checkout
 setup: $(VENV)/.dev ## install all that the targets below need
 
 unit: $(VENV)/.tools ## the tests that start nothing real: seconds, needs neither Node nor Debian packages
-	$(BIN)/python -m pytest --quiet --unit -n $(CORES) --dist worksteal
+	$(BIN)/python -m pytest --quiet --unit -m "not long" -n $(CORES) --dist worksteal
 
 check: $(VENV)/.tools $(VENV)/.dashboard ## format, lint, types, import arrows, shell, dashboard, migrations
 	$(BIN)/ruff format --check .
@@ -82,7 +82,7 @@ test-long: $(VENV)/.dev $(VENV)/.dashboard ## the tests that take many minutes e
 	$(BIN)/python -m pytest -m long --timeout 1800 -s
 
 coverage: $(VENV)/.tools $(if $(ALL),$(VENV)/.dev $(VENV)/.dashboard) ## how much of service/ the unit tests run; with ALL=1 the suite
-	$(BIN)/python -m pytest --quiet --cov $(if $(ALL),-n $(WORKERS) -m "not long",--unit -n $(CORES) --dist worksteal)
+	$(BIN)/python -m pytest --quiet --cov $(if $(ALL),-n $(WORKERS) -m "not long",--unit -m "not long" -n $(CORES) --dist worksteal)
 
 format: $(VENV)/.tools ## format and mend what can be mended by itself
 	$(BIN)/ruff format .

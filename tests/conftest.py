@@ -1,7 +1,7 @@
 """``pytest --unit``, which is ``make unit``: all tests but those that start something real.
 
-A file belongs to it unless it, or a conftest.py on the way to it, imports one of the parts that start a server, a
-process or a browser. So a new pure test belongs to it by itself, in whatever folder it is. The guard below keeps the
+A file belongs to it unless it, or a conftest.py on the way to it, imports one of the parts that start a server or a
+browser. So a new pure test belongs to it by itself, in whatever folder it is. The guard below keeps the
 rule true: a test that uses the network fails there.
 """
 
@@ -16,7 +16,9 @@ import pytest
 
 TESTS = Path(__file__).parent
 REAL_PARTS = re.compile(
-    r"^(from|import) (tests\.kit\.(browser|ports|raw_watcher|running|service|sshd)|service\.demo)\b", re.MULTILINE
+    r"^(from|import) (tests\.kit\.(browser|ports|raw_watcher|running|service|sshd)|service\.demo)\b"
+    r"|^from service\.app import .*\bService\b",
+    re.MULTILINE,
 )
 NETWORK_CALLS = ("socket.bind", "socket.connect", "socket.getaddrinfo", "socket.sendto")
 

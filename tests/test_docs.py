@@ -19,6 +19,8 @@ ROOTS = ("", "service", "service/events", "service/web", "service/runner/instanc
 SOURCES = ("service/**/*", "dashboard/src/**/*", "migrations/**/*", "tests/**/*.py", "scripts/*", "benchmarks/**/*.py")
 TEXT = {".py", ".sh", ".ts", ".tsx", ".css", ".md", ".toml", ".json", ".mako", ""}
 MEMBER = re.compile(r"(\w+)\.(\w+)")
+# Made by the build, so not in a fresh checkout.
+BUILT = ("service/web/dashboard/",)
 PATH = re.compile(r"(?P<path>[\w.*~/-]*/[\w.*/-]*|[\w-]+\.(?:py|ts|tsx|sh|md|toml|json))(?P<symbols>:{1,2}[\w.]+)?")
 
 
@@ -39,6 +41,8 @@ def words() -> set[str]:
 def is_there(code: str) -> bool:
     """Whether what a code span names exists: a path (with a symbol in it), ``owner.member``, else every word of it."""
     # `events/tools/<tool>.py` stands for any of them.
+    if code in BUILT:
+        return True
     found = PATH.fullmatch(re.sub(r"<\w+>", "*", code))
     if found is not None and not code.startswith(("~", "/")):
         paths = [path for root in ROOTS for path in (ROOT / root).glob(found["path"].strip("/"))]
