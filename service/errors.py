@@ -14,6 +14,7 @@ InstallerError
 │   └── UnsupportedMediaType     415
 ├── ConfigError                  a setting that cannot be served; the process ends with its message
 ├── CardError                    a resource card that cannot be read
+├── TransitionRefused            an event that cannot follow in its job's state; nothing is appended
 ├── StoreError
 │   ├── StoreUnavailable         503  full or locked disk; the same call may work later
 │   ├── SequenceConflict         another writer appended to this stream first
@@ -122,6 +123,10 @@ class ConfigError(InstallerError):
 
 class CardError(InstallerError):
     """A resource card cannot be read; the message says why."""
+
+
+class TransitionRefused(InstallerError):
+    """This event cannot follow in the job's state: a mistake in the caller, never a fact about an instance."""
 
 
 class StoreError(InstallerError):

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from typing import Any, cast
 
+from service.errors import TransitionRefused
 from service.events import event_types as types
 from service.events.event_types import Cause, Event, UnknownEvent
 from service.events.job import (
@@ -71,10 +72,6 @@ TRANSITIONS: dict[tuple[Standing | None, str], Standing] = {
     **{(standing, event_type): standing for standing in _IN_QUEUE for event_type in WHILE_IN_QUEUE},
     **{(standing, event_type): standing for standing in _STARTED for event_type in WHILE_STARTED},
 }
-
-
-class TransitionRefused(ValueError):
-    """This event cannot follow in this state: a mistake in the caller, never a fact about an instance."""
 
 
 def apply(job: Job | None, recorded: RecordedEvent, event: Event | UnknownEvent) -> Job:

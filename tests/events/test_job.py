@@ -8,9 +8,10 @@ from typing import Any
 
 import pytest
 
+from service.errors import TransitionRefused
 from service.events import event_types as types
 from service.events.event_types import Event, UnknownEvent, decode, registered
-from service.events.fold import TRANSITIONS, TransitionRefused, apply, fold
+from service.events.fold import TRANSITIONS, apply, fold
 from service.events.job import Job, JobState, ResourceState, Standing
 from service.events.recorded_event import RecordedEvent, rfc3339
 

@@ -12,9 +12,17 @@ from pathlib import Path
 import pytest
 from sqlalchemy import Connection, text
 
-from service.errors import ConfigError, DatabaseHeld, DatabaseNewer, SequenceConflict, StoreUnavailable, UnknownJob
+from service.errors import (
+    ConfigError,
+    DatabaseHeld,
+    DatabaseNewer,
+    SequenceConflict,
+    StoreUnavailable,
+    TransitionRefused,
+    UnknownJob,
+)
 from service.events import event_types as types
-from service.events.fold import TransitionRefused, fold
+from service.events.fold import fold
 from service.events.recorded_event import NewEvent, RecordedEvent
 from service.store.database import Database
 from service.store.event_store import Append
