@@ -114,7 +114,7 @@ async def appends(store: Store, jobs: int, seconds: float) -> float:
 async def _append(store: Store, job_id: str, end: float) -> int:
     count = 0
     while time.perf_counter() < end:
-        await store.journal.record(job_id, bars(count, 1))
+        await store.journal.append(job_id, bars(count, 1))
         count += 1
     return count
 

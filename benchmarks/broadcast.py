@@ -130,7 +130,7 @@ async def broadcast_ours(folder: Path, clients: int, count: int) -> float:
             await asyncio.sleep(0.5)
             begin = time.monotonic()
             for first in range(0, count, CHUNK):
-                await store.journal.record(job_id, bars(first, CHUNK))
+                await store.journal.append(job_id, bars(first, CHUNK))
                 await asyncio.sleep(0)
             return clients * count / (await watching.done_at() - begin)
 

@@ -44,12 +44,12 @@ async def claim_ms(path: Path, queued: int, claims: int) -> float:
     async with opened(path) as store:
         for instance in range(INSTANCES // 2, INSTANCES):
             job = await store.journal.enqueue(queued_for(host_of(instance)))
-            await store.journal.record(job.job_id, [NewEvent(event=JobStarted())])
+            await store.journal.append(job.job_id, [NewEvent(event=JobStarted())])
         await fill(store, queued)
         took: list[float] = []
         for _ in range(claims):
             claimed = await timed_claim(store, took)
-            await store.journal.record(claimed.job_id, [NewEvent(event=ended())])
+            await store.journal.append(claimed.job_id, [NewEvent(event=ended())])
             await store.journal.enqueue(queued_for(claimed.ssh_host))
         return median(took) * 1000
 
@@ -58,7 +58,7 @@ async def timed_claim(store: Store, took: list[float]) -> Job:
     begin = time.perf_counter()
     job = await store.queue.next_to_claim()
     assert job is not None
-    await store.journal.record(job.job_id, [NewEvent(event=JobStarted())])
+    await store.journal.append(job.job_id, [NewEvent(event=JobStarted())])
     took.append(time.perf_counter() - begin)
     return job
 

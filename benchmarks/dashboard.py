@@ -50,7 +50,7 @@ async def run(quick: bool) -> list[Row]:
             busy = [job for job in jobs if (await service._journal._jobs.get(job)).state == "running"]
             assert len(busy) == RUNNING, f"{len(busy)} jobs run"
             for job in busy:
-                await service._journal.record(job, [_started()])
+                await service._journal.append(job, [_started()])
             weight = await _weight(service, browser)
             listed = await _list_frames(service, browser, busy, seconds)
             replayed, live = await _job_frames(service, browser, busy[0], seconds)
@@ -122,7 +122,7 @@ async def _list_frames(service: Service, browser: Browser, busy: list[str], seco
 
     async def update(step: int) -> None:
         for job in busy:
-            await service._journal.record(job, [_bar(step)])
+            await service._journal.append(job, [_bar(step)])
 
     return await _frames(page, update, seconds)
 
@@ -130,7 +130,7 @@ async def _list_frames(service: Service, browser: Browser, busy: list[str], seco
 async def _job_frames(service: Service, browser: Browser, job: str, seconds: int) -> tuple[list[float], list[float]]:
     last = (await service._journal._jobs.get(job)).last_sequence
     for first in range(last, EVENTS, 500):
-        await service._journal.record(job, [_bar(n) for n in range(first, min(first + 500, EVENTS))])
+        await service._journal.append(job, [_bar(n) for n in range(first, min(first + 500, EVENTS))])
     page = await browser.page(f"{service.url}/#/jobs/{job}")
     await page.get_by_role("button", name="Load the whole history").wait_for()
     await page.evaluate(_FRAMES)
@@ -141,7 +141,7 @@ async def _job_frames(service: Service, browser: Browser, job: str, seconds: int
 
     async def update(step: int) -> None:
         line = NewEvent(event=types.Output(line=f"line {step}"), resource=CARD, attempt=1)
-        await service._journal.record(job, [_bar(EVENTS + step), line])
+        await service._journal.append(job, [_bar(EVENTS + step), line])
 
     return replayed, await _frames(page, update, seconds)
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from service.events.event_types import JobQueued, JobStarted, Progress, ResourceStarted
 from service.events.recorded_event import NewEvent, RecordedEvent
-from service.store.database import Database
+from service.store.database import database_of
 from service.store.event_store import EventStore
 from service.store.jobs import Jobs
 from service.store.journal import Journal
@@ -42,7 +42,7 @@ class Store:
     """A journal on a file, and jobs that are running as far as it knows."""
 
     def __init__(self, path: Path, publish: Publish) -> None:
-        self.database = Database(f"sqlite+aiosqlite:///{path}")
+        self.database = database_of(f"sqlite+aiosqlite:///{path}")
         self.events = EventStore(self.database)
         self.queue = Jobs(self.database)
         self.journal = Journal(self.events, self.queue, clock_ms=clock_ms, publish=publish)
@@ -52,12 +52,12 @@ class Store:
         queued = JobQueued(ssh_host="h", ssh_port=22, ssh_user="root", ui_home="/ui", resources=resources)
         job = await self.journal.enqueue(queued)
         started = NewEvent(event=ResourceStarted(title="A", card_sha256="0" * 64), resource="a.md", attempt=1)
-        await self.journal.record(job.job_id, [NewEvent(event=JobStarted()), started])
+        await self.journal.append(job.job_id, [NewEvent(event=JobStarted()), started])
         return job.job_id
 
     async def fill(self, job_id: str, count: int) -> None:
         for first in range(0, count, 1000):
-            await self.journal.record(job_id, bars(first, min(1000, count - first)))
+            await self.journal.append(job_id, bars(first, min(1000, count - first)))
 
 
 @asynccontextmanager

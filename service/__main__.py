@@ -104,10 +104,10 @@ async def _serve(settings: Settings) -> None:
 
 async def _rebuild() -> int:
     from service.config import load_settings
-    from service.store.database import Database
-    from service.store.jobs import rebuild as rebuild_projection
+    from service.store.database import database_of
+    from service.store.rebuild import rebuild as rebuild_projection
 
-    database = Database(load_settings().database_url)
+    database = database_of(load_settings().database_url)
     await database.open()
     try:
         return await rebuild_projection(database)

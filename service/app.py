@@ -9,7 +9,6 @@ import os
 import time
 from functools import cache
 from importlib.metadata import version
-from pathlib import Path
 
 from aiohttp import web
 
@@ -28,7 +27,7 @@ from service.runner.queue_positions import QueuePositions
 from service.runner.resource_run import InstallRules
 from service.runner.retry import RetryRules
 from service.runner.worker import Worker
-from service.store.database import Database, parse_url
+from service.store.database import database_of
 from service.store.event_store import EventStore
 from service.store.housekeeping import Housekeeping
 from service.store.jobs import Jobs
@@ -68,7 +67,7 @@ class Service:
             api_token=_secret(settings.api_token),
         )
         library = Library(settings.resources_dir)
-        self._database = Database(settings.database_url)
+        self._database = database_of(settings.database_url)
         jobs = Jobs(self._database)
         self._housekeeping = Housekeeping(database=self._database, keep_days=settings.keep_days, clock_ms=clock_ms)
         self._sockets = Sockets(origin_allowed=guard.allows_socket_origin, api_token=guard.api_token)
@@ -77,7 +76,6 @@ class Service:
             version=VERSION,
             clients=lambda: self._sockets.client_count,
             replaying=self._sockets.replaying,
-            wal_bytes=lambda: _size(Path(f"{parse_url(settings.database_url).database}-wal")),
         )
         self._event_store = EventStore(self._database, clock=time.perf_counter, observe=metrics.committed)
         self._journal = Journal(self._event_store, jobs, clock_ms=clock_ms, publish=self._sockets.publish)
@@ -200,13 +198,6 @@ def _description() -> bytes:
     from service.web.openapi import document
 
     return json.dumps(document(VERSION), ensure_ascii=False).encode()
-
-
-def _size(path: Path) -> int:
-    try:
-        return path.stat().st_size
-    except FileNotFoundError:
-        return 0
 
 
 def _connector(settings: Settings) -> Connector:

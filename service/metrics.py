@@ -12,8 +12,8 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Proc
 from sqlalchemy import func, select
 
 from service.events.job import JobState
+from service.store.append import Append
 from service.store.database import Database
-from service.store.event_store import Append
 from service.store.tables import events, jobs
 
 SECONDS = (0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0)
@@ -26,7 +26,7 @@ class Metrics:
     """``committed`` is what the event store calls behind each commit; ``render`` is the answer to a scrape.
 
     ``clients``: how many are connected. ``replaying``: of each subscription that is not live, its job and the last
-    sequence that it was sent. ``wal_bytes``: the size of the write-ahead log.
+    sequence that it was sent.
     """
 
     def __init__(
@@ -36,12 +36,10 @@ class Metrics:
         version: str,
         clients: Callable[[], int],
         replaying: Callable[[], Sequence[tuple[str, int]]],
-        wal_bytes: Callable[[], int],
     ) -> None:
         self._database = database
         self._clients = clients
         self._replaying = replaying
-        self._wal_bytes = wal_bytes
         self._registry = registry = CollectorRegistry()
         ProcessCollector(registry=registry)
         build = Gauge("installer_build_info", "The version of the service.", ["version"], registry=registry)
@@ -93,7 +91,7 @@ class Metrics:
         self._clients_connected.set(self._clients())
         self._clients_replaying.set(len(self._replaying()))
         self._replay_lag.set(lag)
-        self._wal.set(self._wal_bytes())
+        self._wal.set(self._database.wal_bytes())
         return generate_latest(self._registry)
 
     async def _look_up(self) -> tuple[dict[str, int], int, int]:

@@ -9,7 +9,7 @@ import pytest
 
 from service.config import PREFIX, Settings, is_loopback, load_settings, resources_in_data_path
 from service.errors import ConfigError
-from service.store.database import parse_url
+from service.store.database import database_of
 
 SECRET = "geheim-7f3a9c"
 
@@ -33,7 +33,7 @@ def test_without_any_variable_the_service_is_reached_from_this_machine_alone() -
     settings = load_settings()
     assert (settings.host, settings.port, settings.bound_to_loopback) == ("127.0.0.1", 5000, True)
     assert (settings.host_key_policy, settings.ssh_user, settings.resource_timeout) == ("accept-new", "root", 3600)
-    assert parse_url(settings.database_url).database == str(settings.known_hosts.parent / "installer.sqlite3")
+    assert settings.database_url == f"sqlite+aiosqlite:///{settings.known_hosts.parent / 'installer.sqlite3'}"
     assert settings.secrets() == ()
 
 
@@ -175,7 +175,7 @@ def test_settings_do_not_change() -> None:
 )
 def test_a_database_that_cannot_be_served(url: str, words: str) -> None:
     with pytest.raises(ConfigError) as raised:
-        parse_url(url)
+        database_of(url)
     assert str(raised.value).startswith("INSTALLER_DATABASE_URL: ")
     assert words in str(raised.value)
     assert SECRET not in str(raised.value)

@@ -88,10 +88,10 @@ async def test_remote_bytes_follow_the_logs_of_the_instances(tmp_path: Path) -> 
         await until_running(service, job_id)
         started = types.ResourceStarted(title="A", card_sha256="0" * 64)
         lines = [("one", 10), ("two", 25)]
-        await service._journal.record(job_id, [NewEvent(event=started, resource="a.md", attempt=1)])
+        await service._journal.append(job_id, [NewEvent(event=started, resource="a.md", attempt=1)])
         for line, offset in lines:
             output = types.Output(line=line)
-            await service._journal.record(
+            await service._journal.append(
                 job_id, [NewEvent(event=output, resource="a.md", attempt=1, source_offset=offset)]
             )
         assert (await figures(service))["installer_remote_bytes_total"] == 25

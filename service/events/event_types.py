@@ -430,3 +430,5 @@ class JobCancelled(Event):
 
 
 TERMINAL_TYPES = frozenset({JobCompleted.type, JobFailed.type, JobCancelled.type})
+# A job that ended long ago loses these but for the last progress of each stage, and a late screen begins without them.
+PRINTED_TYPES = (Progress.type, Output.type)

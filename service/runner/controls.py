@@ -18,7 +18,6 @@ from service.events.event_types import Cause, JobQueued
 from service.events.job import JOB_CANCELLED, Job, ResourceState, Standing
 from service.events.recorded_event import NewEvent
 from service.runner.outcome import HINTS
-from service.store.event_store import instance_key
 from service.store.jobs import Jobs
 from service.store.journal import Journal
 from service.store.places import place_between
@@ -124,7 +123,7 @@ class Controls:
             return [NewEvent(event=event) for event in decide(job)]
 
         crash_point("before_control")
-        job = await self._journal.decide(job_id, checked)
+        job = await self._journal.append(job_id, checked)
         crash_point("after_control")
         self._changed(job)
         return job
@@ -144,7 +143,7 @@ class Controls:
         return done
 
     async def _place(self, job: Job, before: str) -> str:
-        queue = await self._jobs.queue_of(instance_key(job.ssh_host, job.ssh_port), with_paused=True)
+        queue = await self._jobs.queue_of(job.instance_key, with_paused=True)
         others = [row for row in queue if row.job_id != job.job_id]
         if before == "last" or not others:
             stands_last = not others or job.place > others[-1].place

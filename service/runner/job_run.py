@@ -38,7 +38,7 @@ class JobRun:
     async def decide(self, decide: Decide) -> None:
         """Append what ``decide`` says of the job as it stands."""
         try:
-            self._keep(await self._journal.decide(self.job.job_id, decide))
+            self._keep(await self._journal.append(self.job.job_id, decide))
         except StoreUnavailable:
             await self._decide_later(decide)
 
@@ -48,7 +48,7 @@ class JobRun:
             wait=wait_exponential(multiplier=0.1, max=STORE_RETRY_SECONDS_MAX),
         ):
             with attempt:
-                self._keep(await self._journal.decide(self.job.job_id, decide))
+                self._keep(await self._journal.append(self.job.job_id, decide))
 
     def notify(self, job: Job) -> None:
         """A client decided something about the job, which now stands so."""

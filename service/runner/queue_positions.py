@@ -69,6 +69,6 @@ class QueuePositions:
             return [NewEvent(event=QueuePositionChanged(queue_position=position))]
 
         try:
-            await self._journal.decide(job_id, still_waits)
+            await self._journal.append(job_id, still_waits)
         except UnknownJob:
             logger.info("job %s was deleted while its position was told", job_id)

@@ -18,7 +18,6 @@ from service.runner.installer import ResourceInstaller
 from service.runner.job_run import JobRun
 from service.runner.outcome import failed
 from service.runner.queue_positions import QueuePositions
-from service.store.event_store import instance_key
 from service.store.jobs import Jobs
 from service.store.journal import Journal
 
@@ -58,7 +57,7 @@ class Worker:
         """Tell whoever runs the job, and look at the queue again."""
         if job.job_id in self._running:
             self._running[job.job_id][0].notify(job)
-        self._queues[instance_key(job.ssh_host, job.ssh_port)] = None
+        self._queues[job.instance_key] = None
         self._news.set()
 
     async def stop(self) -> None:
@@ -99,7 +98,7 @@ class Worker:
                 return
             job = await self._claim(head)
             if job is not None:
-                self._queues[instance_key(job.ssh_host, job.ssh_port)] = None
+                self._queues[job.instance_key] = None
                 self._run(job)
 
     async def _claim(self, head: Job) -> Job | None:
@@ -109,7 +108,7 @@ class Worker:
             return [NewEvent(event=JobStarted())] if job.state is JobState.QUEUED else []
 
         try:
-            job = await self._journal.decide(head.job_id, still_queued)
+            job = await self._journal.append(head.job_id, still_queued)
         except UnknownJob:
             return None
         return job if job.state is JobState.RUNNING else None

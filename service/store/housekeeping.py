@@ -1,7 +1,7 @@
-"""Old jobs take less room: they are thinned to their lifecycle and the last progress of each stage, later deleted.
+"""Old jobs take less space: first their streams are thinned, later they are deleted.
 
-A thinned stream keeps its sequences and so has holes; its row says when that was done. What may be thinned is what a
-tool printed: nothing that the service decided ever goes before the whole job does.
+Thinning deletes only what a tool printed, and keeps the last progress of each stage; no decision of the service goes
+before the whole job does. A thinned stream keeps its sequences and so has holes; its row says when it was thinned.
 """
 
 from __future__ import annotations
@@ -13,19 +13,19 @@ from collections.abc import Callable
 from sqlalchemy import Connection, delete, func, select, update
 
 from service.errors import StoreError
-from service.events.event_types import Output, Progress
+from service.events.event_types import PRINTED_TYPES, Progress
 from service.events.job import ACTIVE_STATES
 from service.store.database import Database
-from service.store.tables import events, job_resources, jobs
+from service.store.event_store import delete_streams
+from service.store.tables import events, jobs
 
 logger = logging.getLogger(__name__)
 
 DAY_MS = 86_400_000
-# Thinned after so many days, deleted after four times as many.
+# A job is thinned after the days of the setting, and deleted after four times as many.
 DELETED_AFTER = 4
 JOBS_A_STEP = 20
 ROUND_SECONDS = 3600.0
-THINNED_TYPES = (Progress.type, Output.type)
 
 
 class Housekeeping:
@@ -47,10 +47,10 @@ class Housekeeping:
             await asyncio.wait([self._keeper])
 
     async def round(self) -> tuple[int, int]:
-        """Thin and delete what is old enough. Returns how many jobs were thinned, and how many deleted."""
+        """Thin and delete the jobs that are old enough. Returns how many were thinned, and how many deleted."""
         now_ms = self._clock_ms()
         deleted = await self._all(lambda connection: _delete(connection, now_ms - DELETED_AFTER * self._keep_ms))
-        thinned = await self._all(lambda connection: _thin(connection, now_ms - self._keep_ms, now_ms))
+        thinned = await self._all(lambda connection: self._thin(connection, now_ms - self._keep_ms, now_ms))
         if thinned or deleted:
             logger.info("old jobs: %d thinned, %d deleted", thinned, deleted)
         return thinned, deleted
@@ -70,31 +70,31 @@ class Housekeeping:
             count += done
         return count
 
-
-def _thin(connection: Connection, before_ms: int, now_ms: int) -> int:
-    job_ids = _ended_before(connection, before_ms, only_whole=True)
-    for job_id in job_ids:
-        kept = (
-            select(func.max(events.c.sequence))
-            .where(events.c.job_id == job_id, events.c.type == Progress.type)
-            .group_by(events.c.resource, events.c.attempt, func.json_extract(events.c.data_json, "$.stage"))
-        )
-        thinned = delete(events).where(
-            events.c.job_id == job_id, events.c.type.in_(THINNED_TYPES), events.c.sequence.not_in(kept)
-        )
-        connection.execute(thinned)
-    connection.execute(update(jobs).where(jobs.c.job_id.in_(job_ids)).values(thinned_at_ms=now_ms))
-    return len(job_ids)
+    def _thin(self, connection: Connection, before_ms: int, now_ms: int) -> int:
+        job_ids = _ended_before(connection, before_ms, only_whole=True)
+        stage = self._database.json_field(events.c.data_json, "stage")
+        for job_id in job_ids:
+            kept = (
+                select(func.max(events.c.sequence))
+                .where(events.c.job_id == job_id, events.c.type == Progress.type)
+                .group_by(events.c.resource, events.c.attempt, stage)
+            )
+            thinned = delete(events).where(
+                events.c.job_id == job_id, events.c.type.in_(PRINTED_TYPES), events.c.sequence.not_in(kept)
+            )
+            connection.execute(thinned)
+        connection.execute(update(jobs).where(jobs.c.job_id.in_(job_ids)).values(thinned_at_ms=now_ms))
+        return len(job_ids)
 
 
 def _delete(connection: Connection, before_ms: int) -> int:
     job_ids = _ended_before(connection, before_ms, only_whole=False)
-    for table in (events, job_resources, jobs):
-        connection.execute(delete(table).where(table.c.job_id.in_(job_ids)))
+    delete_streams(connection, job_ids)
     return len(job_ids)
 
 
 def _ended_before(connection: Connection, before_ms: int, *, only_whole: bool) -> list[str]:
+    """The oldest jobs that ended before then. ``only_whole``: only those that were not thinned yet."""
     query = select(jobs.c.job_id).where(jobs.c.ended_at_ms < before_ms, jobs.c.state.not_in(ACTIVE_STATES))
     if only_whole:
         query = query.where(jobs.c.thinned_at_ms.is_(None))

@@ -1,26 +1,23 @@
-"""The jobs as rows: look one up, list them, find the next to claim and those to rescue; make the rows again."""
+"""The reader of the projection: look a job up, list jobs, find the next to claim and those to rescue."""
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterable, Sequence
-from typing import Any
+from collections.abc import Sequence
+from typing import Any, NamedTuple
 
-from sqlalchemy import ColumnElement, Connection, Row, Select, and_, delete, exists, func, insert, or_, select
+from sqlalchemy import ColumnElement, Row, Select, and_, exists, func, or_, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from service.errors import FieldError, InvalidRequest, UnknownJob
-from service.events.fold import apply
-from service.events.job import ACTIVE_STATES, Job, JobState, ResourceProgress, ResourceState
-from service.events.recorded_event import RecordedEvent, rfc3339
+from service.events.job import ACTIVE_STATES, Job, JobState, ResourceState
+from service.events.recorded_event import rfc3339
 from service.store.database import Database
-from service.store.event_store import PAGE_EVENTS, instance_key, job_values, resource_values
-from service.store.places import number_of, whole_place
+from service.store.places import nth_place, ordinal
+from service.store.rows import job_of
 from service.store.tables import events, job_resources, jobs
 
 LIST_MAX = 500
 
-# The last sequence is the log's own: an update of it with every line would say the same thing twice.
 _LAST_SEQUENCE = select(func.max(events.c.sequence)).where(events.c.job_id == jobs.c.job_id).scalar_subquery()
 _JOBS = select(jobs, _LAST_SEQUENCE.label("last_sequence"))
 
@@ -31,7 +28,12 @@ def _holds_its_instance(of: Any) -> ColumnElement[bool]:
 
 
 def _next_to_claim() -> Select[Any]:
-    """One step of the recursion is one look into the index: the next instance that has a queued job."""
+    """Walk from instance to instance, then take the head of the queue of each one that is free.
+
+    SQL has no "first row of each group" that stops at the first row. A recursive query has: each of its steps asks the
+    index (state, instance_key, place) for the smallest key of an instance after the last one. So ten thousand jobs that
+    wait for one instance cost a step, not ten thousand.
+    """
     first = select(func.min(jobs.c.instance_key).label("key")).where(jobs.c.state == JobState.QUEUED)
     keys = first.cte("keys", recursive=True)
     after = select(func.min(jobs.c.instance_key)).where(
@@ -55,12 +57,20 @@ def _next_to_claim() -> Select[Any]:
 _NEXT_TO_CLAIM = _next_to_claim()
 
 
+class Waiting(NamedTuple):
+    """A job that waits for its instance. ``queue_position``: the last one that an event said."""
+
+    job_id: str
+    place: str
+    queue_position: int | None
+
+
 class Jobs:
-    """Reads the projection. A claim itself is an event (``job_started``), recorded by whoever claims."""
+    """Reads the rows of jobs. To claim a job is an event (``job_started``); the worker appends it."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
-        self._places: int | None = None
+        self._last_ordinal: int | None = None
 
     async def get(self, job_id: str) -> Job:
         """Raises UnknownJob."""
@@ -87,27 +97,27 @@ class Jobs:
         return found, str(rows[limit - 1].number) if len(rows) > limit else None
 
     async def next_to_claim(self) -> Job | None:
-        """The first queued job, in the order of their places, whose instance runs none and has none that is paused.
+        """The queued job with the first place among those whose instance is free: no job of it runs or is paused.
 
-        It looks at the head of each instance's queue alone, so that its cost follows the instances and not the jobs.
+        The query looks only at the head of each instance's queue: its cost grows with the instances, not the jobs.
         """
         found = await self._load(_NEXT_TO_CLAIM)
         return found[0] if found else None
 
     async def next_place(self) -> str:
-        """The place behind all others."""
-        if self._places is None:
+        """A place after all others."""
+        if self._last_ordinal is None:
             async with self._database.read() as connection:
                 last = (await connection.execute(select(func.max(jobs.c.place)))).scalar()
                 count = (await connection.execute(select(func.max(jobs.c.number)))).scalar()
-            self._places = max(number_of(last or ""), count or 0)
-        self._places += 1
-        return whole_place(self._places)
+            self._last_ordinal = max(ordinal(last or ""), count or 0)
+        self._last_ordinal += 1
+        return nth_place(self._last_ordinal)
 
     async def queue_of(
         self, instance_key: str, *, with_paused: bool = False, limit: int | None = None
-    ) -> Sequence[Any]:
-        """``job_id, place, queue_position`` (as last told) of the jobs that wait for the instance, in their order."""
+    ) -> list[Waiting]:
+        """The jobs that wait for the instance, in their order."""
         waits = jobs.c.state == JobState.QUEUED
         if with_paused:
             waits = or_(waits, and_(jobs.c.state == JobState.PAUSED, jobs.c.started_at_ms.is_(None)))
@@ -115,15 +125,16 @@ class Jobs:
             waits, jobs.c.instance_key == instance_key
         )
         async with self._database.read() as connection:
-            return (await connection.execute(query.order_by(jobs.c.place, jobs.c.number).limit(limit))).all()
+            rows = (await connection.execute(query.order_by(jobs.c.place, jobs.c.number).limit(limit))).all()
+        return [Waiting._make(row) for row in rows]
 
     async def with_position(self, job: Job) -> Job:
-        """The job with its present place in the queue: it is told only to those near the front."""
+        """The job with its position in the queue as it is now: events say it only to the jobs near the front."""
         if job.state is not JobState.QUEUED:
             return job
         before = select(func.count()).where(
             jobs.c.state == JobState.QUEUED,
-            jobs.c.instance_key == instance_key(job.ssh_host, job.ssh_port),
+            jobs.c.instance_key == job.instance_key,
             jobs.c.place < job.place,
         )
         async with self._database.read() as connection:
@@ -162,12 +173,12 @@ class Jobs:
         ]
 
     async def by_idempotency_key(self, key: str) -> Job | None:
-        """The job that was asked for under this key."""
+        """The job that was enqueued under this Idempotency-Key."""
         found = await self._load(_JOBS.where(jobs.c.idempotency_key == key))
         return found[0] if found else None
 
     async def active_retry_of(self, job_id: str) -> Job | None:
-        """The job that makes this one good and has not ended."""
+        """The job that retries this one and has not ended."""
         query = _JOBS.where(jobs.c.retry_of == job_id, jobs.c.state.in_(ACTIVE_STATES))
         found = await self._load(query.order_by(jobs.c.number).limit(1))
         return found[0] if found else None
@@ -177,7 +188,7 @@ class Jobs:
         return await self._load(_JOBS.where(_holds_its_instance(jobs)).order_by(jobs.c.number))
 
     async def ended_among(self, job_ids: Sequence[str]) -> list[str]:
-        """Those of these ids that are ended jobs of this log."""
+        """The ids among these that belong to jobs that have ended."""
         query = select(jobs.c.job_id).where(jobs.c.job_id.in_(job_ids), jobs.c.state.not_in(ACTIVE_STATES))
         async with self._database.read() as connection:
             return [str(row.job_id) for row in (await connection.execute(query)).all()]
@@ -187,41 +198,6 @@ class Jobs:
             return await _with_resources(connection, (await connection.execute(query)).all())
 
 
-async def rebuild(database: Database) -> int:
-    """Make the rows of jobs and resources again from the log alone, in one transaction. Returns how many jobs."""
-    return await database.write(_rebuild)
-
-
-def _rebuild(connection: Connection) -> int:
-    # A job keeps its number, which is its place in the queue; without one the order of the log decides.
-    numbers = {row.job_id: row.number for row in connection.execute(select(jobs.c.job_id, jobs.c.number))}
-    first = select(events.c.job_id).where(events.c.sequence == 1).order_by(events.c.position)
-    job_ids = connection.execute(first).scalars().all()
-    connection.execute(delete(job_resources))
-    connection.execute(delete(jobs))
-    for job_id in job_ids:
-        job = _folded(connection, job_id)
-        number = {"number": numbers[job_id]} if job_id in numbers else {}
-        place = {} if job.place else {"place": whole_place(numbers.get(job_id, 0))}
-        connection.execute(insert(jobs), [{**job_values(job), **number, **place}])
-        connection.execute(insert(job_resources), [resource_values(job, r) for r in job.resources])
-    return len(job_ids)
-
-
-def _folded(connection: Connection, job_id: str) -> Job:
-    job: Job | None = None
-    after = 0
-    while True:
-        query = select(events).where(events.c.job_id == job_id, events.c.sequence > after)
-        rows = connection.execute(query.order_by(events.c.sequence).limit(PAGE_EVENTS)).all()
-        for recorded in map(RecordedEvent._make, rows):
-            job = apply(job, recorded, recorded.event())
-            after = recorded.sequence
-        if len(rows) < PAGE_EVENTS:
-            assert job is not None
-            return job
-
-
 async def _with_resources(connection: AsyncConnection, rows: Sequence[Row[Any]]) -> list[Job]:
     if not rows:
         return []
@@ -229,20 +205,7 @@ async def _with_resources(connection: AsyncConnection, rows: Sequence[Row[Any]])
     by_job: dict[str, list[Row[Any]]] = {row.job_id: [] for row in rows}
     for row in (await connection.execute(query.order_by(job_resources.c.job_id, job_resources.c.number))).all():
         by_job[row.job_id].append(row)
-    return [_job(row, by_job[row.job_id]) for row in rows]
-
-
-def _job(row: Row[Any], resources: Iterable[Row[Any]]) -> Job:
-    values = {name: value for name, value in row._mapping.items() if name in Job._fields}
-    values["state"] = JobState(values["state"])
-    return Job(**values, resources=tuple(_resource(resource) for resource in resources))
-
-
-def _resource(row: Row[Any]) -> ResourceProgress:
-    values = {name: value for name, value in row._mapping.items() if name != "job_id"}
-    values["state"] = ResourceState(values["state"])
-    values["dependencies"] = tuple(json.loads(values["dependencies"]))
-    return ResourceProgress(**values)
+    return [job_of(row, by_job[row.job_id]) for row in rows]
 
 
 def _cursor_number(cursor: str) -> int:

@@ -1,88 +1,95 @@
 """The first two promises, and nothing else: appended before broadcast; history first, then live, without a gap.
 
-A lock for each job, and *lock, append, publish* as one piece that its caller cannot break: once the append is
-submitted, the lock is given back by its completion and by nothing else. A caller that is cancelled in the middle leaves
-either nothing or an event that is both committed and published. Whoever subscribes pages through the history without
-the lock, then takes it, reads the rest and joins: what is appended later reaches it live.
+*Lock, append, publish* is one piece that its caller cannot break (see stream.py): a caller that is cancelled in the
+middle leaves either nothing or events that are both committed and published. A subscriber pages through the history
+without the lock, then takes it, reads the rest and joins: a later append reaches it live.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import replace
+from typing import Protocol
 from uuid import uuid4
-from weakref import WeakValueDictionary
 
 import orjson
 
-from service.errors import FieldError, InvalidRequest, StoreUnavailable
+from service.errors import FieldError, InvalidRequest
 from service.events.event_types import TERMINAL_TYPES, JobQueued
 from service.events.fold import apply
 from service.events.job import Job
 from service.events.recorded_event import NewEvent, RecordedEvent
-from service.store.event_store import PAGE_EVENTS, Append, EventStore
+from service.store.append import Append
+from service.store.event_store import PAGE_EVENTS, EventStore
 from service.store.jobs import Jobs
+from service.store.stream import Hold, Publish, Streams
 
-Publish = Callable[[str, Sequence[RecordedEvent]], Awaitable[None]]
-Deliver = Callable[[Sequence[RecordedEvent]], Awaitable[None]]
 Decide = Callable[[Job], Sequence[NewEvent]]
 
 
-class _Stream:
-    """What the journal knows of one stream while somebody uses it."""
+class Subscriber(Protocol):
+    """Who is handed a stream: first its history, page by page, then the moment to become live."""
 
-    __slots__ = ("__weakref__", "job", "lock", "news", "published")
+    async def deliver(self, events: Sequence[RecordedEvent]) -> None:
+        """Take these events, the next ones in order. It may take its time."""
 
-    def __init__(self) -> None:
-        self.lock = asyncio.Lock()
-        self.job: Job | None = None
-        self.published = 0
-        self.news = asyncio.Event()
+    def join(self, last: int) -> None:
+        """Become live: every event up to the sequence ``last`` was delivered, and the next one will be published."""
 
 
 class Journal:
-    """Records events and hands them over. ``clock_ms``: milliseconds since the epoch, in UTC."""
+    """Appends events and hands them over. ``clock_ms``: milliseconds since the epoch, in UTC."""
 
     def __init__(self, event_store: EventStore, jobs: Jobs, *, clock_ms: Callable[[], int], publish: Publish) -> None:
         self._event_store = event_store
         self._jobs = jobs
         self._clock_ms = clock_ms
         self._publish = publish
-        self._streams: WeakValueDictionary[str, _Stream] = WeakValueDictionary()
-        self._active: dict[str, _Stream] = {}
+        self._streams = Streams()
 
     async def enqueue(self, queued: JobQueued) -> Job:
-        """A new stream that begins with this event, at the end of the queue. Durable when it returns; raises
-        StoreUnavailable."""
+        """A new stream that begins with this event, at the end of the queue. Durable when it returns.
+
+        Raises StoreUnavailable.
+        """
         job_id = str(uuid4())
-        queued = replace(queued, place=await self._jobs.next_place())
-        await self._record(job_id, [NewEvent(event=queued)])
-        return await self._jobs.get(job_id)
+        begin = NewEvent(event=replace(queued, place=await self._jobs.next_place()))
+        async with self._hold(job_id) as hold:
+            job, done = self._submit(hold, job_id, None, [begin])
+        await done
+        return job
 
-    async def record(self, job_id: str, events: Sequence[NewEvent]) -> Job:
-        """Append these events in one piece and publish them. Returns the job behind them.
+    async def append(self, job_id: str, events: Sequence[NewEvent] | Decide) -> Job:
+        """Append these events in one piece and publish them. Returns the job after them.
 
-        Raises StoreUnavailable (nothing was recorded; the same call may be made again), TransitionRefused.
+        ``events`` may be a function that says which, from the job as it stands: nothing can come between that look and
+        the append. If there are none, nothing is appended. Raises whatever the function raises, UnknownJob,
+        TransitionRefused, and StoreUnavailable (the same call may be made again); nothing was appended then.
         """
-        return await self._record(job_id, lambda _job: events)
+        async with self._hold(job_id) as hold:
+            before = hold.stream.job
+            if before is None:
+                before = await self._jobs.get(job_id)
+            new = events(before) if callable(events) else events
+            if not new:
+                return before
+            after, done = self._submit(hold, job_id, before, new)
+        # The append and the lock now belong to the writer: a caller that is cancelled here leaves both alone.
+        await done
+        return after
 
-    async def decide(self, job_id: str, decide: Decide) -> Job:
-        """Record what ``decide`` says of the job as it stands: nothing can come between the look and the append.
+    async def hand_over(self, job_id: str, after: int, subscriber: Subscriber) -> None:
+        """Deliver all events after the sequence ``after`` in order, then call ``join`` at the one moment when none can
+        be missed or come twice.
 
-        Whatever ``decide`` raises is raised, and nothing is recorded. Raises UnknownJob, and what ``record`` raises.
+        Under the lock ``deliver`` is called at most once, for a rest shorter than a page. Raises StoreUnavailable.
         """
-        return await self._record(job_id, decide)
-
-    async def hand_over(self, job_id: str, after: int, deliver: Deliver, join: Callable[[int], None]) -> None:
-        """Deliver all events behind ``after`` in order, then call ``join(last)`` at the one moment when none can be
-        missed or come twice. ``deliver`` may take its time; under the lock it is called at most once, for a rest
-        shorter than a page."""
-        stream = self._stream(job_id)
+        stream = self._streams.of(job_id)
         while True:
             page = await self._event_store.read(job_id, after)
             if page:
-                await deliver(page)
+                await subscriber.deliver(page)
                 after = page[-1].sequence
             if len(page) == PAGE_EVENTS:
                 continue
@@ -90,14 +97,14 @@ class Journal:
                 rest = await self._event_store.read(job_id, after)
                 if len(rest) < PAGE_EVENTS:
                     if rest:
-                        await deliver(rest)
+                        await subscriber.deliver(rest)
                         after = rest[-1].sequence
-                    join(after)
+                    subscriber.join(after)
                     return
 
     async def follow(self, job_id: str, after: int) -> AsyncIterator[Sequence[RecordedEvent]]:
-        """History, then live, page by page, until behind the terminal event. Everything comes from the log."""
-        stream = self._stream(job_id)
+        """History, then live, page by page, up to the terminal event. Every event comes from the log."""
+        stream = self._streams.of(job_id)
         while True:
             stream.news.clear()
             page = await self._event_store.read(job_id, after)
@@ -106,23 +113,23 @@ class Journal:
                 after = page[-1].sequence
                 if page[-1].type in TERMINAL_TYPES:
                     return
-            elif await self._is_behind_the_end(job_id, after):
+            elif await self._is_at_the_end(job_id, after):
                 return
             elif stream.published <= after:
                 await stream.news.wait()
 
-    async def _is_behind_the_end(self, job_id: str, after: int) -> bool:
+    async def _is_at_the_end(self, job_id: str, after: int) -> bool:
         """The end never overtakes the last event: an ended job may have one more that was appended a moment ago."""
         job = await self._jobs.get(job_id)
         return job.is_terminal and after >= job.last_sequence
 
     async def compact(self, job_id: str, after: int) -> tuple[list[RecordedEvent], int]:
-        """What a late screen needs of the history behind ``after``, and the sequence up to which that is."""
+        """What a late screen needs of the history after ``after``, and the sequence up to which that is."""
         upto = max(after, (await self._jobs.get(job_id)).last_sequence)
         return await self._event_store.read_compact(job_id, after, upto), upto
 
     async def check_after(self, job_id: str, after: int) -> Job:
-        """The job, when ``after`` is a sequence that it has reached. Raises UnknownJob, InvalidRequest."""
+        """The job, if it has reached the sequence ``after``. Raises UnknownJob, InvalidRequest."""
         job = await self._jobs.get(job_id)
         if after > job.last_sequence:
             message = f"after is {after}, but the job has {job.last_sequence} events: send the last sequence you saw"
@@ -130,81 +137,40 @@ class Journal:
         return job
 
     async def forget(self, job_id: str) -> None:
-        """Take an ended job out of the log, with all that was known of it."""
-        async with self._stream(job_id).lock:
+        """Delete an ended job: its events and its rows."""
+        async with self._streams.of(job_id).lock:
             await self._event_store.forget(job_id)
 
     async def drain(self) -> None:
-        """Wait for every record that is under way."""
+        """Wait for every append that is under way."""
         await self._event_store.drain()
 
-    async def _record(self, job_id: str, events: Sequence[NewEvent] | Decide) -> Job:
-        """``events``: those that begin a stream, or who decides what is added to one."""
-        stream = self._stream(job_id)
-        await stream.lock.acquire()
-        try:
-            before = stream.job
-            if callable(events):
-                before = before if before is not None else await self._jobs.get(job_id)
-                events = events(before)
-                if not events:
-                    stream.lock.release()
-                    return before
-            after, recorded = self._fold(job_id, before, events)
+    def _hold(self, job_id: str) -> Hold:
+        return Hold(self._streams.of(job_id), self._streams, self._publish)
 
-            async def committed(batch: Sequence[RecordedEvent]) -> None:
-                stream.published = batch[-1].sequence
-                stream.news.set()
-                await self._publish(job_id, batch)
-
-            def settle(error: Exception | None) -> None:
-                if error is None:
-                    self._keep(job_id, stream, after)
-                else:
-                    stream.job = before if isinstance(error, StoreUnavailable) else None
-                stream.lock.release()
-
-            done = self._event_store.submit(Append(before=before, after=after, events=recorded), committed, settle)
-        except BaseException:
-            stream.lock.release()
-            raise
-        # From here on the append belongs to the writer, and so does the lock: a caller that is cancelled while it waits
-        # leaves both alone.
-        await done
-        return after
-
-    def _fold(self, job_id: str, before: Job | None, events: Sequence[NewEvent]) -> tuple[Job, Sequence[RecordedEvent]]:
+    def _submit(
+        self, hold: Hold, job_id: str, before: Job | None, new: Sequence[NewEvent]
+    ) -> tuple[Job, asyncio.Future[None]]:
+        """The job after these events, and the future of their commit. Raises TransitionRefused, StoreUnavailable."""
         at_ms = self._clock_ms()
         job, recorded = before, []
-        for new in events:
-            recorded.append(
-                RecordedEvent(
-                    position=None,
-                    job_id=job_id,
-                    sequence=1 if job is None else job.last_sequence + 1,
-                    type=new.event.type,
-                    version=new.event.version,
-                    at_ms=at_ms,
-                    resource=new.resource,
-                    attempt=new.attempt,
-                    source_offset=new.source_offset,
-                    data_json=orjson.dumps(new.event).decode(),
-                )
-            )
-            job = apply(job, recorded[-1], new.event)
+        for event in new:
+            recorded.append(_recorded(event, job_id, 1 if job is None else job.last_sequence + 1, at_ms))
+            job = apply(job, recorded[-1], event.event)
         assert job is not None
-        return job, recorded
+        return job, hold.submit(self._event_store, Append(before=before, after=job, events=recorded))
 
-    def _stream(self, job_id: str) -> _Stream:
-        stream = self._streams.get(job_id)
-        if stream is None:
-            stream = self._streams[job_id] = _Stream()
-        return stream
 
-    def _keep(self, job_id: str, stream: _Stream, job: Job) -> None:
-        """Keep the fold of a job that is being worked on; let it go behind the terminal event."""
-        stream.job = job
-        if job.is_terminal:
-            self._active.pop(job_id, None)
-        elif job.last_sequence > 1:
-            self._active[job_id] = stream
+def _recorded(new: NewEvent, job_id: str, sequence: int, at_ms: int) -> RecordedEvent:
+    return RecordedEvent(
+        position=None,
+        job_id=job_id,
+        sequence=sequence,
+        type=new.event.type,
+        version=new.event.version,
+        at_ms=at_ms,
+        resource=new.resource,
+        attempt=new.attempt,
+        source_offset=new.source_offset,
+        data_json=orjson.dumps(new.event).decode(),
+    )

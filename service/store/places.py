@@ -1,7 +1,15 @@
 """Places in a queue: decimal fractions written as text, so that there is always room for one more between two.
 
-A new job takes the next whole place; a job that is moved takes one between its new neighbours, whose own places do not
-change: one move is one event. Text order is the order of the places.
+The n-th job that was ever enqueued gets the place n, as twelve digits. A job that is moved gets a place between its new
+neighbours, whose own places do not change: one move is one event in one stream, however long the queue is.
+
+A place is read as digits after a decimal point, so that the order of the texts is the order of the places:
+
+    000000000001  <  0000000000014  <  000000000002      (the middle one was moved between the two others)
+
+Between two places there is always another: where the digits leave no room, one more digit makes ten times as much. The
+middle of the room is taken, so that moves to the same spot need a digit more only about every third time. Twelve digits
+are enough for a million million jobs.
 """
 
 from __future__ import annotations
@@ -9,21 +17,22 @@ from __future__ import annotations
 PLACE_DIGITS = 12
 
 
-def whole_place(number: int) -> str:
+def nth_place(n: int) -> str:
     """The place of the n-th job that was ever enqueued."""
-    return f"{number:0{PLACE_DIGITS}d}"
+    return f"{n:0{PLACE_DIGITS}d}"
+
+
+def ordinal(place: str) -> int:
+    """The greatest n whose place is not after this one. 0 for "" and for a place before the first."""
+    return int(place[:PLACE_DIGITS].ljust(PLACE_DIGITS, "0") or "0")
 
 
 def place_between(before: str, after: str) -> str:
-    """A place behind ``before`` ("" is the very front) and in front of ``after``, with as few digits as will do."""
+    """A place after ``before`` ("" is the very front) and before ``after``, with as few digits as possible."""
     for digits in range(PLACE_DIGITS, max(len(before), len(after)) + 2):
         low = int(before[:digits].ljust(digits, "0") or "0") + 1
+        # Where ``after`` has no more digits, the number that it is itself is not before it.
         high = int(after[:digits].ljust(digits, "0")) - (not after[digits:].strip("0"))
         if low <= high:
             return str((low + high) // 2).rjust(digits, "0")
     raise ValueError(f"there is nothing between {before!r} and {after!r}")
-
-
-def number_of(place: str) -> int:
-    """The whole place in front of which, or at which, this one stands."""
-    return int(place[:PLACE_DIGITS].ljust(PLACE_DIGITS, "0") or "0")

@@ -1,8 +1,18 @@
-"""The three tables: the log, and the projection of each stream as a row of jobs and the rows of its resources."""
+"""The three tables: the log, and the projection of each stream as one row of jobs and one row for each resource.
+
+The columns of the projection follow from its fields in events/job.py, so that Python names a projected field once: a
+whole number has 64 bits, a field that may be None is nullable. The tables here add only what a database needs beside
+that: keys, indexes, lengths, defaults. ``alembic check`` says which migration a new field still needs.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Collection
+from types import NoneType
+from typing import Any, NamedTuple, get_args, get_type_hints
+
 from sqlalchemy import (
+    BigInteger,
     Boolean,
     Column,
     Float,
@@ -15,6 +25,9 @@ from sqlalchemy import (
     Text,
     UniqueConstraint,
 )
+from sqlalchemy.types import TypeEngine
+
+from service.events.job import Job, ResourceProgress
 
 metadata = MetaData(
     naming_convention={
@@ -25,54 +38,71 @@ metadata = MetaData(
     }
 )
 
+# 64 bits on every engine. SQLite's INTEGER has them, and only a column of that very type can be its autoincrement key.
+WHOLE_NUMBER = BigInteger().with_variant(Integer(), "sqlite")
+
+_TYPES: dict[type, TypeEngine[Any]] = {bool: Boolean(), int: WHOLE_NUMBER, float: Float()}
+# Texts with a bound; all others have none.
+_LENGTHS = {
+    "job_id": 36,
+    "retry_of": 36,
+    "state": 20,
+    "link": 20,
+    "phase": 20,
+    "verified": 20,
+    "stage": 40,
+    "cause": 40,
+    "card_sha256": 64,
+    "body_sha256": 64,
+}
+# A column that may not be null and that a migration adds needs a value for the rows of before.
+_DEFAULTS = {"parallel": "1", "max_attempts": "3", "verify": "1", "place": "", "phase": "download"}
+
+
+def _columns(projection: type[NamedTuple], *, without: Collection[str]) -> list[Column[Any]]:
+    """A column for each field of the projection."""
+    fields = {name: hint for name, hint in get_type_hints(projection).items() if name not in without}
+    return [
+        Column(name, _type(name, hint), nullable=NoneType in get_args(hint), server_default=_DEFAULTS.get(name))
+        for name, hint in fields.items()
+    ]
+
+
+def _type(name: str, hint: Any) -> TypeEngine[Any]:
+    if name in _LENGTHS:
+        return String(_LENGTHS[name])
+    kinds = (hint, *get_args(hint))
+    return next((column_type for kind, column_type in _TYPES.items() if kind in kinds), Text())
+
+
 # A stream is read by (job_id, sequence); `position` is the order of the whole log. The unique pair is also the fence
 # against a second writer.
 events = Table(
     "events",
     metadata,
-    Column("position", Integer, primary_key=True, autoincrement=True),
+    Column("position", WHOLE_NUMBER, primary_key=True, autoincrement=True),
     Column("job_id", String(36), nullable=False),
-    Column("sequence", Integer, nullable=False),
+    Column("sequence", WHOLE_NUMBER, nullable=False),
     Column("type", String(40), nullable=False),
-    Column("version", Integer, nullable=False),
-    Column("at_ms", Integer, nullable=False),
+    Column("version", WHOLE_NUMBER, nullable=False),
+    Column("at_ms", WHOLE_NUMBER, nullable=False),
     Column("resource", Text),
-    Column("attempt", Integer),
-    Column("source_offset", Integer),
+    Column("attempt", WHOLE_NUMBER),
+    Column("source_offset", WHOLE_NUMBER),
     Column("data_json", Text, nullable=False),
     UniqueConstraint("job_id", "sequence"),
     sqlite_autoincrement=True,
 )
 
+# `number` is the order in which the jobs were enqueued. The last sequence is the log's own: an update of it with every
+# line would say the same thing twice.
 jobs = Table(
     "jobs",
     metadata,
-    Column("number", Integer, primary_key=True, autoincrement=True),
-    Column("job_id", String(36), nullable=False, unique=True),
-    Column("state", String(20), nullable=False),
-    Column("link", String(20)),
-    Column("ssh_host", Text, nullable=False),
-    Column("ssh_port", Integer, nullable=False),
-    Column("ssh_user", Text, nullable=False),
-    Column("host_key_sha256", Text),
-    Column("ui_home", Text, nullable=False),
-    Column("created_at_ms", Integer, nullable=False),
-    Column("started_at_ms", Integer),
-    Column("ended_at_ms", Integer),
-    Column("error", Text),
-    Column("cause", String(40)),
-    Column("parallel", Integer, nullable=False, server_default="1"),
-    Column("bandwidth_limit", Integer),
-    Column("max_attempts", Integer, nullable=False, server_default="3"),
-    Column("verify", Boolean, nullable=False, server_default="1"),
+    Column("number", WHOLE_NUMBER, primary_key=True, autoincrement=True),
+    *_columns(Job, without=("last_sequence", "resources")),
     Column("instance_key", Text, nullable=False, server_default=""),
-    Column("place", Text, nullable=False, server_default=""),
-    Column("queue_position", Integer),
-    Column("cancel_requested_at_ms", Integer),
-    Column("retry_of", String(36)),
-    Column("idempotency_key", Text),
-    Column("body_sha256", String(64)),
-    Column("thinned_at_ms", Integer),
+    UniqueConstraint("job_id"),
     Index(None, "state", "number"),
     Index(None, "state", "instance_key", "place"),
     Index(None, "retry_of"),
@@ -85,34 +115,6 @@ job_resources = Table(
     "job_resources",
     metadata,
     Column("job_id", String(36), ForeignKey("jobs.job_id", ondelete="CASCADE"), primary_key=True),
-    Column("number", Integer, primary_key=True, autoincrement=False),
-    Column("resource", Text, nullable=False),
-    Column("title", Text, nullable=False),
-    Column("dependencies", Text, nullable=False),
-    Column("size_bytes", Integer),
-    Column("state", String(20), nullable=False),
-    Column("attempt", Integer, nullable=False),
-    Column("phase", String(20), nullable=False, server_default="download"),
-    Column("bandwidth", Integer),
-    Column("retry_at_ms", Integer),
-    Column("verified", String(20)),
-    Column("card_sha256", String(64)),
-    Column("started_at_ms", Integer),
-    Column("ended_at_ms", Integer),
-    Column("name", Text),
-    Column("stage", String(40)),
-    Column("percent", Integer),
-    Column("downloaded_bytes", Integer),
-    Column("total_bytes", Integer),
-    Column("bytes_per_second", Float),
-    Column("eta_seconds", Float),
-    Column("resource_eta_seconds", Float),
-    Column("job_eta_seconds", Float),
-    Column("progress_at_ms", Integer),
-    Column("source_offset", Integer, nullable=False),
-    Column("cause", String(40)),
-    Column("error", Text),
-    Column("hint", Text),
-    Column("exit_code", Integer),
-    Column("seconds", Float),
+    Column("number", WHOLE_NUMBER, primary_key=True, autoincrement=False),
+    *_columns(ResourceProgress, without=("number",)),
 )

@@ -241,7 +241,7 @@ class Routes:
         answer = {
             "status": "ready" if health.ready else "not ready",
             "database": {"writable": health.writable, "revision": health.revision, "head": health.head},
-            "sqlite_version": health.sqlite_version,
+            "sqlite_version": health.engine_version,
             "detail": health.detail,
         }
         return web.json_response(answer, status=200 if health.ready else 503)

@@ -10,8 +10,8 @@ from __future__ import annotations
 import asyncio
 import hmac
 import logging
-from collections.abc import Callable, Iterable, Sequence
-from typing import Any
+from collections.abc import Callable, Coroutine, Iterable, Sequence
+from typing import Any, NamedTuple
 
 import orjson
 from aiohttp import web
@@ -22,7 +22,7 @@ from service.events import event_types as types
 from service.events.event_types import TERMINAL_TYPES
 from service.events.job import Job
 from service.events.recorded_event import RecordedEvent, skipped_ranges
-from service.store.journal import Deliver, Journal
+from service.store.journal import Journal
 from service.unused import without
 
 # Its clients would have requests, which takes 5 MB.
@@ -83,6 +83,16 @@ class Subscription:
         self.after = after
         self.compact = compact
         self.task: asyncio.Task[None] | None = None
+
+
+Deliver = Callable[..., Coroutine[Any, Any, None]]
+
+
+class _Subscriber(NamedTuple):
+    """A subscription, as the journal hands a stream over to it."""
+
+    deliver: Deliver
+    join: Callable[..., None]
 
 
 class Sockets:
@@ -289,7 +299,7 @@ class Sockets:
                 await self.server.emit("subscribed", answer, to=subscription.sid, namespace=NAMESPACE)
             if subscription.compact:
                 await self._replay_compact(subscription, deliver)
-            await self._log.hand_over(subscription.job_id, subscription.after, deliver, join)
+            await self._log.hand_over(subscription.job_id, subscription.after, _Subscriber(deliver, join))
         except StoreError:
             # Nothing is lost: the client is told to come back, and does so with the last sequence that it saw.
             logger.exception("replay of job %s to a client failed", subscription.job_id)

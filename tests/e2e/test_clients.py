@@ -69,7 +69,7 @@ async def many_clients(folder: Path, seed: int) -> float:
         async def record() -> float:
             begin = loop.time()
             for n in range(0, EVENTS, CHUNK):
-                await service._journal.record(job_id, bars(n, CHUNK))
+                await service._journal.append(job_id, bars(n, CHUNK))
                 await asyncio.sleep(max(0.0, begin + (n + CHUNK) / EVENTS_PER_SECOND - loop.time()))
             return EVENTS / (loop.time() - begin)
 
@@ -118,7 +118,7 @@ async def test_a_client_that_does_not_read_harms_only_itself(tmp_path: Path) -> 
         silent, transport = await silent_client(service, job_id)
         count = 20_000
         for n in range(0, count, 100):
-            await service._journal.record(job_id, bars(n, 100))
+            await service._journal.append(job_id, bars(n, 100))
             await asyncio.sleep(0)
         last = count + 2
         await until(lambda: other.sequences[-1] == last, 60)

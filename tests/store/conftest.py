@@ -8,7 +8,7 @@ import pytest
 from service.app import clock_ms
 from service.events.event_types import JobQueued
 from service.events.recorded_event import RecordedEvent
-from service.store.database import Database
+from service.store.database import database_of
 from service.store.event_store import EventStore
 from service.store.jobs import Jobs
 from service.store.journal import Journal
@@ -27,7 +27,7 @@ class Store:
         self.path = path
         self.now_ms = 0
         self.published: list[RecordedEvent] = []
-        self.database = Database(f"sqlite+aiosqlite:///{path}")
+        self.database = database_of(f"sqlite+aiosqlite:///{path}")
         self.events = EventStore(self.database)
         self.queue = Jobs(self.database)
         self.journal = Journal(

@@ -14,7 +14,8 @@ from alembic.config import Config
 from alembic.script import ScriptDirectory
 from sqlalchemy import create_engine, text
 
-from service.store.database import READERS_MAX, Database
+from service.store.database import Database, database_of
+from service.store.database_sqlite import READERS_MAX
 
 ALEMBIC = Path(__file__).parents[2] / "alembic.ini"
 SCRIPTS = ScriptDirectory.from_config(Config(str(ALEMBIC)))
@@ -88,7 +89,7 @@ async def test_nothing_of_a_reader_is_left_when_it_is_closed(tmp_path: Path) -> 
 
 
 async def opened(path: Path) -> Database:
-    database = Database(f"sqlite+aiosqlite:///{path}")
+    database = database_of(f"sqlite+aiosqlite:///{path}")
     await database.open()
     return database
 

@@ -19,10 +19,10 @@ def bar(stage: str, percent: int) -> NewEvent:
 
 async def ended_job(journal: Journal) -> str:
     job = await journal.enqueue(queued())
-    await journal.record(job.job_id, [NewEvent(event=types.JobStarted())])
+    await journal.append(job.job_id, [NewEvent(event=types.JobStarted())])
     bars = [bar(stage, percent) for stage in ("images", "model") for percent in (1, 50, 100)]
     lines = [NewEvent(event=types.Output(line=str(n)), resource="a.md", attempt=1) for n in range(5)]
-    await journal.record(job.job_id, [*bars, *lines, NewEvent(event=types.JobCompleted(**ENDED))])
+    await journal.append(job.job_id, [*bars, *lines, NewEvent(event=types.JobCompleted(**ENDED))])
     return job.job_id
 
 

@@ -24,9 +24,9 @@ from service.errors import (
 from service.events import event_types as types
 from service.events.fold import fold
 from service.events.recorded_event import NewEvent, RecordedEvent
-from service.store.database import Database
-from service.store.event_store import Append
-from service.store.jobs import rebuild
+from service.store.append import Append
+from service.store.database import database_of
+from service.store.rebuild import rebuild
 from tests.kit.marks import needs_root
 from tests.store.conftest import Store, queued
 
@@ -39,15 +39,47 @@ def bar(percent: int, offset: int | None = None) -> NewEvent:
     return NewEvent(event=event, resource="a.md", attempt=1, source_offset=offset)
 
 
+class FakeSubmitter:
+    def __init__(self) -> None:
+        self.errors: list[Exception | None] = []
+
+    async def committed(self, events: Sequence[RecordedEvent]) -> None:
+        return None
+
+    def settled(self, error: Exception | None) -> None:
+        self.errors.append(error)
+
+
+class FakeSubscriber:
+    """Reads slowly, then joins the room."""
+
+    def __init__(self, room: list[FakeSubscriber]) -> None:
+        self.seen: list[int] = []
+        self.joined_at = 0
+        self._room = room
+
+    def take(self, events: Sequence[RecordedEvent]) -> None:
+        self.seen += [event.sequence for event in events]
+
+    async def deliver(self, events: Sequence[RecordedEvent]) -> None:
+        self.take(events)
+        await asyncio.sleep(0.001)
+
+    def join(self, last: int) -> None:
+        assert last == self.seen[-1]
+        self.joined_at = last
+        self._room.append(self)
+
+
 async def running_job(store: Store) -> str:
     job = await store.journal.enqueue(queued())
-    await store.journal.record(job.job_id, [STARTED, BEGUN])
+    await store.journal.append(job.job_id, [STARTED, BEGUN])
     return job.job_id
 
 
 async def test_events_and_projection_agree(store: Store) -> None:
     job_id = await running_job(store)
-    await store.journal.record(job_id, [bar(n, n) for n in range(1, 101)])
+    await store.journal.append(job_id, [bar(n, n) for n in range(1, 101)])
     history = await store.events.read(job_id)
     assert [event.sequence for event in history] == list(range(1, 104))
     assert [event.to_json() for event in store.published] == [event.to_json() for event in history]
@@ -59,11 +91,11 @@ async def test_events_and_projection_agree(store: Store) -> None:
 async def test_what_may_not_follow_is_refused_and_leaves_nothing(store: Store) -> None:
     job_id = await running_job(store)
     with pytest.raises(TransitionRefused):
-        await store.journal.record(job_id, [bar(1), NewEvent(event=types.JobStarted())])
-    await store.journal.record(job_id, [bar(2)])
+        await store.journal.append(job_id, [bar(1), NewEvent(event=types.JobStarted())])
+    await store.journal.append(job_id, [bar(2)])
     assert [event.sequence for event in await store.events.read(job_id)] == [1, 2, 3, 4]
     with pytest.raises(UnknownJob):
-        await store.journal.record("nope", [bar(1)])
+        await store.journal.append("nope", [bar(1)])
 
 
 async def test_a_conflict_of_one_stream_fails_that_stream_alone(store: Store) -> None:
@@ -85,16 +117,11 @@ async def test_a_conflict_of_one_stream_fails_that_stream_alone(store: Store) ->
         )
         return Append(before=jobs[index], after=jobs[index]._replace(last_sequence=sequence), events=[event])
 
-    async def committed(_events: Sequence[RecordedEvent]) -> None:
-        return None
-
-    settled: list[Exception | None] = []
+    submitter = FakeSubmitter()
     wanted = [append(0, 4), append(1, 3), append(2, 4)]  # the second stream holds sequence 3 already
-    results = await asyncio.gather(
-        *(store.events.submit(a, committed, settled.append) for a in wanted), return_exceptions=True
-    )
+    results = await asyncio.gather(*(store.events.submit(a, submitter) for a in wanted), return_exceptions=True)
     assert [type(result) for result in results] == [type(None), SequenceConflict, type(None)]
-    assert [type(error) for error in settled] == [type(None), SequenceConflict, type(None)]
+    assert [type(error) for error in submitter.errors] == [type(None), SequenceConflict, type(None)]
     assert [(await store.queue.get(job_id)).last_sequence for job_id in ids] == [4, 3, 4]
 
 
@@ -104,7 +131,7 @@ async def test_a_cancelled_record_is_both_committed_and_published_or_neither(sto
     chance = random.Random(seed)
     job_id = await running_job(store)
     for n in range(60):
-        task = asyncio.create_task(store.journal.record(job_id, [bar(n % 100)]))
+        task = asyncio.create_task(store.journal.append(job_id, [bar(n % 100)]))
         for _ in range(chance.randrange(12)):
             await asyncio.sleep(0)
         task.cancel()
@@ -117,35 +144,29 @@ async def test_a_cancelled_record_is_both_committed_and_published_or_neither(sto
 
 async def test_late_subscribers_get_all_in_order_while_events_come(store: Store) -> None:
     job_id = await running_job(store)
-    rooms: list[list[int]] = []
+    room: list[FakeSubscriber] = []
 
     async def publish(_job_id: str, events: Sequence[RecordedEvent]) -> None:
-        for room in rooms:
-            room += [event.sequence for event in events]
+        for subscriber in room:
+            subscriber.take(events)
 
     store.journal._publish = publish
-    seen: list[list[int]] = []
+    subscribers = [FakeSubscriber(room) for _ in range(40)]
 
-    async def join(delay: float) -> None:
+    async def join(subscriber: FakeSubscriber, delay: float) -> None:
         await asyncio.sleep(delay)
-        mine: list[int] = []
-        seen.append(mine)
-
-        async def deliver(events: Sequence[RecordedEvent]) -> None:
-            mine.extend(event.sequence for event in events)
-            await asyncio.sleep(0.001)
-
-        await store.journal.hand_over(job_id, 0, deliver, lambda _last: rooms.append(mine))
+        await store.journal.hand_over(job_id, 0, subscriber)
 
     async def write() -> None:
         for n in range(150):
-            await store.journal.record(job_id, [bar(n % 100) for _ in range(10)])
+            await store.journal.append(job_id, [bar(n % 100) for _ in range(10)])
 
     seed = random.randrange(2**32)
     print(f"seed {seed}")
     chance = random.Random(seed)
-    await asyncio.gather(write(), *(join(chance.random() * 0.5) for _ in range(40)))
-    assert seen == [list(range(1, 1_504))] * 40
+    await asyncio.gather(write(), *(join(subscriber, chance.random() * 0.5) for subscriber in subscribers))
+    assert [subscriber.seen for subscriber in subscribers] == [list(range(1, 1_504))] * 40
+    assert all(0 < subscriber.joined_at < 1_504 for subscriber in subscribers)
 
 
 async def test_follow_never_ends_before_the_last_event(store: Store) -> None:
@@ -156,17 +177,17 @@ async def test_follow_never_ends_before_the_last_event(store: Store) -> None:
 
     followers = [asyncio.create_task(follow()) for _ in range(20)]
     for n in range(50):
-        await store.journal.record(job_id, [bar(n)])
+        await store.journal.append(job_id, [bar(n)])
     done = NewEvent(event=types.ResourceInstalled(exit_code=0, seconds=1.0), resource="a.md", attempt=1)
-    await store.journal.record(job_id, [done])
-    await store.journal.record(job_id, [NewEvent(event=types.JobCompleted(installed=1, total=1, results=[]))])
+    await store.journal.append(job_id, [done])
+    await store.journal.append(job_id, [NewEvent(event=types.JobCompleted(installed=1, total=1, results=[]))])
     assert await asyncio.gather(*followers) == [list(range(1, 56))] * 20
 
 
 async def test_rebuild_gives_the_same_rows(store: Store) -> None:
     ids = [await running_job(store) for _ in range(5)]
     for job_id in ids[1:]:
-        await store.journal.record(job_id, [bar(5, 7), NewEvent(event=types.LinkLost(reason="x"))])
+        await store.journal.append(job_id, [bar(5, 7), NewEvent(event=types.LinkLost(reason="x"))])
 
     async def rows() -> list[object]:
         async with store.database.read() as connection:
@@ -194,28 +215,28 @@ async def test_the_queue_gives_one_job_an_instance(store: Store) -> None:
     claimed = await store.queue.next_to_claim()
     assert claimed is not None
     assert claimed.job_id == first.job_id
-    await store.journal.record(first.job_id, [STARTED])
+    await store.journal.append(first.job_id, [STARTED])
     claimed = await store.queue.next_to_claim()
     assert claimed is not None
     assert claimed.job_id == other.job_id
-    await store.journal.record(other.job_id, [STARTED])
+    await store.journal.append(other.job_id, [STARTED])
     assert await store.queue.next_to_claim() is None
     assert [job.job_id for job in await store.queue.to_rescue()] == [first.job_id, other.job_id]
 
 
 async def test_a_second_service_and_a_newer_database_are_refused(store: Store, tmp_path: Path) -> None:
     with pytest.raises(DatabaseHeld, match=r"another running service \(process \d+\) holds"):
-        await Database(f"sqlite+aiosqlite:///{store.path}").open()
+        await database_of(f"sqlite+aiosqlite:///{store.path}").open()
     newer = tmp_path / "newer.sqlite3"
     with sqlite3.connect(newer) as connection:
         connection.execute("create table alembic_version (version_num varchar(32))")
         connection.execute("insert into alembic_version values ('9999')")
     connection.close()
     with pytest.raises(DatabaseNewer, match="revision 9999"):
-        await Database(f"sqlite+aiosqlite:///{newer}").open()
+        await database_of(f"sqlite+aiosqlite:///{newer}").open()
     for url in ("sqlite+aiosqlite://", "sqlite+aiosqlite:///:memory:", "mysql://x/y"):
         with pytest.raises(ConfigError):
-            Database(url)
+            database_of(url)
 
 
 async def test_the_writer_is_durable_and_the_readers_cannot_write(store: Store) -> None:
@@ -232,7 +253,7 @@ async def test_a_database_that_is_locked_for_a_while_is_only_a_delay(store: Stor
     job_id = await running_job(store)
     blocker = sqlite3.connect(store.path, isolation_level=None, timeout=60)
     blocker.execute("begin immediate")
-    recording = asyncio.create_task(store.journal.record(job_id, [bar(1)]))
+    recording = asyncio.create_task(store.journal.append(job_id, [bar(1)]))
     await asyncio.sleep(1)
     assert not recording.done()
     assert len(await store.events.read(job_id)) == 3
@@ -263,14 +284,14 @@ async def test_a_full_disk_loses_nothing(small_disk: Path) -> None:
     async def record_until_full() -> None:
         nonlocal recorded
         while True:
-            await store.journal.record(job_id, [big])
+            await store.journal.append(job_id, [big])
             recorded += 1
 
     with pytest.raises(StoreUnavailable, match="full"):
         await record_until_full()
     assert (await store.database.check()).writable is False
     filler.unlink()
-    await store.journal.record(job_id, [big])
+    await store.journal.append(job_id, [big])
     history = await store.events.read(job_id)
     assert [event.sequence for event in history] == list(range(1, 3 + recorded + 1 + 1))
     assert [event.to_json() for event in store.published] == [event.to_json() for event in history]

@@ -101,7 +101,7 @@ class World:
             return job_id
         job_id = await self.running()
         for event, resource in TOLD[standing]:
-            await self.service._journal.record(job_id, [NewEvent(event=event, resource=resource)])
+            await self.service._journal.append(job_id, [NewEvent(event=event, resource=resource)])
         return job_id
 
 

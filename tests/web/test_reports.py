@@ -38,7 +38,7 @@ async def get(service: Service, path: str, accept: str = "application/json") -> 
 async def failed_job(service: Service, folder: Path, bars: int) -> str:
     job_id = await begun_job(service, folder)
     started = types.ResourceStarted(title="A", card_sha256="0" * 64)
-    record = service._journal.record
+    record = service._journal.append
     await record(job_id, [NewEvent(event=started, resource="a.md", attempt=1)])
     for begin in range(0, bars, 2_000):
         await record(job_id, [bar("model", n) for n in range(begin, min(begin + 2_000, bars))])
@@ -129,11 +129,11 @@ async def test_the_compact_replay_says_what_it_skips(tmp_path: Path) -> None:
 async def test_live_events_follow_a_compact_replay_in_full(tmp_path: Path) -> None:
     async with running(tmp_path) as service:
         job_id = await begun_job(service, tmp_path)
-        await service._journal.record(job_id, [bar("model", n) for n in range(100)])
+        await service._journal.append(job_id, [bar("model", n) for n in range(100)])
         screen = Screen(service, job_id)
         await screen.join()
         await until(lambda: screen.events and screen.events[-1].get("downloaded_bytes") == 99_000)
-        await service._journal.record(job_id, [bar("model", n) for n in range(100, 120)])
+        await service._journal.append(job_id, [bar("model", n) for n in range(100, 120)])
         await until(lambda: screen.events[-1].get("downloaded_bytes") == 119_000)
         sequences = [event["sequence"] for event in screen.events]
         assert sequences[-21:] == list(range(sequences[-1] - 20, sequences[-1] + 1))

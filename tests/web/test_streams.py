@@ -56,7 +56,7 @@ class Running:
 
     async def record(self, *events: types.Event) -> None:
         new = [NewEvent(event=event, resource="a.md", attempt=1) for event in events]
-        self.last = (await self._journal.record(self.job_id, new)).last_sequence
+        self.last = (await self._journal.append(self.job_id, new)).last_sequence
 
     async def bars(self, count: int) -> None:
         for _ in range(count):
@@ -64,7 +64,7 @@ class Running:
 
     async def finish(self) -> None:
         await self.record(types.ResourceInstalled(exit_code=0, seconds=1.0))
-        job = await self._journal.record(
+        job = await self._journal.append(
             self.job_id, [NewEvent(event=types.JobCompleted(installed=1, total=1, results=[]))]
         )
         self.last = job.last_sequence

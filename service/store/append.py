@@ -1,0 +1,124 @@
+"""An append, and the statements that write a commit of many appends.
+
+What makes a commit cheap:
+
+1. At most six statements, one executemany each, however many appends the commit holds.
+2. Each statement is compiled once, when the store is made: to compile one costs more than to run it.
+3. A row is a plain tuple that one attrgetter takes from an event or a projection; the names and their order come from
+   the compiled statement, so that the two cannot differ.
+4. Only what changed is written. The fold keeps the identity of a resource that an event leaves alone, so that ``is``
+   finds the changed ones. Most events are progress: they touch one row of job_resources, and of that row only what a
+   line of output can change.
+5. The row of a job does not hold its last sequence: it would change with every event, and the log has it.
+
+A stream has at most one append at a time (see stream.py), so that no row is in a commit twice and the order of the
+appends does not matter. The order of the statements does: a job before its resources, which refer to it. The unique
+pair (job_id, sequence) of the events makes the whole commit fail if another writer was faster.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from operator import attrgetter
+from typing import Any, NamedTuple
+
+from sqlalchemy import Connection, Table, bindparam, insert, update
+
+from service.crash_points import crash_point
+from service.events.job import Job, ResourceProgress
+from service.events.recorded_event import RecordedEvent
+from service.store.database import Database, PreparedStatement
+from service.store.rows import (
+    ATTEMPT_CHANGES,
+    JOB_CHANGES,
+    JOB_COLUMNS,
+    PROGRESS_CHANGES,
+    RESOURCE_COLUMNS,
+    job_row,
+    resource_rows,
+)
+from service.store.tables import events, job_resources, jobs
+
+_EVENT_COLUMNS = tuple(column.name for column in events.columns if column.name != "position")
+
+
+class Append(NamedTuple):
+    """Events of one stream and the job before and after them: one all-or-nothing unit. ``before`` is None when they
+    begin the stream."""
+
+    before: Job | None
+    after: Job
+    events: Sequence[RecordedEvent]
+
+
+class Commit:
+    """The statements of one commit, each with its rows."""
+
+    def __init__(self, statements: Iterable[tuple[PreparedStatement, list[tuple[Any, ...]]]]) -> None:
+        self._statements = [(statement, rows) for statement, rows in statements if rows]
+
+    def write(self, connection: Connection) -> None:
+        crash_point("before_append")
+        for statement, rows in self._statements:
+            statement.run(connection, rows)
+        crash_point("after_append")
+
+
+class Statements:
+    """All statements of appends, compiled for one database."""
+
+    def __init__(self, database: Database) -> None:
+        self._insert_job = database.prepare(_insert(jobs, JOB_COLUMNS))
+        self._insert_resource = database.prepare(_insert(job_resources, RESOURCE_COLUMNS))
+        self._insert_event = database.prepare(_insert(events, _EVENT_COLUMNS))
+        self._update_job = database.prepare(
+            update(jobs)
+            .where(jobs.c.job_id == bindparam("key_job_id"))
+            .values({name: bindparam(name) for name in JOB_CHANGES})
+        )
+        self._update_progress = database.prepare(_update_resource(PROGRESS_CHANGES))
+        self._update_resource = database.prepare(_update_resource((*ATTEMPT_CHANGES, *PROGRESS_CHANGES)))
+        # The keys of an update are bound after its values.
+        self._event = attrgetter(*self._insert_event.names)
+        self._job = attrgetter(*self._update_job.names[:-1])
+        self._progress = attrgetter(*self._update_progress.names[:-2])
+        self._resource = attrgetter(*self._update_resource.names[:-2])
+        self._attempt = attrgetter(*ATTEMPT_CHANGES)
+
+    def commit(self, appends: Sequence[Append]) -> Commit:
+        """What has to be written for these appends, each of another stream."""
+        new = [append.after for append in appends if append.before is None]
+        old = [(append.before, append.after) for append in appends if append.before is not None]
+        jobs_changed = [after for before, after in old if self._job(before) != self._job(after)]
+        turned: list[tuple[str, ResourceProgress]] = []
+        printed: list[tuple[str, ResourceProgress]] = []
+        for was, job in old:
+            for before, after in zip(was.resources, job.resources, strict=True):
+                if before is not after:
+                    has_turned = self._attempt(before) != self._attempt(after)
+                    (turned if has_turned else printed).append((job.job_id, after))
+        new_resources = [row for job in new for row in resource_rows(job)]
+        return Commit(
+            (
+                (self._insert_job, _in_order(self._insert_job, [job_row(job) for job in new])),
+                (self._insert_resource, _in_order(self._insert_resource, new_resources)),
+                (self._insert_event, [self._event(event) for append in appends for event in append.events]),
+                (self._update_job, [(*self._job(job), job.job_id) for job in jobs_changed]),
+                (self._update_progress, [(*self._progress(r), job_id, r.number) for job_id, r in printed]),
+                (self._update_resource, [(*self._resource(r), job_id, r.number) for job_id, r in turned]),
+            )
+        )
+
+
+def _insert(table: Table, names: Iterable[str]) -> Any:
+    return insert(table).values({name: bindparam(name) for name in names})
+
+
+def _update_resource(names: Iterable[str]) -> Any:
+    key = (job_resources.c.job_id == bindparam("key_job_id"), job_resources.c.number == bindparam("key_number"))
+    return update(job_resources).where(*key).values({name: bindparam(name) for name in names})
+
+
+def _in_order(statement: PreparedStatement, rows: Iterable[Mapping[str, Any]]) -> list[tuple[Any, ...]]:
+    """The values of each row in the order in which the statement binds them."""
+    return [tuple(row[name] for name in statement.names) for row in rows]

@@ -1,0 +1,236 @@
+"""SQLite behind the seam: the only module that knows that a database is a file of SQLite.
+
+WAL mode with ``synchronous=FULL``: a committed event survives a power cut. Exactly one connection writes and
+checkpoints; the readers can do neither, because SQLite before 3.51.3 can corrupt a WAL that two connections checkpoint
+at once. The writer is synchronous and has a thread of its own, so that a commit is one hop there and back, however many
+statements it has: through an asynchronous connection each statement is a hop. A lock file keeps a second service off
+the same database.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import fcntl
+import os
+import shutil
+import threading
+import weakref
+from collections.abc import AsyncIterator, Callable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import IO, Any, TypeVar
+
+import aiosqlite
+from sqlalchemy import ColumnElement, Connection, create_engine, event, func, text
+from sqlalchemy.dialects.sqlite import dialect as sqlite_dialect
+from sqlalchemy.engine import URL
+from sqlalchemy.exc import DBAPIError, OperationalError
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
+from sqlalchemy.pool import StaticPool
+from sqlalchemy.sql import ClauseElement
+
+from service.errors import ConfigError, DatabaseHeld, StoreUnavailable
+from service.store.database import DatabaseHealth
+from service.store.revisions import newest_revision, revision_of, upgrade_to_newest
+
+T = TypeVar("T")
+
+BUSY_TIMEOUT_MS = 10_000
+READERS_MAX = 4
+READER_CLOSE_SECONDS_MAX = 10.0
+FREE_BYTES_MIN = 1 << 20
+# SQLite's own default: the smaller a checkpoint, the shorter the wait of the commit after it.
+CHECKPOINT_PAGES = 1000
+
+
+class SqlitePrepared:
+    """A PreparedStatement in SQLite's dialect."""
+
+    def __init__(self, statement: ClauseElement) -> None:
+        compiled = statement.compile(dialect=sqlite_dialect())
+        self.names: tuple[str, ...] = tuple(getattr(compiled, "positiontup"))  # noqa: B009 - only SQLCompiler has it
+        self._sql = str(compiled)
+
+    def run(self, connection: Connection, rows: list[tuple[Any, ...]]) -> None:
+        connection.exec_driver_sql(self._sql, rows)
+
+
+class SqliteDatabase:
+    """A Database in one file. Its promises are those of the Protocol."""
+
+    def __init__(self, url: URL) -> None:
+        """Raises ConfigError."""
+        _check(url)
+        self.path = Path(url.database or "")
+        self._writer_engine = create_engine(url.set(drivername="sqlite"), poolclass=StaticPool)
+        self._writer_thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="database-writer")
+        self._reader_engine: AsyncEngine = create_async_engine(
+            url.set(drivername="sqlite+aiosqlite"),
+            isolation_level="AUTOCOMMIT",
+            pool_size=READERS_MAX,
+            max_overflow=0,
+            connect_args={"async_creator_fn": self._open_reader},
+        )
+        self._reader_threads: weakref.WeakSet[threading.Thread] = weakref.WeakSet()
+        # Queue for readers here: in SQLAlchemy's pool each waiter costs a greenlet and times out.
+        self._readers = asyncio.Semaphore(READERS_MAX)
+        self._lock_file: IO[str] | None = None
+        event.listen(self._writer_engine, "connect", _prepare_writer)
+        event.listen(self._writer_engine, "begin", _begin_immediate)
+        event.listen(self._reader_engine.sync_engine, "connect", _prepare_reader)
+
+    async def open(self) -> None:
+        folder = self.path.parent
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            self._lock_file = _lock(self.path)
+        except PermissionError as error:
+            raise ConfigError(f"INSTALLER_DATABASE_URL: cannot write in {folder}: {error.strerror}") from error
+        try:
+            await self._in_writer(self._transaction, upgrade_to_newest)
+        except DBAPIError as error:
+            await self.close()
+            raise ConfigError(f"INSTALLER_DATABASE_URL: {self.path} cannot be opened: {error.orig}") from error
+        except BaseException:
+            await self.close()
+            raise
+
+    async def close(self) -> None:
+        await self._reader_engine.dispose()
+        # A reader that was cancelled in its connect or its query closes on its own thread, which still needs this loop.
+        for thread in [thread for thread in self._reader_threads if thread.is_alive()]:
+            await asyncio.to_thread(thread.join, READER_CLOSE_SECONDS_MAX)
+        await self._in_writer(self._writer_engine.dispose)
+        self._writer_thread.shutdown()
+        if self._lock_file is not None:
+            self._lock_file.close()
+            self._lock_file = None
+
+    async def write(self, work: Callable[[Connection], T]) -> T:
+        try:
+            return await self._in_writer(self._transaction, work)
+        except OperationalError as error:
+            raise _unavailable(error) from error
+
+    @asynccontextmanager
+    async def read(self) -> AsyncIterator[AsyncConnection]:
+        try:
+            async with self._readers, self._reader_engine.connect() as connection:
+                yield connection
+        except OperationalError as error:
+            raise _unavailable(error) from error
+
+    def prepare(self, statement: ClauseElement) -> SqlitePrepared:
+        return SqlitePrepared(statement)
+
+    def json_field(self, column: ColumnElement[str], name: str) -> ColumnElement[Any]:
+        return func.json_extract(column, f"$.{name}")
+
+    async def check(self) -> DatabaseHealth:
+        version, revision, detail = "", None, self._space()
+        try:
+            version, revision = await self.write(_probe)
+        except StoreUnavailable as error:
+            detail = str(error)
+        return DatabaseHealth(
+            writable=detail is None,
+            revision=revision,
+            head=newest_revision(),
+            engine="sqlite",
+            engine_version=version,
+            detail=detail,
+        )
+
+    def wal_bytes(self) -> int:
+        try:
+            return Path(f"{self.path}-wal").stat().st_size
+        except FileNotFoundError:
+            return 0
+
+    def _open_reader(self, *arguments: Any, **options: Any) -> aiosqlite.Connection:
+        """Open it as SQLAlchemy would, but keep its thread in sight."""
+        connection = aiosqlite.connect(*arguments, **options)
+        connection._thread.daemon = True
+        self._reader_threads.add(connection._thread)
+        return connection
+
+    def _transaction(self, work: Callable[[Connection], T]) -> T:
+        with self._writer_engine.begin() as connection:
+            return work(connection)
+
+    async def _in_writer(self, call: Callable[..., T], *arguments: Any) -> T:
+        return await asyncio.get_running_loop().run_in_executor(self._writer_thread, call, *arguments)
+
+    def _space(self) -> str | None:
+        """None, or how little space is left on the disk."""
+        free = shutil.disk_usage(self.path.parent).free
+        return None if free >= FREE_BYTES_MIN else f"the disk under {self.path.parent} is full ({free} bytes free)"
+
+
+def _check(url: URL) -> None:
+    """Raise ConfigError for anything but a file: a database in memory has no durability."""
+    if url.drivername not in ("sqlite", "sqlite+aiosqlite"):
+        raise ConfigError(f"INSTALLER_DATABASE_URL: {url.drivername} is not supported, use sqlite+aiosqlite:///FILE")
+    if url.database in (None, "", ":memory:") or "mode=memory" in str(url):
+        raise ConfigError("INSTALLER_DATABASE_URL: an in-memory database forgets everything, name a file")
+
+
+def _probe(connection: Connection) -> tuple[str, str | None]:
+    """A real write that changes nothing: SQLite's version, and the revision."""
+    connection.execute(text("update alembic_version set version_num = version_num"))
+    return str(connection.scalar(text("select sqlite_version()"))), revision_of(connection)
+
+
+def _lock(path: Path) -> IO[str]:
+    """Take the lock file beside the database. It is never removed: two services could then each lock one of their own.
+
+    Raises DatabaseHeld.
+    """
+    file = open(path.with_name(path.name + ".lock"), "a+", encoding="utf-8")  # noqa: SIM115
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        file.seek(0)
+        holder = file.read(20).strip() or "unknown"
+        file.close()
+        raise DatabaseHeld(
+            f"another running service (process {holder}) holds {path}: stop it, or name another INSTALLER_DATABASE_URL"
+        ) from error
+    file.truncate(0)
+    file.write(f"{os.getpid()}\n")
+    file.flush()
+    return file
+
+
+def _prepare_writer(dbapi_connection: Any, _record: Any) -> None:
+    # SQLAlchemy's own BEGIN is off: `_begin_immediate` begins the transaction.
+    dbapi_connection.isolation_level = None
+    _pragmas(
+        dbapi_connection,
+        "journal_mode=WAL",
+        "synchronous=FULL",
+        f"busy_timeout={BUSY_TIMEOUT_MS}",
+        f"wal_autocheckpoint={CHECKPOINT_PAGES}",
+        "foreign_keys=ON",
+    )
+
+
+def _prepare_reader(dbapi_connection: Any, _record: Any) -> None:
+    _pragmas(dbapi_connection, f"busy_timeout={BUSY_TIMEOUT_MS}", "query_only=ON", "wal_autocheckpoint=0")
+
+
+def _pragmas(dbapi_connection: Any, *pragmas: str) -> None:
+    cursor = dbapi_connection.cursor()
+    for pragma in pragmas:
+        cursor.execute(f"PRAGMA {pragma}")
+    cursor.close()
+
+
+def _begin_immediate(connection: Connection) -> None:
+    connection.exec_driver_sql("BEGIN IMMEDIATE")
+
+
+def _unavailable(error: OperationalError) -> StoreUnavailable:
+    """A full disk, a file that stays locked, a file that cannot be written."""
+    return StoreUnavailable(f"the event log cannot be used now: {error.orig}")

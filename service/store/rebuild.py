@@ -1,0 +1,50 @@
+"""Make the projection again from the log alone: the rows are a fold, and this is the proof."""
+
+from __future__ import annotations
+
+from sqlalchemy import Connection, delete, insert, select
+
+from service.events.fold import apply
+from service.events.job import Job
+from service.events.recorded_event import RecordedEvent
+from service.store.database import Database
+from service.store.event_store import PAGE_EVENTS
+from service.store.places import nth_place
+from service.store.rows import job_row, resource_rows
+from service.store.tables import events, job_resources, jobs
+
+
+async def rebuild(database: Database) -> int:
+    """Replace the rows of all jobs and resources, in one transaction. Returns how many jobs there are."""
+    return await database.write(_rebuild)
+
+
+def _rebuild(connection: Connection) -> int:
+    # A job keeps its number, which is the order of the queue; without one the order of the log decides.
+    numbers = {row.job_id: row.number for row in connection.execute(select(jobs.c.job_id, jobs.c.number))}
+    first = select(events.c.job_id).where(events.c.sequence == 1).order_by(events.c.position)
+    job_ids = connection.execute(first).scalars().all()
+    connection.execute(delete(job_resources))
+    connection.execute(delete(jobs))
+    for job_id in job_ids:
+        job = _folded(connection, job_id)
+        number = {"number": numbers[job_id]} if job_id in numbers else {}
+        # The first event of a job of version 0.1 may say no place.
+        place = {} if job.place else {"place": nth_place(numbers.get(job_id, 0))}
+        connection.execute(insert(jobs), [{**job_row(job), **number, **place}])
+        connection.execute(insert(job_resources), resource_rows(job))
+    return len(job_ids)
+
+
+def _folded(connection: Connection, job_id: str) -> Job:
+    job: Job | None = None
+    after = 0
+    while True:
+        query = select(events).where(events.c.job_id == job_id, events.c.sequence > after)
+        rows = connection.execute(query.order_by(events.c.sequence).limit(PAGE_EVENTS)).all()
+        for recorded in map(RecordedEvent._make, rows):
+            job = apply(job, recorded, recorded.event())
+            after = recorded.sequence
+        if len(rows) < PAGE_EVENTS:
+            assert job is not None
+            return job

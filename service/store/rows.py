@@ -1,0 +1,81 @@
+"""A job as rows and back: one row of jobs, and one of job_resources for each resource.
+
+Which columns there are is said by the tables; which of them an event can change is said here. A field that is not named
+in one of the lists below is written with every change of its row: that may be too often, but is never wrong.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from dataclasses import fields
+from typing import Any
+
+from sqlalchemy import Row
+
+from service.events.event_types import JobQueued
+from service.events.job import Job, JobState, ResourceProgress, ResourceState
+from service.store.tables import job_resources, jobs
+
+JOB_COLUMNS = tuple(column.name for column in jobs.columns if column.name != "number")
+RESOURCE_COLUMNS = tuple(column.name for column in job_resources.columns)
+
+# The event `job_queued` says these for good, but for the two that a control can change.
+_QUEUED = {field.name for field in fields(JobQueued)} - {"place", "bandwidth_limit"}
+# Housekeeping alone writes the last one.
+_FIXED_IN_JOB = {*_QUEUED, "job_id", "instance_key", "created_at_ms", "thinned_at_ms"}
+JOB_CHANGES = tuple(name for name in JOB_COLUMNS if name not in _FIXED_IN_JOB)
+
+_FIXED_IN_RESOURCE = {"job_id", "number", "resource", "dependencies", "size_bytes"}
+# What the begin and the end of an attempt, or of a phase of it, change. All the rest a line of output can change.
+ATTEMPT_CHANGES = (
+    "title",
+    "state",
+    "phase",
+    "attempt",
+    "bandwidth",
+    "card_sha256",
+    "started_at_ms",
+    "ended_at_ms",
+    "retry_at_ms",
+    "verified",
+    "cause",
+    "error",
+    "hint",
+    "exit_code",
+    "seconds",
+)
+PROGRESS_CHANGES = tuple(
+    name for name in RESOURCE_COLUMNS if name not in _FIXED_IN_RESOURCE and name not in ATTEMPT_CHANGES
+)
+
+
+def job_row(job: Job) -> dict[str, Any]:
+    """The row of this job. Its ``number`` is left to the database."""
+    return {name: getattr(job, name) for name in JOB_COLUMNS}
+
+
+def resource_rows(job: Job) -> list[dict[str, Any]]:
+    """The rows of the job's resources."""
+    return [
+        {
+            "job_id": job.job_id,
+            **resource._asdict(),
+            "dependencies": json.dumps(resource.dependencies),
+        }
+        for resource in job.resources
+    ]
+
+
+def job_of(row: Row[Any], resources: Iterable[Row[Any]]) -> Job:
+    """The job of its row, which must have the ``last_sequence`` as well, and the rows of its resources in order."""
+    values = {name: value for name, value in row._mapping.items() if name in Job._fields}
+    values["state"] = JobState(values["state"])
+    return Job(**values, resources=tuple(_resource_of(resource) for resource in resources))
+
+
+def _resource_of(row: Row[Any]) -> ResourceProgress:
+    values = {name: value for name, value in row._mapping.items() if name != "job_id"}
+    values["state"] = ResourceState(values["state"])
+    values["dependencies"] = tuple(json.loads(values["dependencies"]))
+    return ResourceProgress(**values)

@@ -1,0 +1,108 @@
+"""What the journal holds in memory of a stream while somebody uses it, and the hold on it for one append.
+
+Who may change which field of a stream, and under which lock:
+
+- ``lock`` orders everything that must not mix: an append from its decision to its publication, the moment in which a
+  subscriber becomes live, the deletion of the stream.
+- ``job``, the fold after the last append, is read and changed only under the lock. None: not known, read the rows.
+- ``published`` and ``news`` change only after a commit, still under the lock of that append. Followers read them
+  without it: they take every event from the log, and need ``news`` only to know when to look again.
+
+An append takes the lock in its caller's task and gives it back in the writer's: the caller may be cancelled while it
+waits for the commit, and between a commit and its publication nobody else may append or join. Such a hand-over of a
+lock is easy to get wrong, so it has an object of its own. A ``Hold`` is released exactly once: at the end of its block
+if nothing was submitted, else by the writer, in ``settled``.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
+from types import TracebackType
+from weakref import WeakValueDictionary
+
+from service.errors import StoreUnavailable
+from service.events.job import Job
+from service.events.recorded_event import RecordedEvent
+from service.store.append import Append
+from service.store.event_store import EventStore
+
+Publish = Callable[[str, Sequence[RecordedEvent]], Awaitable[None]]
+
+
+class Stream:
+    """One stream in memory."""
+
+    __slots__ = ("__weakref__", "job", "lock", "news", "published")
+
+    def __init__(self) -> None:
+        self.lock = asyncio.Lock()
+        self.job: Job | None = None
+        self.published = 0
+        self.news = asyncio.Event()
+
+
+class Streams:
+    """The streams that somebody uses, and those of the jobs that are worked on: a fold that is kept saves a read of the
+    rows for each append."""
+
+    def __init__(self) -> None:
+        self._used: WeakValueDictionary[str, Stream] = WeakValueDictionary()
+        self._worked_on: dict[str, Stream] = {}
+
+    def of(self, job_id: str) -> Stream:
+        stream = self._used.get(job_id)
+        if stream is None:
+            stream = self._used[job_id] = Stream()
+        return stream
+
+    def keep(self, stream: Stream, job: Job) -> None:
+        """Set the fold, and keep the stream from the job's start to its end. A job that waits in the queue costs
+        nothing."""
+        stream.job = job
+        if job.is_terminal:
+            self._worked_on.pop(job.job_id, None)
+        elif job.last_sequence > 1:
+            self._worked_on[job.job_id] = stream
+
+
+class Hold:
+    """The hold on one stream for one append: an ``async with`` block. To the writer it is the append's submitter."""
+
+    def __init__(self, stream: Stream, streams: Streams, publish: Publish) -> None:
+        self.stream = stream
+        self._streams = streams
+        self._publish = publish
+        self._append: Append | None = None
+
+    async def __aenter__(self) -> Hold:
+        await self.stream.lock.acquire()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        if self._append is None:
+            self.stream.lock.release()
+
+    def submit(self, event_store: EventStore, append: Append) -> asyncio.Future[None]:
+        """Hand the append to the writer, and this hold with it. Raises StoreUnavailable, and then keeps the hold."""
+        done = event_store.submit(append, self)
+        self._append = append
+        return done
+
+    async def committed(self, events: Sequence[RecordedEvent]) -> None:
+        last = events[-1]
+        self.stream.published = last.sequence
+        self.stream.news.set()
+        await self._publish(last.job_id, events)
+
+    def settled(self, error: Exception | None) -> None:
+        append = self._append
+        assert append is not None
+        if error is None:
+            self._streams.keep(self.stream, append.after)
+        else:
+            # StoreUnavailable: nothing has changed. After any other error only the rows are sure.
+            self.stream.job = append.before if isinstance(error, StoreUnavailable) else None
+        self.stream.lock.release()
