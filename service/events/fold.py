@@ -1,7 +1,8 @@
 """How a job follows from its events: the table of what may follow what, and the fold.
 
 ``apply(job, recorded, event)`` is the only way a job changes. It is pure: the rows in the database are this fold,
-written in the transaction of the events that it follows from, and can be made again from the log alone.
+written in the transaction of their events, and can be made again from the log alone. The dashboard folds the same
+events once more, in TypeScript (job_model.ts); tests/golden_streams.json holds the two together.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ from service.events.job import (
 )
 from service.events.recorded_event import RecordedEvent
 
-# What a started job may be told, paused or not: output that was written before it stopped still comes.
+# What may follow while a job is started, paused or not: output from before the pause still comes.
 WHILE_STARTED = (
     types.HostKeyAccepted.type,
     types.ResourceStarted.type,
@@ -59,7 +60,7 @@ _ENDS = {
 _IN_QUEUE = (Standing.QUEUED, Standing.PAUSED_IN_QUEUE)
 _STARTED = (Standing.RUNNING, Standing.PAUSED)
 
-# (standing, event type) -> standing. What is not here is refused; a job that does not exist yet stands at None.
+# (standing, event type) -> standing. A pair that is not here is refused; a job that does not exist yet stands at None.
 TRANSITIONS: dict[tuple[Standing | None, str], Standing] = {
     (None, types.JobQueued.type): Standing.QUEUED,
     (Standing.QUEUED, types.JobStarted.type): Standing.RUNNING,
@@ -74,10 +75,12 @@ TRANSITIONS: dict[tuple[Standing | None, str], Standing] = {
 }
 
 
-def apply(job: Job | None, recorded: RecordedEvent, event: Event | UnknownEvent) -> Job:
-    """The job behind this event. Raises TransitionRefused when the event cannot follow in the job's state, or when
-    its sequence is not the next one."""
-    if job is not None and recorded.sequence != job.last_sequence + 1:
+def apply(job: Job | None, recorded: RecordedEvent, event: Event | UnknownEvent, *, thinned: bool = False) -> Job:
+    """The job after this event. ``thinned``: the stream may have holes.
+
+    Raises TransitionRefused when the event cannot follow in the job's state, or when its sequence does not follow.
+    """
+    if job is not None and not _follows(recorded.sequence, job.last_sequence, thinned=thinned):
         raise TransitionRefused(f"event {recorded.sequence} of {job.job_id} does not follow {job.last_sequence}")
     if isinstance(event, UnknownEvent):
         if job is None:
@@ -93,12 +96,16 @@ def apply(job: Job | None, recorded: RecordedEvent, event: Event | UnknownEvent)
     return job._replace(state=after.state, last_sequence=recorded.sequence, **changes)
 
 
-def fold(history: Iterable[RecordedEvent]) -> Job | None:
-    """The job that these events, from the first on, add up to."""
+def fold(history: Iterable[RecordedEvent], *, thinned: bool = False) -> Job | None:
+    """The job that these events, from the first on, add up to. None: there are none."""
     job: Job | None = None
     for recorded in history:
-        job = apply(job, recorded, recorded.event())
+        job = apply(job, recorded, recorded.event(), thinned=thinned)
     return job
+
+
+def _follows(sequence: int, last: int, *, thinned: bool) -> bool:
+    return sequence > last if thinned else sequence == last + 1
 
 
 # --- one small function for each type of event ------------------------------------------------------------------
@@ -151,7 +158,7 @@ def _only_the_offset(job: Job, recorded: RecordedEvent, event: Event) -> Changes
     return {} if recorded.source_offset is None else _resource(job, recorded)
 
 
-def _nothing(job: Job, recorded: RecordedEvent, event: Event) -> Changes:
+def _unchanged(job: Job, recorded: RecordedEvent, event: Event) -> Changes:
     return {}
 
 
@@ -160,7 +167,7 @@ def _job_started(job: Job, recorded: RecordedEvent, event: Event) -> Changes:
 
 
 def _job_paused(job: Job, recorded: RecordedEvent, event: Event) -> Changes:
-    # A job that is paused in the queue is passed by: it has no position until it is resumed.
+    # The queue skips a job that is paused in it: the job has no position until it is resumed.
     return {"queue_position": None}
 
 
@@ -190,7 +197,7 @@ def _link_lost(job: Job, recorded: RecordedEvent, event: Event) -> Changes:
 
 
 def _resource_started(job: Job, recorded: RecordedEvent, event: types.ResourceStarted) -> Changes:
-    """A new attempt begins from nothing: only what the resource is stays."""
+    """A new attempt begins from nothing: only what identifies the resource stays."""
     resources = [
         ResourceProgress(
             number=r.number,
@@ -232,7 +239,7 @@ def _progress(job: Job, recorded: RecordedEvent, event: types.Progress) -> Chang
 
 
 def _verification_started(job: Job, recorded: RecordedEvent, event: types.VerificationStarted) -> Changes:
-    """The log of the verification is another one: its offsets begin anew."""
+    """The verification has a log of its own: its offsets begin at 0."""
     path = recorded.resource
     return {
         "resources": tuple(
@@ -242,7 +249,7 @@ def _verification_started(job: Job, recorded: RecordedEvent, event: types.Verifi
 
 
 def _resource_verified(job: Job, recorded: RecordedEvent, event: types.ResourceVerified) -> Changes:
-    """Verified is a resource of which every file is."""
+    """A resource is verified only if every one of its files is."""
     path = recorded.resource
     before = next((r.verified for r in job.resources if r.resource == path), None)
     return _resource(job, recorded, verified=event.result if before in (None, "verified") else before)
@@ -311,7 +318,7 @@ _FOLDS: dict[type[Event], Callable[[Job, RecordedEvent, Any], Changes]] = {
     types.JobMoved: _job_moved,
     types.QueuePositionChanged: _queue_position,
     types.JobPaused: _job_paused,
-    types.JobResumed: _nothing,
+    types.JobResumed: _unchanged,
     types.CancelRequested: _cancel_requested,
     types.LimitsChanged: _limits_changed,
     types.HostKeyAccepted: _connected,

@@ -1,4 +1,9 @@
-"""A job as its events add up to it: its states, its resources, and the forms in which a client sees them."""
+"""A job as its events add up to it: its states, its resources, and the JSON forms in which a client sees them.
+
+Everything else follows from the fields here: the columns of the database (store/tables.py), the models of the API's
+answers (web/answers.py) and from those the types of the dashboard. A new field of the projection is one line in
+``Job`` or ``ResourceProgress`` and, if clients may see it, its name in a ``View``.
+"""
 
 from __future__ import annotations
 
@@ -6,7 +11,7 @@ from enum import StrEnum
 from typing import Any, NamedTuple
 
 from service.events.addresses import instance_key, instance_name
-from service.events.recorded_event import rfc3339
+from service.events.view import View
 
 
 class JobState(StrEnum):
@@ -27,8 +32,8 @@ class ResourceState(StrEnum):
 
 
 class Standing(StrEnum):
-    """Where a job stands in the table: its state, and for a paused one, whether it had been started. A job that was
-    paused in the queue goes back there; a started one keeps its instance."""
+    """Where a job stands in the table of transitions: its state, and for a paused one whether it had been started. A
+    job that was paused in the queue goes back there; a started one keeps its instance."""
 
     QUEUED = "queued"
     PAUSED_IN_QUEUE = "paused in the queue"
@@ -55,8 +60,8 @@ class ResourceProgress(NamedTuple):
     """One resource of a job: its state, and the last progress that its tool printed. ``number`` counts from 1.
 
     ``phase``: download or verify; ``source_offset`` counts in the log of that phase. ``retry_at_ms``: when the next
-    attempt may begin. ``verified``: verified or unverified, once its files were looked at. ``bandwidth``: the bytes a
-    second that this attempt was given. ``progress_at_ms``: of the last progress, which told the two estimates.
+    attempt may begin. ``verified``: verified or unverified, once its files were checked. ``bandwidth``: the limit of
+    this attempt in bytes a second. ``progress_at_ms``: of the last progress, which brought the two estimates.
     """
 
     number: int
@@ -92,36 +97,10 @@ class ResourceProgress(NamedTuple):
 
     def result(self) -> dict[str, Any]:
         """The entry of this resource in ``results``."""
-        return {
-            "resource": self.resource,
-            "state": self.state.value,
-            "attempt": self.attempt,
-            "cause": self.cause,
-            "error": self.error,
-            "hint": self.hint,
-            "exit_code": self.exit_code,
-            "seconds": self.seconds,
-        }
+        return RESULT_VIEW.of(self)
 
     def to_dict(self) -> dict[str, Any]:
-        return {
-            **self.result(),
-            "title": self.title,
-            "dependencies": list(self.dependencies),
-            "name": self.name,
-            "stage": self.stage,
-            "percent": self.percent,
-            "downloaded_bytes": self.downloaded_bytes,
-            "total_bytes": self.total_bytes,
-            "bytes_per_second": self.bytes_per_second,
-            "eta_seconds": self.eta_seconds,
-            "resource_eta_seconds": self.resource_eta_seconds,
-            "size_bytes": self.size_bytes,
-            "verified": self.verified,
-            "retry_at": _time(self.retry_at_ms),
-            "started_at": _time(self.started_at_ms),
-            "ended_at": _time(self.ended_at_ms),
-        }
+        return RESOURCE_VIEW.of(self)
 
 
 class Job(NamedTuple):
@@ -165,11 +144,11 @@ class Job(NamedTuple):
 
     @property
     def job_eta_seconds(self) -> float | None:
-        """As the last progress told it; of a job that is not running there is none."""
-        told = [r for r in self.resources if r.state is ResourceState.RUNNING and r.progress_at_ms is not None]
-        if self.state is not JobState.RUNNING or not told:
+        """As of the last progress of any resource; None while the job does not run."""
+        known = [r for r in self.resources if r.state is ResourceState.RUNNING and r.progress_at_ms is not None]
+        if self.state is not JobState.RUNNING or not known:
             return None
-        return max(told, key=lambda r: r.progress_at_ms or 0).job_eta_seconds
+        return max(known, key=lambda r: r.progress_at_ms or 0).job_eta_seconds
 
     @property
     def instance(self) -> str:
@@ -196,7 +175,7 @@ class Job(NamedTuple):
         return next(r for r in self.resources if r.resource == path)
 
     def with_the_rest_cancelled(self) -> Job:
-        """What had not ended when the job was cancelled is cancelled."""
+        """The job with every resource cancelled that had not ended."""
         rest: dict[str, Any] = {"state": ResourceState.CANCELLED, "cause": "cancelled", "error": JOB_CANCELLED}
         rest |= {"hint": None, "retry_at_ms": None}
         resources = [r if r.state in ENDED_STATES else r._replace(**rest) for r in self.resources]
@@ -206,35 +185,56 @@ class Job(NamedTuple):
         return [r.result() for r in self.resources]
 
     def summary(self) -> dict[str, Any]:
-        """The row of this job in a list: everything but its resources."""
-        return {
-            "job_id": self.job_id,
-            "state": self.state.value,
-            "link": self.link,
-            "instance": self.instance,
-            "ui_home": self.ui_home,
-            "last_sequence": self.last_sequence,
-            "created_at": _time(self.created_at_ms),
-            "started_at": _time(self.started_at_ms),
-            "ended_at": _time(self.ended_at_ms),
-            "installed": self.installed,
-            "total": self.total,
-            "error": self.error,
-            "cause": self.cause,
-            "queue_position": self.queue_position,
-            "job_eta_seconds": self.job_eta_seconds,
-            "cancelling": self.is_cancelling,
-            "parallel": self.parallel,
-            "bandwidth_limit": self.bandwidth_limit,
-            "max_attempts": self.max_attempts,
-            "verify": self.verify,
-            "retry_of": self.retry_of,
-            "thinned_at": _time(self.thinned_at_ms),
-        }
+        """The entry of this job in a list."""
+        return SUMMARY_VIEW.of(self)
 
     def to_dict(self) -> dict[str, Any]:
         return {**self.summary(), "resources": [r.to_dict() for r in self.resources]}
 
 
-def _time(at_ms: int | None) -> str | None:
-    return None if at_ms is None else rfc3339(at_ms)
+_RESULT = ("resource", "state", "attempt", "cause", "error", "hint", "exit_code", "seconds")
+RESULT_VIEW = View(ResourceProgress, *_RESULT)
+RESOURCE_VIEW = View(
+    ResourceProgress,
+    *_RESULT,
+    "title",
+    "dependencies",
+    "name",
+    "stage",
+    "percent",
+    "downloaded_bytes",
+    "total_bytes",
+    "bytes_per_second",
+    "eta_seconds",
+    "resource_eta_seconds",
+    "size_bytes",
+    "verified",
+    "retry_at_ms",
+    "started_at_ms",
+    "ended_at_ms",
+)
+SUMMARY_VIEW = View(
+    Job,
+    "job_id",
+    "state",
+    "link",
+    "instance",
+    "ui_home",
+    "last_sequence",
+    "created_at_ms",
+    "started_at_ms",
+    "ended_at_ms",
+    "installed",
+    "total",
+    "error",
+    "cause",
+    "queue_position",
+    "job_eta_seconds",
+    "is_cancelling",
+    "parallel",
+    "bandwidth_limit",
+    "max_attempts",
+    "verify",
+    "retry_of",
+    "thinned_at_ms",
+)

@@ -20,30 +20,32 @@ async def rebuild(database: Database) -> int:
 
 
 def _rebuild(connection: Connection) -> int:
-    # A job keeps its number, which is the order of the queue; without one the order of the log decides.
-    numbers = {row.job_id: row.number for row in connection.execute(select(jobs.c.job_id, jobs.c.number))}
+    # The log does not say these two. Without a number the order of the log decides.
+    known = select(jobs.c.job_id, jobs.c.number, jobs.c.thinned_at_ms)
+    kept = {row.job_id: {"number": row.number, "thinned_at_ms": row.thinned_at_ms} for row in connection.execute(known)}
     first = select(events.c.job_id).where(events.c.sequence == 1).order_by(events.c.position)
     job_ids = connection.execute(first).scalars().all()
     connection.execute(delete(job_resources))
     connection.execute(delete(jobs))
     for job_id in job_ids:
         job = _folded(connection, job_id)
-        number = {"number": numbers[job_id]} if job_id in numbers else {}
-        # The first event of a job of version 0.1 may say no place.
-        place = {} if job.place else {"place": nth_place(numbers.get(job_id, 0))}
-        connection.execute(insert(jobs), [{**job_row(job), **number, **place}])
+        row = {**job_row(job), **kept.get(job_id, {})}
+        # Before there were places, the queue was in the order of the numbers.
+        row["place"] = row["place"] or nth_place(row.get("number", 0))
+        connection.execute(insert(jobs), [row])
         connection.execute(insert(job_resources), resource_rows(job))
     return len(job_ids)
 
 
 def _folded(connection: Connection, job_id: str) -> Job:
+    """Page by page. Old streams are thinned: a hole in one is not an error."""
     job: Job | None = None
     after = 0
     while True:
         query = select(events).where(events.c.job_id == job_id, events.c.sequence > after)
         rows = connection.execute(query.order_by(events.c.sequence).limit(PAGE_EVENTS)).all()
         for recorded in map(RecordedEvent._make, rows):
-            job = apply(job, recorded, recorded.event())
+            job = apply(job, recorded, recorded.event(), thinned=True)
             after = recorded.sequence
         if len(rows) < PAGE_EVENTS:
             assert job is not None

@@ -8,6 +8,7 @@ from service.events import event_types as types
 from service.events.recorded_event import NewEvent
 from service.store.housekeeping import DAY_MS, DELETED_AFTER, Housekeeping
 from service.store.journal import Journal
+from service.store.rebuild import rebuild
 from tests.store.conftest import Store, queued
 
 ENDED: dict[str, Any] = {"installed": 1, "total": 1, "results": []}
@@ -48,3 +49,15 @@ async def test_old_jobs_are_thinned_then_deleted(store: Store) -> None:
     assert await house.round() == (1, 1)
     assert await store.events.read(old) == []
     assert {job.job_id for job in (await store.queue.page())[0]} == {young, active}
+
+
+async def test_rebuild_gives_the_same_rows_of_a_thinned_job(store: Store) -> None:
+    store.now_ms = 100 * DAY_MS
+    job_id = await ended_job(store.journal)
+    store.now_ms += 6 * DAY_MS
+    await Housekeeping(database=store.database, keep_days=5, clock_ms=lambda: store.now_ms).round()
+    before = await store.queue.get(job_id)
+
+    assert before.thinned_at_ms == store.now_ms
+    assert await rebuild(store.database) == 1
+    assert await store.queue.get(job_id) == before
