@@ -14,8 +14,8 @@ from service.events.recorded_event import rfc3339
 class View:
     """A JSON object whose keys are attributes of one class: fields or properties, in this order.
 
-    A time ``x_at_ms`` is shown as ``x_at``, in RFC 3339; a property ``is_x`` as ``x``. Enums become their values, tuples
-    become lists. ``types``: for each key what its value is, from the annotations of the class; a time is a datetime
+    A time ``x_at_ms`` is shown as ``x_at``, in RFC 3339; a property ``is_x`` as ``x``. Enums become their values and
+    tuples lists. ``types``: for each key the type of its value, from the annotations of the class; a time is a datetime
     there.
     """
 

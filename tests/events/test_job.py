@@ -14,6 +14,7 @@ from service.events.event_types import Event, UnknownEvent, decode, registered
 from service.events.fold import TRANSITIONS, apply, fold
 from service.events.job import Job, JobState, ResourceState, Standing
 from service.events.recorded_event import RecordedEvent, rfc3339
+from tests.events.golden_streams import STREAMS, folded
 
 RESOURCES = [
     {"resource": "a.md", "title": "A", "dependencies": []},
@@ -173,6 +174,17 @@ def test_the_fold_of_controls() -> None:
     cancelled = folded("job_started", "resource_started", "cancel_requested", "job_cancelled")
     assert (cancelled.state, cancelled.is_cancelling, cancelled.cause) == ("cancelled", False, "cancelled")
     assert [resource.state for resource in cancelled.resources] == ["cancelled", "cancelled"]
+
+
+@pytest.mark.parametrize("stream", STREAMS, ids=[stream["name"] for stream in STREAMS])
+def test_golden_streams(stream: dict[str, Any]) -> None:
+    """The dashboard's fold is held to the same jobs: dashboard/src/job_model.test.ts."""
+    assert folded(stream["events"]).to_dict() == stream["job"]
+
+
+def test_golden_streams_hold_every_type_of_event() -> None:
+    held = {event["type"] for stream in STREAMS for event in stream["events"]}
+    assert held > {event_type for event_type, _version in registered()}
 
 
 def test_one_unverified_file_makes_a_resource_unverified() -> None:
