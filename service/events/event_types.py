@@ -1,7 +1,7 @@
 """The events, their JSON and the registry that reads them back.
 
-An event is a frozen record of something that happened. Its ``type`` and ``version`` name its decoder; a type that
-this version does not know is kept as it is and passed on, so that an older service can serve a newer log.
+An event is a frozen record of something that happened. Its ``type`` and ``version`` name its decoder. An event of an
+unknown type is kept and passed on unchanged, so that an older service can serve a newer log.
 """
 
 from __future__ import annotations
@@ -43,13 +43,13 @@ class Cause(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Event:
-    """What all events have: a type, a version, and fields that are plain JSON values."""
+    """The base of all events: a type, a version, and fields that are plain JSON values."""
 
     type: ClassVar[str]
     version: ClassVar[int] = 1
 
     def data(self) -> dict[str, Any]:
-        """The fields of this type alone, in their declared order: what the log stores."""
+        """The fields of this type alone, in their declared order: the form that the log stores."""
         return {name: getattr(self, name) for name in _field_names(type(self))}
 
     def to_dict(self) -> dict[str, Any]:
@@ -86,8 +86,8 @@ def _field_names(cls: type) -> tuple[str, ...]:
 
 
 def register(cls: EventClass) -> EventClass:
-    """Make the class the decoder of its own (type, version). Fields that it does not have are left out, so that a
-    field added later does not break an older reader of the same version."""
+    """Make the class the decoder of its own (type, version). It ignores fields that it does not have, so that a field
+    added later does not break an older reader of the same version."""
     key = (cls.type, cls.version)
     if key in _DECODERS:
         raise ValueError(f"two decoders for {key}")
@@ -101,7 +101,7 @@ def register(cls: EventClass) -> EventClass:
 
 
 def decode(event_type: str, version: int, data: Mapping[str, Any]) -> Event | UnknownEvent:
-    """The event that was stored under this type and version, or an UnknownEvent that keeps it."""
+    """The event of this type and version with this data; an UnknownEvent if there is no decoder for it."""
     decoder = _DECODERS.get((event_type, version))
     if decoder is None:
         return UnknownEvent(type=event_type, version=version, fields=dict(data))
@@ -113,7 +113,7 @@ def registered() -> tuple[tuple[str, int], ...]:
     return tuple(_DECODERS)
 
 
-# --- what the instance's output says: yielded by the parser -----------------------------------------------------
+# --- output of the instance: the parser yields these ------------------------------------------------------------
 
 
 @register
@@ -128,12 +128,12 @@ class StageStart(Event):
 @register
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Progress(Event):
-    """One bar, as the tool printed it. What the tool did not print is None, never invented.
+    """One bar, as the tool printed it. A value that the tool did not print is None, never invented.
 
     ``stage``: images, model, cache (civitdl) or download. ``percent``: 0 to 100. ``downloaded, total, elapsed,
     remaining, speed``: the tool's own words. The numbers beside them are bytes, bytes a second and seconds.
-    ``eta_seconds`` is the tool's own; ``resource_eta_seconds`` and ``job_eta_seconds`` are the service's, over all that
-    is still to come; None when nothing is known.
+    ``eta_seconds`` is the tool's own estimate; ``resource_eta_seconds`` and ``job_eta_seconds`` are the service's, for
+    the whole rest of the resource and of the job; None while there is no estimate.
     """
 
     type: ClassVar[str] = "progress"
@@ -164,26 +164,26 @@ class StageComplete(Event):
 @register
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Output(Event):
-    """A line that is no progress: colours and control characters taken out, secrets redacted, ``cut`` when it was
-    longer than a line may be."""
+    """A line that is not progress, without colours and control characters, its secrets redacted. ``cut``: the line was
+    longer than a line may be, and its end is left out."""
 
     type: ClassVar[str] = "output"
     line: str
     cut: bool = False
 
 
-# --- the lifecycle: recorded by the service ----------------------------------------------------------------------
+# --- the lifecycle: the service appends these --------------------------------------------------------------------
 
 
 @register
 @dataclass(frozen=True, slots=True, kw_only=True)
 class JobQueued(Event):
-    """A job was accepted: all that is needed to run it and to rebuild its row.
+    """A job was accepted. The event holds all that is needed to run it and to rebuild its row.
 
     ``resources``: one ``{"resource": path, "title": str, "dependencies": [path, ...]}`` for each, dependencies
-    before their dependents; ``size``, where the card says it, in bytes. ``place``: where the job stands in the queue
-    (see store/places.py). ``retry_of``: the job that this one makes good. ``idempotency_key`` and ``body_sha256``: what
-    the client called this request, and what it asked for under that name.
+    before their dependents; ``size``, if the card gives it, in bytes. ``place``: in the queue (see store/places.py).
+    ``retry_of``: the job that this one retries. ``idempotency_key``: the client's name for the request;
+    ``body_sha256``: of the request's body, to refuse another body under the same name.
     """
 
     type: ClassVar[str] = "job_queued"
@@ -206,7 +206,7 @@ class JobQueued(Event):
 @register
 @dataclass(frozen=True, slots=True, kw_only=True)
 class JobStarted(Event):
-    """The job was claimed; the instance is being connected to."""
+    """The worker claimed the job and connects to its instance."""
 
     type: ClassVar[str] = "job_started"
 
@@ -214,7 +214,7 @@ class JobStarted(Event):
 @register
 @dataclass(frozen=True, slots=True, kw_only=True)
 class JobMoved(Event):
-    """The job has another place in its instance's queue. ``before``: what the client asked for."""
+    """The job has another place in its instance's queue. ``before``: what the client named: a job, first or last."""
 
     type: ClassVar[str] = "job_moved"
     before: str
@@ -224,7 +224,7 @@ class JobMoved(Event):
 @register
 @dataclass(frozen=True, slots=True, kw_only=True)
 class QueuePositionChanged(Event):
-    """How many jobs of its instance go before this one, and one more: 1 is next."""
+    """The job's position in its instance's queue: 1 is next."""
 
     type: ClassVar[str] = "queue_position_changed"
     queue_position: int
@@ -233,7 +233,7 @@ class QueuePositionChanged(Event):
 @register
 @dataclass(frozen=True, slots=True, kw_only=True)
 class JobPaused(Event):
-    """It was decided that the job pauses: what runs for it is stopped, what waits is not begun."""
+    """A client paused the job: the service stops its running attempts and starts no other."""
 
     type: ClassVar[str] = "job_paused"
 
@@ -241,7 +241,7 @@ class JobPaused(Event):
 @register
 @dataclass(frozen=True, slots=True, kw_only=True)
 class JobResumed(Event):
-    """It was decided that the job goes on from where it was paused."""
+    """A client resumed the job: it continues where it was paused."""
 
     type: ClassVar[str] = "job_resumed"
 
@@ -249,7 +249,7 @@ class JobResumed(Event):
 @register
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CancelRequested(Event):
-    """It was decided that the job ends: what runs for it on the instance is ended first."""
+    """A client cancelled the job: the service first ends its attempts on the instance, then the job."""
 
     type: ClassVar[str] = "cancel_requested"
 
@@ -257,7 +257,7 @@ class CancelRequested(Event):
 @register
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LimitsChanged(Event):
-    """Another bandwidth, in bytes a second for the whole job (None: no limit), from the next resource on."""
+    """The job has another bandwidth limit, in bytes a second (None: no limit). It applies from the next resource."""
 
     type: ClassVar[str] = "limits_changed"
     bandwidth_limit: int | None
@@ -266,7 +266,7 @@ class LimitsChanged(Event):
 @register
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HostKeyAccepted(Event):
-    """The instance's host key was seen for the first time and is remembered (policy accept-new)."""
+    """The service saw the instance's host key for the first time and remembers it (policy accept-new)."""
 
     type: ClassVar[str] = "host_key_accepted"
     host_key_sha256: str
@@ -276,8 +276,8 @@ class HostKeyAccepted(Event):
 @register
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ResourceStarted(Event):
-    """An attempt begins: committed before anything is launched. ``card_sha256``: of the card's text as run;
-    ``bandwidth``: the bytes a second that this attempt may take, None for no limit."""
+    """An attempt begins. The event is committed before anything is launched. ``card_sha256``: of the card's text as it
+    runs; ``bandwidth``: the attempt's limit in bytes a second (None: no limit)."""
 
     type: ClassVar[str] = "resource_started"
     title: str
@@ -288,7 +288,7 @@ class ResourceStarted(Event):
 @register
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LinkLost(Event):
-    """The connection to the instance broke. The install goes on there."""
+    """The connection to the instance broke. The install continues there."""
 
     type: ClassVar[str] = "link_lost"
     reason: str
@@ -306,7 +306,7 @@ class JobReattached(Event):
 @register
 @dataclass(frozen=True, slots=True, kw_only=True)
 class VerificationStarted(Event):
-    """The tool says that the resource is there; now its files are held against what is known of them."""
+    """The tool reports success; now the service checks the files against everything that is known about them."""
 
     type: ClassVar[str] = "verification_started"
 
@@ -314,10 +314,10 @@ class VerificationStarted(Event):
 @register
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ResourceVerified(Event):
-    """One file was looked at. ``result``: verified, or unverified when there was nothing to hold it against.
+    """One file was checked. ``result``: verified, or unverified if there was nothing to compare it with.
 
-    ``held_against``: what its hash or size came from (civitdl, card) or None. ``checked``: what was looked at (size,
-    sha256, safetensors_header, not_html).
+    ``held_against``: the source of the expected hash or size (civitdl, card) or None. ``checked``: the checks that were
+    made (size, sha256, safetensors_header, not_html).
     """
 
     type: ClassVar[str] = "resource_verified"
@@ -332,7 +332,7 @@ class ResourceVerified(Event):
 @register
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ResourceStalled(Event):
-    """Nothing of the attempt read or wrote anything for so long; it was ended."""
+    """No process of the attempt read or wrote anything for ``stall_seconds``; the service ended the attempt."""
 
     type: ClassVar[str] = "resource_stalled"
     stall_seconds: int
@@ -353,8 +353,8 @@ class ResourceRetryScheduled(Event):
 @register
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ResourceCancelled(Event):
-    """The resource was not installed because its job was cancelled. ``partial_files``: what its tool left
-    behind on the instance."""
+    """The resource was not installed because its job was cancelled. ``partial_files``: the unfinished files that its
+    tool left on the instance."""
 
     type: ClassVar[str] = "resource_cancelled"
     exit_code: int | None = None
@@ -365,7 +365,7 @@ class ResourceCancelled(Event):
 @register
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ResourceInstalled(Event):
-    """The tool's output and its exit status both say that the resource is there."""
+    """The resource is installed: the tool's output and its exit status both say so."""
 
     type: ClassVar[str] = "resource_installed"
     exit_code: int | None
@@ -375,7 +375,7 @@ class ResourceInstalled(Event):
 @register
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ResourceFailed(Event):
-    """The attempt failed. ``error`` says what, ``hint`` what to do, ``tail`` holds the last lines of output."""
+    """The attempt failed. ``error`` says why, ``hint`` what to do; ``tail`` holds the last lines of output."""
 
     type: ClassVar[str] = "resource_failed"
     cause: str
@@ -416,7 +416,7 @@ class JobFailed(Event):
 @register
 @dataclass(frozen=True, slots=True, kw_only=True)
 class JobCancelled(Event):
-    """Terminal: somebody ended the job. ``partial_files``: what the tools left behind on the instance."""
+    """Terminal: a client cancelled the job. ``partial_files``: unfinished files that the tools left on the instance."""
 
     type: ClassVar[str] = "job_cancelled"
     success: bool = False
@@ -430,5 +430,5 @@ class JobCancelled(Event):
 
 
 TERMINAL_TYPES = frozenset({JobCompleted.type, JobFailed.type, JobCancelled.type})
-# A job that ended long ago loses these but for the last progress of each stage, and a late screen begins without them.
+# The output of tools: most of a stream, and of little use once it is old or more than a screen can show.
 PRINTED_TYPES = (Progress.type, Output.type)

@@ -16,8 +16,8 @@ from service.events.event_types import Event, UnknownEvent, decode
 class NewEvent:
     """An event on its way to the log.
 
-    ``source_offset``: the byte offset in the attempt's log on the instance behind the record that the event came
-    from; None for events that the service makes itself.
+    ``source_offset``: the offset in the attempt's log on the instance after the record that the event came from, in
+    bytes; None for events that the service makes itself.
     """
 
     event: Event
@@ -27,7 +27,7 @@ class NewEvent:
 
 
 class RecordedEvent(NamedTuple):
-    """An event as the log holds it: a tuple, since a history is made of many.
+    """An event as the log holds it: a tuple, because a history is made of many.
 
     ``sequence`` counts 1..n within the job, ``position`` over the whole log. ``at_ms``: milliseconds since the epoch,
     when it was appended. ``data_json``: the fields of its type as one JSON object.
@@ -48,7 +48,7 @@ class RecordedEvent(NamedTuple):
         return decode(self.type, self.version, json.loads(self.data_json))
 
     def to_json(self) -> str:
-        """The flat object that every client gets, spliced from the stored text: nothing is decoded to be sent."""
+        """The flat object that every client gets, spliced from the stored text: nothing is decoded only to be sent."""
         head = f'{{"type":{_quote(self.type)},"job_id":"{self.job_id}","sequence":{self.sequence},"at":"{self.at}"'
         if self.resource is not None:
             head += f',"resource":{_quote(self.resource)}'

@@ -110,7 +110,8 @@ class Jobs:
             async with self._database.read() as connection:
                 last = (await connection.execute(select(func.max(jobs.c.place)))).scalar()
                 count = (await connection.execute(select(func.max(jobs.c.number)))).scalar()
-            self._last_ordinal = max(ordinal(last or ""), count or 0)
+            # Two callers may look at once; the second must not give the place of the first again.
+            self._last_ordinal = max(ordinal(last or ""), count or 0, self._last_ordinal or 0)
         self._last_ordinal += 1
         return nth_place(self._last_ordinal)
 
