@@ -14,7 +14,8 @@ import pytest
 from scripts import causes_table
 from service.config import PREFIX, Settings
 from service.events import event_types
-from service.events.event_types import Cause, Event
+from service.events.causes import Cause
+from service.events.event_types import Event
 from service.library import FrontMatter, parse_card
 from service.runner.controls import POSSIBLE
 from service.runner.retry import may_heal

@@ -11,8 +11,9 @@ from hypothesis import strategies as st
 
 from service.events.event_types import Output, Progress, StageComplete, StageStart
 from service.events.lines import LINE_BYTES_MAX
-from service.events.parser import NAME_CHARACTERS_MAX, ProgressParser
+from service.events.parser import ProgressParser
 from service.events.recorded_event import NewEvent
+from service.events.tools.protocol import NAME_CHARACTERS_MAX
 
 FRAGMENTS = [
     b"\r",
