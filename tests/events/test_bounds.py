@@ -39,7 +39,7 @@ def test_thinning_depends_on_the_bytes_alone() -> None:
     assert again == kept[-999:]
 
 
-def test_lines_are_bounded_and_the_tail_goes_on() -> None:
+def test_lines_are_bounded_and_the_tail_is_still_kept() -> None:
     parser = ProgressParser()
     count = OUTPUT_LINES_MAX + 1_000
     events = parser.feed(b"".join(b"line %d\n" % n for n in range(count)))

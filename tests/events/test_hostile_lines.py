@@ -106,7 +106,7 @@ def test_a_long_line_costs_no_more_than_its_bytes_in_short_ones(prefix: bytes) -
             pytest.fail(f"{unit!r} after {prefix!r}: {cost:.3f} s for {LINE_BYTES_MAX} bytes")
 
 
-def test_a_line_of_brackets_is_asked_for_a_bar_only_so_often() -> None:
+def test_a_line_of_brackets_is_asked_for_a_bar_a_bounded_number_of_times() -> None:
     asked = 0
 
     def at_bracket(line: bytearray) -> None:

@@ -1,4 +1,4 @@
-"""The labelled collection: what is said of each failure, held against what is true of it."""
+"""The labelled collection: the verdict on each failure compared with the truth."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The verdict: what the tools said and their exit status, for real transcripts and for every cause."""
+"""The verdict, from what the tools said and their exit status: real transcripts, and every cause."""
 
 from __future__ import annotations
 
@@ -239,7 +239,7 @@ def test_a_retry_heals_and_a_namesake_does_not() -> None:
     assert verdict(metadata + RETRYING + namesake).installed
 
 
-def test_rules_of_other_tools_are_no_failure() -> None:
+def test_rules_of_other_tools_are_not_failures() -> None:
     assert verdict("name\n---------\nvalue\n---------\n").installed
 
 
@@ -265,7 +265,7 @@ def test_the_cause_is_that_of_the_first_failure() -> None:
     assert verdict("".join(reversed(failures))).cause is Cause.SERVER_ERROR
 
 
-def test_the_wrapper_s_exit_status_counts_beside_what_civitdl_said() -> None:
+def test_the_exit_status_of_a_wrapper_counts_as_well_as_what_civitdl_said() -> None:
     whole = STARTED.format("A", 1, 2) + COMPLETED.format("A", 1, 2)
     outcome = verdict(whole + "mv: cannot stat 'x': No such file or directory\n", 1)
     assert (outcome.installed, outcome.cause) == (False, Cause.PERMISSION)
