@@ -8,6 +8,8 @@
 #   destinations   takes the argv apart (read_argv) and calls `wrote` for each place that the tool will write to
 #   run            runs the tool with what the service adds; as `exec` where nothing is left to do after it
 # `package` and `version` are set where the tool can be installed with pip.
+#
+# shellcheck disable=SC2034 # what is not used here is for the tools' parts
 tool=${0##*/}
 attempt=$RESOURCE_INSTALLER_ATTEMPT
 # For the tools' parts: a limit in bytes a second or nothing, and the service's own folder on the instance.

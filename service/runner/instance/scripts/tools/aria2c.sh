@@ -1,4 +1,4 @@
-# shellcheck shell=bash
+# shellcheck shell=bash disable=SC2154 # shim.sh sets what is not set here
 # aria2c writes to -o in the folder -d.
 
 destinations() {

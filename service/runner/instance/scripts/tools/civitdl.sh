@@ -1,4 +1,4 @@
-# shellcheck shell=bash
+# shellcheck shell=bash disable=SC2154 # shim.sh sets what is not set here
 # civitdl's words are its sources, then the root folder; its options stand anywhere.
 
 destinations() {

@@ -1,4 +1,4 @@
-# shellcheck shell=bash
+# shellcheck shell=bash disable=SC2154 # shim.sh sets what is not set here
 # curl writes to each -o, and with -O or --remote-name-all into the folder --output-dir.
 
 destinations() {

@@ -1,4 +1,4 @@
-# shellcheck shell=bash
+# shellcheck shell=bash disable=SC2154 # shim.sh sets what is not set here
 # hf writes into --local-dir, else into its own cache. It is told to draw its bars, though no terminal shows them.
 
 destinations() {

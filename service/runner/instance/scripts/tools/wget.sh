@@ -1,4 +1,4 @@
-# shellcheck shell=bash
+# shellcheck shell=bash disable=SC2154 # shim.sh sets what is not set here
 # wget writes to -O, else into the folder -P. A bar is asked for, which it would not draw into a file.
 
 destinations() {
