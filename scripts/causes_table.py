@@ -5,9 +5,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from service.events.event_types import Cause
-from service.runner.outcome import HINTS
-from service.runner.retry import may_heal
+from service.events.causes import CAUSES, Cause
 
 PAGE = Path(__file__).resolve().parents[1] / "docs/api.md"
 _BETWEEN = re.compile(r"(?<=<!-- causes: made by scripts/causes_table\.py -->\n).*?(?=<!-- /causes -->)", re.DOTALL)
@@ -16,7 +14,8 @@ _BETWEEN = re.compile(r"(?<=<!-- causes: made by scripts/causes_table\.py -->\n)
 def table() -> str:
     """One row a cause, in the order of the API."""
     rows = ["| cause | retried by itself | hint |", "|---|---|---|"]
-    rows += [f"| `{cause.value}` | {'yes' if may_heal(cause) else 'no'} | {HINTS[cause]} |" for cause in Cause]
+    for row in map(CAUSES.__getitem__, Cause):
+        rows.append(f"| `{row.cause.value}` | {'yes' if row.is_transient else 'no'} | {row.hint} |")
     return "".join(f"{row}\n" for row in rows)
 
 

@@ -14,10 +14,10 @@ import pytest
 from scripts import causes_table
 from service.config import PREFIX, Settings
 from service.events import event_types
-from service.events.event_types import Cause, Event
+from service.events.causes import CAUSES, Cause
+from service.events.event_types import Event
 from service.library import FrontMatter, parse_card
 from service.runner.controls import POSSIBLE
-from service.runner.retry import may_heal
 from service.web import sockets
 from service.web.answers import Accepted
 from service.web.endpoints import OPERATIONS
@@ -177,7 +177,7 @@ def test_the_table_of_causes_is_up_to_date() -> None:
 
 def test_the_causes_that_are_retried_are_all_named() -> None:
     named = {code for code in CODE.findall(section(USING, "Retries")) if re.fullmatch(r"[a-z_]+", code)}
-    assert named == {cause.value for cause in Cause if may_heal(cause)}
+    assert named == {cause.value for cause in Cause if CAUSES[cause].is_transient}
 
 
 def test_the_table_of_controls_is_the_one_that_decides() -> None:

@@ -9,36 +9,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from enum import StrEnum
 from typing import Any, ClassVar, TypeVar
-
-
-class Cause(StrEnum):
-    """Why a resource or a job failed."""
-
-    AUTH_REQUIRED = "auth_required"
-    FORBIDDEN = "forbidden"
-    NOT_FOUND = "not_found"
-    RATE_LIMITED = "rate_limited"
-    SERVER_ERROR = "server_error"
-    NETWORK = "network"
-    DNS = "dns"
-    TLS = "tls"
-    DISK_FULL = "disk_full"
-    PERMISSION = "permission"
-    TOOL_MISSING = "tool_missing"
-    TIMEOUT = "timeout"
-    KILLED = "killed"
-    INSTANCE_LOST = "instance_lost"
-    SSH_AUTH = "ssh_auth"
-    SSH_UNREACHABLE = "ssh_unreachable"
-    HOST_KEY_CHANGED = "host_key_changed"
-    DEPENDENCY_FAILED = "dependency_failed"
-    NO_SUCCESS_MARK = "no_success_mark"
-    STALLED = "stalled"
-    VERIFICATION_FAILED = "verification_failed"
-    CANCELLED = "cancelled"
-    UNKNOWN = "unknown"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

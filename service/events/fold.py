@@ -12,7 +12,8 @@ from typing import Any, cast
 
 from service.errors import TransitionRefused
 from service.events import event_types as types
-from service.events.event_types import Cause, Event, UnknownEvent
+from service.events.causes import Cause
+from service.events.event_types import Event, UnknownEvent
 from service.events.job import (
     CONNECTED,
     JOB_CANCELLED,

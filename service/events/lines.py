@@ -1,20 +1,21 @@
-"""Bytes to records. A record ends at a carriage return, at a newline, or where a progress bar closes.
+"""Bytes to lines: a line ends at a carriage return, at a newline, or where a progress bar closes.
 
-How the bytes were cut into chunks makes no difference. A line is kept up to a bound; what is longer is thrown away as
-it comes, so that a gigabyte without a newline costs no memory.
+How the bytes were cut into chunks makes no difference. A line is kept up to a bound; the rest of a longer one is thrown
+away as it comes, so that a gigabyte without a newline costs no memory.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+
+from service.events.event_types import Event
 
 LINE_BYTES_MAX = 16 * 1024
 # A secret that begins just before the cut is redacted whole: this much more is kept until then.
 LOOKAHEAD_BYTES = 1024
-# A line of nothing but brackets must not cost more than other lines: no line with a bar has so many.
+# A line of nothing but brackets must not cost more than other lines: no line with a bar has this many.
 BRACKETS_MAX = 256
 
 _ENDS = re.compile(rb"[\r\n\]]")
@@ -27,28 +28,38 @@ _CONTROLS = re.compile("[\x00-\x08\x0a-\x1f\x7f-\x9f\u061c\u200e\u200f\u202a-\u2
 
 
 @dataclass(frozen=True, slots=True)
-class Record:
-    """``offset``: bytes from the beginning of the source to behind this record. ``bar``: what ``closes`` made of it.
-    ``cut``: the line was longer than a line may be, and its rest is gone."""
+class Line:
+    """One line of output. ``offset``: the bytes from the beginning of the source to the end of this line. ``drawn``:
+    the events of the bar that ended it, None where a newline, a carriage return or the end of the output did. ``cut``:
+    the line was longer than a line may be, and its rest is gone."""
 
     raw: bytes
     offset: int
-    bar: Any
+    drawn: Sequence[Event] | None
     cut: bool
 
 
-class RecordSplitter:
-    """``closes(line)`` is asked at each ``]`` and returns a bar if the line so far ends with one, else None."""
+# Three characters can end a line, and one regular expression finds all of them: Python code runs once an end, not once
+# a byte. Carriage return and newline always end it. A closing bracket ends it only if it closes a progress bar, and
+# waiting for the next carriage return instead would show each bar one redraw late (100 ms). So `at_bracket` is asked
+# with the line so far; its answer must depend on the bytes of the stream alone, and because lines are handed out one by
+# one, all lines before this bracket have been read by then. Two bounds keep hostile lines cheap: after BRACKETS_MAX
+# questions, or beyond LINE_BYTES_MAX, a bracket is a byte like any other. The offset counts every byte, also those that
+# were thrown away: it is the place from which a second reading can continue.
 
-    def __init__(self, closes: Callable[[bytearray], Any]) -> None:
-        self._closes = closes
+
+class LineSplitter:
+    """``at_bracket(line)`` is asked at each ``]``: the events of the bar that it closes, or None if it closes none."""
+
+    def __init__(self, at_bracket: Callable[[bytearray], Sequence[Event] | None]) -> None:
+        self._at_bracket = at_bracket
         self._line = bytearray()
         self._length = 0
         self._brackets = 0
         self._offset = 0
 
-    def feed(self, chunk: bytes) -> list[Record]:
-        records: list[Record] = []
+    def feed(self, chunk: bytes) -> Iterator[Line]:
+        """The lines that end within this chunk. Exhaust it before the next ``feed``."""
         begin = 0
         for match in _ENDS.finditer(chunk):
             end = match.end()
@@ -57,21 +68,21 @@ class RecordSplitter:
                     continue
                 self._brackets += 1
                 self._keep(chunk[begin:end])
-                bar = self._closes(self._line)
-                if bar is not None:
-                    records.append(self._end(self._offset + end, bar))
+                drawn = self._at_bracket(self._line)
+                if drawn is not None:
+                    yield self._end(self._offset + end, drawn)
             else:
                 self._keep(chunk[begin : end - 1])
                 if self._length:
-                    records.append(self._end(self._offset + end, None))
+                    yield self._end(self._offset + end, None)
             begin = end
         self._keep(chunk[begin:])
         self._offset += len(chunk)
-        return records
 
-    def close(self) -> list[Record]:
+    def close(self) -> Iterator[Line]:
         """The last line, which nothing ended."""
-        return [self._end(self._offset, None)] if self._length else []
+        if self._length:
+            yield self._end(self._offset, None)
 
     def _keep(self, piece: bytes) -> None:
         room = LINE_BYTES_MAX + LOOKAHEAD_BYTES - len(self._line)
@@ -79,16 +90,18 @@ class RecordSplitter:
             self._line += piece[:room]
         self._length += len(piece)
 
-    def _end(self, offset: int, bar: Any) -> Record:
-        record = Record(bytes(self._line), offset, bar, self._length > LINE_BYTES_MAX)
+    def _end(self, offset: int, drawn: Sequence[Event] | None) -> Line:
+        line = Line(bytes(self._line), offset, drawn, self._length > LINE_BYTES_MAX)
         self._line.clear()
         self._length = self._brackets = 0
-        return record
+        return line
 
 
 def plain(raw: bytes) -> str:
     """The text without colours and control characters: what a person would read."""
     text = raw.decode("utf-8", errors="replace")
+    if text.isprintable():
+        return text.strip()
     if "\x1b" in text:
         text = _ESCAPES.sub("", text)
     return _CONTROLS.sub("", text).replace("\t", "    ").strip()

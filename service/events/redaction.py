@@ -1,4 +1,4 @@
-"""Takes secrets out of text before it is stored: known ones wherever they stand, and those that URLs carry."""
+"""Removes secrets from text before it is stored: known ones wherever they are, and those in URLs, headers, options."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _OPTION_WORDS = ("api", "token", "passw", "secret")
 
 
 class Redactor:
-    """``secrets``: texts that never leave the service. Too short ones are ignored: they would redact everything."""
+    """``secrets``: texts that never leave the service. Short ones are ignored: they would redact everything."""
 
     def __init__(self, secrets: Iterable[str] = ()) -> None:
         known = sorted({s for s in secrets if len(s) >= SECRET_CHARACTERS_MIN}, key=len, reverse=True)

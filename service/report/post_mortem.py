@@ -12,10 +12,8 @@ from typing import Any
 import orjson
 
 from service.events import event_types as types
-from service.events.event_types import Cause
+from service.events.causes import CAUSES, Cause, cause_in
 from service.events.recorded_event import RecordedEvent, rfc3339
-from service.runner.outcome import cause_in
-from service.runner.retry import may_heal
 
 EVIDENCE_MAX = 5
 LAST_LINES = 40
@@ -27,22 +25,6 @@ MOMENT_MS = 250
 SILENCE_MS = 1_000
 LINES_SEARCHED_MAX = 5_000
 TIMELINE_MAX = 2_000
-
-_RETRY_BY_HAND = {
-    Cause.AUTH_REQUIRED: "only with a key that may download it",
-    Cause.FORBIDDEN: "only when the site lets this key have the file",
-    Cause.NOT_FOUND: "only with another address on the card",
-    Cause.DISK_FULL: "only with more room on the instance",
-    Cause.PERMISSION: "only when the folder can be written",
-    Cause.TOOL_MISSING: "only when the tool is there",
-    Cause.TIMEOUT: "only with a longer INSTALLER_RESOURCE_TIMEOUT, or a faster connection",
-    Cause.TLS: "only when the instance's clock and certificates are right",
-    Cause.VERIFICATION_FAILED: "only when the file on the instance is removed, or the card is right",
-    Cause.SSH_AUTH: "only when the instance accepts the key",
-    Cause.SSH_UNREACHABLE: "when the instance answers",
-    Cause.HOST_KEY_CHANGED: "only with host_key_sha256 set to the key that you trust",
-    Cause.DEPENDENCY_FAILED: "when what it depends on can be installed",
-}
 
 
 @dataclass(slots=True)
@@ -287,7 +269,7 @@ class Reporter:
             "hint": attempt.hint,
             "exit_code": attempt.exit_code,
             "evidence": _evidence(attempt, cause),
-            "retry_would_help": may_heal(cause),
+            "retry_would_help": CAUSES[cause].is_transient,
             "retry": _retry(cause),
             "last_lines": attempt.tail,
         }
@@ -309,9 +291,10 @@ class Reporter:
 
 
 def _retry(cause: Cause) -> str:
-    if may_heal(cause):
-        return "may well succeed: nothing has to be changed"
-    return f"helps {_RETRY_BY_HAND.get(cause, 'only when what the last lines say is mended')}"
+    row = CAUSES[cause]
+    if row.transient is not None:
+        return f"may well succeed without any change: {row.transient}"
+    return f"helps {row.by_hand}"
 
 
 def _evidence(attempt: _Attempt, cause: Cause) -> list[dict[str, Any]]:

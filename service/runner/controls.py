@@ -14,10 +14,10 @@ from typing import Any
 from service.crash_points import crash_point
 from service.errors import FieldError, InvalidRequest, KeyReused, NotFound, UnknownJob, WrongState
 from service.events import event_types as types
-from service.events.event_types import Cause, JobQueued
+from service.events.causes import CAUSES, Cause
+from service.events.event_types import JobQueued
 from service.events.job import JOB_CANCELLED, Job, ResourceState, Standing
 from service.events.recorded_event import NewEvent
-from service.runner.outcome import HINTS
 from service.store.jobs import Jobs
 from service.store.journal import Journal
 from service.store.places import place_between
@@ -179,7 +179,7 @@ def job_cancelled(job: Job, partial_files: Sequence[str] = (), error: str = JOB_
     return types.JobCancelled(
         error=error,
         cause=Cause.CANCELLED.value,
-        hint=HINTS[Cause.CANCELLED],
+        hint=CAUSES[Cause.CANCELLED].hint,
         installed=ended.installed,
         total=ended.total,
         results=ended.results(),

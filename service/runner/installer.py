@@ -12,7 +12,8 @@ import logging
 from collections.abc import Callable, Sequence
 
 from service.errors import InstallerError, RemoteError, StoreUnavailable
-from service.events.event_types import Cause, Event, JobCompleted, JobFailed, ResourceFailed
+from service.events.causes import CAUSES, Cause
+from service.events.event_types import Event, JobCompleted, JobFailed, ResourceFailed
 from service.events.job import ENDED_STATES, Job, ResourceProgress, ResourceState, Standing
 from service.events.recorded_event import NewEvent
 from service.events.redaction import Redactor
@@ -22,7 +23,7 @@ from service.runner.instance.link import Link, LinkFailed
 from service.runner.instance.remote import Remote
 from service.runner.instance.ssh import Connection, Connector, Instance
 from service.runner.job_run import JobRun
-from service.runner.outcome import HINTS, Outcome, failed
+from service.runner.outcome import Outcome, failed
 from service.runner.resource_run import InstallRules, ResourceRun
 from service.store.jobs import Jobs
 from service.store.journal import Journal
@@ -274,7 +275,7 @@ def _terminal(job: Job) -> Event:
     return JobFailed(
         error=f"{first.resource}: {first.error}",
         cause=cause.value,
-        hint=first.hint or HINTS[cause],
+        hint=first.hint or CAUSES[cause].hint,
         installed=job.installed,
         total=job.total,
         results=job.results(),

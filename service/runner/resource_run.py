@@ -11,7 +11,8 @@ from datetime import UTC, datetime
 from service.crash_points import crash_point
 from service.errors import CardError, RemoteProtocolError, RequestError
 from service.events import event_types as types
-from service.events.event_types import Cause, Event
+from service.events.causes import Cause
+from service.events.event_types import Event
 from service.events.job import DOWNLOAD, VERIFY, Job, ResourceProgress, ResourceState
 from service.events.parser import ProgressParser
 from service.events.recorded_event import NewEvent
@@ -120,7 +121,7 @@ class ResourceRun:
         crash_point("before_verdict")
         closing, evidence = attempt.close(ended)
         outcome = parser.outcome(ended) if isinstance(parser, VerifyParser) else judge(evidence, ended)
-        partial_files = list(dict.fromkeys(map(self._redact, (*ended.partial_files, *attempt.partial_files))))
+        partial_files = list(dict.fromkeys(map(self._redact, attempt.partial_files)))
         chance = random.random()  # noqa: S311 - spreads retries, guards nothing
         now = datetime.fromtimestamp(self._clock_ms() / 1000, UTC)
 

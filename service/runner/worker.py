@@ -11,7 +11,8 @@ import logging
 from collections.abc import Sequence
 
 from service.errors import StoreUnavailable, UnknownJob
-from service.events.event_types import Cause, JobStarted
+from service.events.causes import Cause
+from service.events.event_types import JobStarted
 from service.events.job import Job, JobState
 from service.events.recorded_event import NewEvent
 from service.runner.installer import ResourceInstaller

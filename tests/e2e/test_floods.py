@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from service.events.parser import OUTPUT_LINES_MAX, PROGRESS_EVENTS_FULL
+from service.events.bounds import OUTPUT_LINES_MAX, PROGRESS_EVENTS_FULL
 from tests.e2e.conftest import World
 from tests.kit.service import check_stream, until
 

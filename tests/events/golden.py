@@ -1,4 +1,4 @@
-"""Transcripts of real tools and the events that they must give. Run as a module, it writes the golden files anew."""
+"""Transcripts of real tools and the events that they must give. Run as a module, it writes the golden files again."""
 
 from __future__ import annotations
 

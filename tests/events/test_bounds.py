@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import tracemalloc
 
-from service.events.event_types import Output, StageStart
-from service.events.ledger import ERROR_LINES_MAX, TAIL_LINE_CHARACTERS_MAX, TAIL_LINES
-from service.events.lines import LINE_BYTES_MAX, LOOKAHEAD_BYTES, RecordSplitter
-from service.events.parser import (
+from service.events.bounds import (
     OMITTED,
     OUTPUT_LINES_MAX,
     PROGRESS_EVENTS_FULL,
     PROGRESS_EVENTS_STEP,
     STAGE_EVENTS_MAX,
-    ProgressParser,
 )
+from service.events.event_types import Output, StageStart
+from service.events.ledger import ERROR_LINES_MAX, TAIL_LINE_CHARACTERS_MAX, TAIL_LINES
+from service.events.lines import LINE_BYTES_MAX, LOOKAHEAD_BYTES, LineSplitter
+from service.events.parser import ProgressParser
 
 MEMORY_BYTES_MAX = 4 << 20
 BAR = b"\r 45%|##| 4/9 [00:03<00:04, 1B/s]"
@@ -39,7 +39,7 @@ def test_thinning_depends_on_the_bytes_alone() -> None:
     assert again == kept[-999:]
 
 
-def test_lines_are_bounded_and_the_tail_goes_on() -> None:
+def test_lines_are_bounded_and_the_tail_is_still_kept() -> None:
     parser = ProgressParser()
     count = OUTPUT_LINES_MAX + 1_000
     events = parser.feed(b"".join(b"line %d\n" % n for n in range(count)))
@@ -101,7 +101,7 @@ def test_what_the_evidence_holds_is_bounded() -> None:
 
 
 def test_the_splitter_keeps_no_more_than_a_line() -> None:
-    splitter = RecordSplitter(lambda line: None)
-    (record,) = splitter.feed(b"y" * 100_000 + b"\n")
-    assert len(record.raw) == LINE_BYTES_MAX + LOOKAHEAD_BYTES
-    assert (record.offset, record.cut) == (100_001, True)
+    splitter = LineSplitter(lambda line: None)
+    (line,) = splitter.feed(b"y" * 100_000 + b"\n")
+    assert len(line.raw) == LINE_BYTES_MAX + LOOKAHEAD_BYTES
+    assert (line.offset, line.cut) == (100_001, True)

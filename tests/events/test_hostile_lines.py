@@ -11,7 +11,7 @@ from itertools import product
 
 import pytest
 
-from service.events.lines import BRACKETS_MAX, LINE_BYTES_MAX, RecordSplitter
+from service.events.lines import BRACKETS_MAX, LINE_BYTES_MAX, LineSplitter
 from service.events.parser import ProgressParser
 from service.events.redaction import Redactor
 from service.runner.outcome import Ended, judge
@@ -106,15 +106,15 @@ def test_a_long_line_costs_no_more_than_its_bytes_in_short_ones(prefix: bytes) -
             pytest.fail(f"{unit!r} after {prefix!r}: {cost:.3f} s for {LINE_BYTES_MAX} bytes")
 
 
-def test_a_line_of_brackets_is_asked_for_a_bar_only_so_often() -> None:
+def test_a_line_of_brackets_is_asked_for_a_bar_a_bounded_number_of_times() -> None:
     asked = 0
 
-    def closes(line: bytearray) -> None:
+    def at_bracket(line: bytearray) -> None:
         nonlocal asked
         asked += 1
 
-    splitter = RecordSplitter(closes)
-    splitter.feed(b"]" * LINE_BYTES_MAX + b"\n")
+    splitter = LineSplitter(at_bracket)
+    assert len(list(splitter.feed(b"]" * LINE_BYTES_MAX + b"\n"))) == 1
     assert asked == BRACKETS_MAX
-    splitter.feed(b"]\n")
+    assert len(list(splitter.feed(b"]\n"))) == 1
     assert asked == BRACKETS_MAX + 1

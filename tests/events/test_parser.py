@@ -11,8 +11,9 @@ from hypothesis import strategies as st
 
 from service.events.event_types import Output, Progress, StageComplete, StageStart
 from service.events.lines import LINE_BYTES_MAX
-from service.events.parser import NAME_CHARACTERS_MAX, ProgressParser
+from service.events.parser import ProgressParser
 from service.events.recorded_event import NewEvent
+from service.events.tools.protocol import NAME_CHARACTERS_MAX
 
 FRAGMENTS = [
     b"\r",
@@ -59,7 +60,7 @@ def parse(*pieces: bytes, exit_code: int = 0) -> list[NewEvent]:
     return [event for piece in pieces for event in parser.feed(piece)] + parser.close(exit_code)
 
 
-# How long it takes to make up an example says nothing of the parser.
+# How long it takes to make up an example says nothing about the parser.
 @settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(
     st.lists(st.one_of(st.sampled_from(FRAGMENTS), st.binary(max_size=12)), max_size=30),

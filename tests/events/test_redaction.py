@@ -51,7 +51,7 @@ def test_secrets_are_taken_out(text: str, kept: str) -> None:
         "tokenizer/tokenizer_config.json",
     ],
 )
-def test_what_is_no_secret_stays(text: str) -> None:
+def test_text_without_a_secret_stays(text: str) -> None:
     assert Redactor(["abc"])(text) == text
 
 

@@ -1,8 +1,8 @@
-"""Makes the collection anew: ``python -m tests.failures.collect`` runs the real tools into real failures.
+"""Makes the collection again: ``python -m tests.failures.collect`` runs the real tools into real failures.
 
-Each log is what the tool wrote into a file; beside it ``labels.json`` says the exit status and what is true: the cause,
-and whether another attempt can end otherwise without anybody doing anything. The labels are a person's, not the
-program's: they are written down here before anything is run.
+Each log is what the tool wrote into a file; beside it ``labels.json`` says the exit status and the truth: the cause,
+and whether another attempt can succeed although nobody changes anything. The labels are a person's, not the program's:
+they are written down here before anything is run.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ FOLDER = Path(__file__).parent / "logs"
 LABELS = Path(__file__).parent / "labels.json"
 SECONDS_MAX = 60
 
-# What a status is the sign of, and whether waiting can mend it.
+# What a status means, and whether waiting helps.
 STATUSES = {
     401: ("auth_required", False),
     403: ("forbidden", False),

@@ -1,4 +1,4 @@
-"""The labelled collection: what is said of each failure, held against what is true of it."""
+"""The labelled collection: the verdict on each failure compared with the truth."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ import orjson
 import pytest
 
 from service.events import event_types as types
+from service.events.causes import CAUSES
 from service.events.event_types import Event
 from service.events.parser import ProgressParser
 from service.events.recorded_event import NewEvent, RecordedEvent
 from service.report.post_mortem import report_of
 from service.runner.outcome import Ended, Outcome, judge
-from service.runner.retry import may_heal
 
 FOLDER = Path(__file__).parent / "logs"
 LABELS: dict[str, dict[str, Any]] = json.loads((Path(__file__).parent / "labels.json").read_text(encoding="utf-8"))
@@ -52,7 +52,7 @@ def test_no_failure_passes_for_a_success_or_promises_a_retry_in_vain(name: str) 
     outcome, _, _ = judged(name)
     assert not outcome.installed
     assert outcome.cause is not None
-    assert not (may_heal(outcome.cause) and not LABELS[name]["heals"]), outcome
+    assert not (CAUSES[outcome.cause].is_transient and not LABELS[name]["heals"]), outcome
 
 
 @pytest.mark.parametrize("name", sorted(LABELS))

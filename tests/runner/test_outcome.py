@@ -1,4 +1,4 @@
-"""The verdict: what the tools said and their exit status, for real transcripts and for every cause."""
+"""The verdict, from what the tools said and their exit status: real transcripts, and every cause."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from service.events.event_types import Cause
+from service.events.causes import CAUSES, Cause, cause_in
 from service.events.parser import ProgressParser
-from service.runner.outcome import ERROR_CHARACTERS_MAX, HINTS, Ended, Outcome, cause_in, judge
+from service.runner.outcome import ERROR_CHARACTERS_MAX, Ended, Outcome, judge
 from tests.events.golden import OUTCOMES, TRANSCRIPTS
 
 STARTED = 'Now downloading "{0}"...\n  - Model ID: {1}\n  - Version ID: {2}\n'
@@ -39,9 +39,19 @@ def test_transcripts(path: Path) -> None:
 
 
 def test_every_cause_has_a_hint() -> None:
-    assert set(HINTS) == set(Cause)
-    assert all(hint.endswith(".") and len(hint) > 20 for hint in HINTS.values())
-    assert len(set(HINTS.values())) == len(HINTS)
+    assert set(CAUSES) == set(Cause)
+    hints = {row.hint for row in CAUSES.values()}
+    assert all(hint.endswith(".") and len(hint) > 20 for hint in hints)
+    assert len(hints) == len(CAUSES)
+
+
+def test_a_retry_helps_by_itself_or_after_somebody_changed_something() -> None:
+    assert all((row.transient is None) != (row.by_hand is None) for row in CAUSES.values())
+
+
+def test_no_http_status_means_two_causes() -> None:
+    counted = Counter(status for row in CAUSES.values() for status in row.http_statuses)
+    assert counted.most_common(1)[0][1] == 1
 
 
 POOL = "HTTPSConnectionPool(host='civitai.com', port=443): "
@@ -102,7 +112,7 @@ def test_failures_of_civitdl(cause: Cause, words: str, started: bool) -> None:
     assert (outcome.installed, outcome.cause) == (False, cause)
     assert outcome.error is not None
     assert words[:40] in outcome.error
-    assert outcome.hint == HINTS[cause]
+    assert outcome.hint == CAUSES[cause].hint
 
 
 ARIA2 = "11/23 12:35:12 [NOTICE] Downloading 1 item(s)\nException: [AbstractCommand.cc:351] errorCode={0} "
@@ -191,7 +201,7 @@ def test_failures_by_exit_status(cause: Cause, exit_code: int, words: str) -> No
     ("ended", "cause"),
     [
         ({"exit_code": 143, "timed_out": True}, Cause.TIMEOUT),
-        ({"exit_code": None, "killed": True}, Cause.KILLED),
+        ({"exit_code": None}, Cause.KILLED),
         ({"exit_code": None, "instance_lost": True}, Cause.INSTANCE_LOST),
         ({"exit_code": None, "disk_full": True}, Cause.DISK_FULL),
         ({"exit_code": 1, "disk_full": True}, Cause.DISK_FULL),
@@ -229,7 +239,7 @@ def test_a_retry_heals_and_a_namesake_does_not() -> None:
     assert verdict(metadata + RETRYING + namesake).installed
 
 
-def test_rules_of_other_tools_are_no_failure() -> None:
+def test_rules_of_other_tools_are_not_failures() -> None:
     assert verdict("name\n---------\nvalue\n---------\n").installed
 
 
@@ -255,7 +265,7 @@ def test_the_cause_is_that_of_the_first_failure() -> None:
     assert verdict("".join(reversed(failures))).cause is Cause.SERVER_ERROR
 
 
-def test_the_wrapper_s_exit_status_counts_beside_what_civitdl_said() -> None:
+def test_the_exit_status_of_a_wrapper_counts_as_well_as_what_civitdl_said() -> None:
     whole = STARTED.format("A", 1, 2) + COMPLETED.format("A", 1, 2)
     outcome = verdict(whole + "mv: cannot stat 'x': No such file or directory\n", 1)
     assert (outcome.installed, outcome.cause) == (False, Cause.PERMISSION)

@@ -7,8 +7,8 @@ from datetime import UTC, datetime
 
 import pytest
 
-from service.events.event_types import Cause
-from service.runner.retry import RetryRules, delay_seconds, may_heal, retry_after_seconds
+from service.events.causes import CAUSES, Cause
+from service.runner.retry import RetryRules, delay_seconds, retry_after_seconds
 
 NOW = datetime(2026, 1, 31, 12, 0, 0, tzinfo=UTC)
 RULES = RetryRules(first_seconds=4.0, most_seconds=60.0)
@@ -18,7 +18,7 @@ def delay(attempt: int, cause: Cause = Cause.NETWORK, after: float | None = None
     return delay_seconds(RULES, attempt=attempt, max_attempts=10, cause=cause, retry_after_seconds=after, chance=chance)
 
 
-def test_what_only_a_person_can_mend_is_never_tried_again() -> None:
+def test_what_only_a_person_can_fix_is_never_tried_again() -> None:
     for cause in (
         Cause.AUTH_REQUIRED,
         Cause.FORBIDDEN,
@@ -33,7 +33,7 @@ def test_what_only_a_person_can_mend_is_never_tried_again() -> None:
         Cause.CANCELLED,
         Cause.UNKNOWN,
     ):
-        assert not may_heal(cause)
+        assert not CAUSES[cause].is_transient
         assert delay(1, cause) is None
 
 

@@ -1,1 +1,43 @@
-"""One file for each tool whose output is understood; recognised from the output, never from the command."""
+"""The tools whose output is understood, one file a tool; recognised from the output, never from the command.
+
+**The rule that every reader obeys.** A reader is shown one line, or the line so far at a closing bracket, and gives one
+of three answers:
+
+- *events*: the line is this tool's, and this is what it says. A reader that only takes note of a line answers with
+  the line itself, as the ``Output`` that it was given.
+- ``MORE``: the line is this tool's and yields nothing yet (a header, a frame, a bar that counts no bytes).
+- ``NOT_MINE``: the next tool is asked. A line that no tool takes is an ``Output``.
+
+What a reader answers depends on the bytes of the stream alone, up to and including this line: it has no clock, and it
+cannot see how the bytes were cut into chunks. It bounds all that it keeps. `protocol.py` says what a tool may offer
+beside its readers: what it overhears, what exit status 0 completes, what failed by its own account, its exit statuses.
+
+To add a tool: one file here with its class, its place in ``TOOLS``, its transcripts in `tests/transcripts/`, and, where
+it is a command, one file in `runner/instance/scripts/tools/`, which says where it writes and how it is run.
+"""
+
+from __future__ import annotations
+
+from service.events.causes import Cause
+from service.events.tools.aria2c import Aria2c
+from service.events.tools.civitdl import Civitdl
+from service.events.tools.curl import Curl
+from service.events.tools.hf import Hf
+from service.events.tools.protocol import Tool
+from service.events.tools.provision import Provision
+from service.events.tools.tqdm import Tqdm
+from service.events.tools.wget import Wget
+
+# The order of recognition; the first tool that takes a line has it. Whole sentences come before patterns that match
+# anywhere in a line: civitdl prints names that may hold any other tool's phrase. hf comes before tqdm because it draws
+# with tqdm a count of files that is not a download; tqdm before aria2c because tqdm's is the commonest bar, and in an
+# ASCII locale it is made of the "#" for which aria2c has to look more closely.
+TOOLS: tuple[type[Tool], ...] = (Civitdl, Provision, Wget, Curl, Hf, Tqdm, Aria2c)
+
+# Those that people call by name: the instance gets a shim for each of their commands.
+COMMAND_TOOLS: tuple[type[Tool], ...] = tuple(tool for tool in TOOLS if tool.commands)
+
+
+def cause_of_exit(tool_name: str | None, exit_code: int) -> Cause | None:
+    """What this exit status means, by the tool that was recognised last; None where it says nothing certain."""
+    return next((tool.exit_causes.get(exit_code) for tool in TOOLS if tool.name == tool_name), None)

@@ -1,47 +1,88 @@
-"""What ``hf download`` of huggingface_hub 2.4 prints off a terminal: for one file a tqdm bar with the file's address as
-its label, for several a count of files and two lines of its own, redrawn. It counts in thousands.
+"""What ``hf download`` of huggingface_hub 2.4 prints off a terminal. It counts in thousands.
+
+For one file it draws a tqdm bar whose label is the file's address, which the reader of tqdm takes; for several files a
+count of files and two lines of its own, redrawn.
 """
 
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 
-from service.events.event_types import Progress
-from service.events.tools.quantities import percent, whole
+from service.events.event_types import Event, Progress, StageComplete, StageStart
+from service.events.ledger import MESSAGE_CHARACTERS_MAX, ToolFailure
+from service.events.tools import tqdm
+from service.events.tools.protocol import MORE, NOT_MINE, Answer, Context, Package, Tool
+from service.events.tools.quantities import byte_count, percent
 
 BASE = 1000
-FETCHING = re.compile(r"^Fetching \d{1,9} files:?$")
-# It ends with status 0 behind this sentence: what lay in the folder before is all there is.
-NOT_DOWNLOADED = re.compile(r"^Returning existing local_dir ")
+
+_FETCHING_MARK = b"Fetching "
+_FETCHING = re.compile(r"^Fetching \d{1,9} files:?$")
+# It ends with status 0 after this sentence: what lay in the folder before is all there is.
+_NOT_DOWNLOADED = re.compile(r"^Returning existing local_dir ")
 _SIZE = r"[\d.]{1,20}[kMGTP]?B"
 _FILES = re.compile(
     rf"^Reconstruct(?:ing|ion)\b[^|]{{0,60}}?:\s*(?:(?P<percent>\d{{1,3}})%)?\|[^|]*\|\s*(?P<done>{_SIZE})"
     rf"(?: /\s*(?P<total>{_SIZE}))?\s*(?:✓ Downloaded)?$"
 )
+# The bytes that came over the network: the same as the files', without those that were there already.
 _NETWORK = re.compile(rf"^Download(?:ing bytes| complete):[^|]*\|\s*{_SIZE}\s*$")
 
 
-def base_name(label: str) -> str:
-    """The file's name: the label is an address, shortened from the left."""
-    return label.rstrip(": ").rpartition("/")[2].strip()
+class Hf(Tool):
+    """All files of one download are one stage, and only exit status 0 completes it."""
+
+    name = "hf"
+    commands = ("hf",)
+    package = Package(name="huggingface_hub", version="2.4.0")
+
+    def __init__(self, context: Context) -> None:
+        self._context = context
+        self._has_begun = False
+        self._not_downloaded: str | None = None
+
+    def at_bracket(self, line: bytearray) -> Answer:
+        """The count of files is not a bar of a file."""
+        if _FETCHING_MARK not in line:
+            return NOT_MINE
+        bar = tqdm.bar_in(line)
+        return MORE if bar is not None and _FETCHING.match(bar.label) else NOT_MINE
+
+    def bar(self, text: str) -> Answer:
+        if _NETWORK.match(text):
+            return MORE
+        found = _FILES.match(text)
+        if found is None:
+            return NOT_MINE
+        begins = [] if self._has_begun else [StageStart(name=self._context.title)]
+        self._has_begun = True
+        return [*begins, _progress(found)]
+
+    def overhear(self, shown: str) -> None:
+        """The sentence that confesses a failure goes on over several lines."""
+        if _NOT_DOWNLOADED.match(shown):
+            self._not_downloaded = shown
+        elif self._not_downloaded is not None and len(self._not_downloaded) < MESSAGE_CHARACTERS_MAX:
+            self._not_downloaded += f" {shown}"
+
+    def completed(self) -> Sequence[Event]:
+        return [StageComplete(name=self._context.title)] if self._has_begun else []
+
+    def failures(self) -> Sequence[ToolFailure]:
+        if self._not_downloaded is None:
+            return ()
+        return (ToolFailure(tool=None, name=None, error=self._not_downloaded[:MESSAGE_CHARACTERS_MAX]),)
 
 
-def is_network(text: str) -> bool:
-    """The bytes that came over the network: the same as the files' but for what was there already."""
-    return _NETWORK.match(text) is not None
-
-
-def progress(text: str) -> Progress | None:
+def _progress(found: re.Match[str]) -> Progress:
     """All files of one download together; the total grows until all of them are known."""
-    found = _FILES.match(text)
-    if found is None:
-        return None
-    total = whole(found["total"], BASE) if found["total"] else None
+    total = byte_count(found["total"], BASE) if found["total"] else None
     return Progress(
         stage="download",
         percent=percent(found["percent"]) if found["percent"] and total else None,
         downloaded=found["done"],
         total=found["total"] if total else None,
-        downloaded_bytes=whole(found["done"], BASE),
+        downloaded_bytes=byte_count(found["done"], BASE),
         total_bytes=total or None,
     )

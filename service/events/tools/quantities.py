@@ -22,7 +22,8 @@ def amount(text: str, base: int) -> float | None:
     return value if value <= BYTES_MAX else None
 
 
-def whole(text: str, base: int) -> int | None:
+def byte_count(text: str, base: int) -> int | None:
+    """The same amount, in whole bytes."""
     value = amount(text, base)
     return None if value is None else round(value)
 
@@ -46,6 +47,11 @@ def seconds(text: str | None) -> float | None:
         return None
     days_, hours_, minutes_, rest_ = (float(part or 0) for part in units.groups())
     return _bounded(days_ * 86_400 + hours_ * 3_600 + minutes_ * 60 + rest_)
+
+
+def base_name(path: str) -> str:
+    """The last part of a path or an address; the whole of it where it has no parts."""
+    return path.rstrip("/").rpartition("/")[2] or path
 
 
 def _bounded(value: float) -> float | None:

@@ -1,67 +1,106 @@
 """tqdm's bars, as civitdl and many Python tools draw them.
 
-A bar is complete at its closing bracket: ``Model:  45%|####5     | 3.65M/8.12M [00:03<00:04, 60.9MiB/s]``. The bracket
-is looked at first, since it is short and of one form; only then what stands before it. tqdm counts in thousands, also
-where it prints ``MiB``.
+``Model:  45%|####5     | 3.65M/8.12M [00:03<00:04, 60.9MiB/s]``. It counts in thousands, also where it prints ``MiB``.
 """
 
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 
-from service.events.event_types import Progress
-from service.events.lines import plain
-from service.events.tools.quantities import amount, percent, seconds, whole
+from service.events.bounds import STAGE_EVENTS_MAX
+from service.events.event_types import Event, Output, Progress, StageComplete, StageStart
+from service.events.lines import LINE_BYTES_MAX, plain
+from service.events.tools.protocol import NOT_MINE, Answer, Context, Tool
+from service.events.tools.quantities import amount, byte_count, percent, seconds
 
 BRACKET_BYTES_MAX = 300
 BAR_BYTES_MAX = 1024  # as wide as a terminal may be, three bytes a column
-BASE = 1000
+COUNT_CHARACTERS_MAX = 64
 LABEL_CHARACTERS_MAX = 300
+BASE = 1000
 SPACE = ord(" ")
 DIGITS = b"0123456789"
-STAGES = ("images", "model", "cache")
 
+# A bar is read from its end. What stands at its left is anybody's text: a model's name, another bar, half a sentence
+# that the bar was drawn over; and how its middle is drawn depends on the locale (█ and ▍, or # and digits) and on the
+# terminal's width, down to no middle at all. Its bracket is short and of one form: a clock, perhaps a second one, and a
+# rate. So the bracket is matched first, on raw bytes and bounded, and two single bytes are looked at even before that
+# (a space to its left, a digit inside it): a line of nothing but brackets costs no more than any other. Only a true
+# bracket leads to the counts left of it, which end where the bracket begins, so they are searched backwards from there:
+# with a total (``45%|…| 3.65M/8.12M``), else without (``: 3.65MiB``). What is left of the counts is the label. A label
+# that ends with civitdl's own word is its stage, and what stood before that word is a line of its own; any other label
+# is what the tool calls the file.
 _TIME = r"(?:\d{1,5} days?, )?\d[\d:]{1,12}"
 _BRACKET = re.compile(
     rf"\[(?P<elapsed>{_TIME})(?:<(?P<remaining>\?|{_TIME}))?, {{0,8}}".encode()
     + rb"(?P<speed>-?(?:[\d.]{1,20}|\?)[ !-+\--/:-Z\\^-~]{0,20})(?:, [^\]]*)?\]"
 )
 _AMOUNT = r"[\d.]{1,20}\w{0,3}"
-_KNOWN = re.compile(rf"(?P<percent>\d{{1,9}})%(?:\|[^|]*\|)? *(?P<done>{_AMOUNT})/(?P<total>{_AMOUNT})$")
-_UNKNOWN = re.compile(r"(?:^|: ?)(?P<done>[\d.]{1,20}[kKMGTPE]?(?:i?B|it|[A-Za-z]{0,12}))$")
+_KNOWN_TOTAL = re.compile(rf"(?P<percent>\d{{1,9}})%(?:\|[^|]*\|)? *(?P<done>{_AMOUNT})/(?P<total>{_AMOUNT})$")
+_NO_TOTAL = re.compile(r"(?:^|: ?)(?P<done>[\d.]{1,20}[kKMGTPE]?(?:i?B|it|[A-Za-z]{0,12}))$")
 _STAGE = re.compile(r"(?:^|[^\w])(images|model|cache)\s*:?$", re.IGNORECASE)
 
 
 @dataclass(frozen=True, slots=True)
 class Bar:
-    """A bar, and the text that stood before it on its line and does not belong to it. ``label``: what a bar that is
-    none of civitdl's calls itself."""
+    """A bar, and the text that stood before it on its line and does not belong to it. ``label``: what a bar calls
+    itself that does not show one of civitdl's stages."""
 
     progress: Progress
     before: str
     label: str = ""
 
 
-def closes(line: bytearray) -> Bar | None:
+class Tqdm(Tool):
+    """A bar of bytes that has a file's name for its label begins that file, and only exit status 0 completes it."""
+
+    name = "tqdm"
+
+    def __init__(self, context: Context) -> None:
+        self._context = context
+        self._files: dict[str, None] = {}
+
+    def at_bracket(self, line: bytearray) -> Answer:
+        bar = bar_in(line)
+        if bar is None:
+            return NOT_MINE
+        before = self._context.redact(bar.before[:LINE_BYTES_MAX]) if bar.before else ""
+        begins = self._begins(bar) if bar.label else []
+        return [*([Output(line=before)] if before else []), *begins, bar.progress]
+
+    def completed(self) -> Sequence[Event]:
+        return [StageComplete(name=name) for name in self._files]
+
+    def _begins(self, bar: Bar) -> list[Event]:
+        if bar.progress.downloaded_bytes is None:
+            return []
+        # A label may be an address, shortened from the left.
+        name = self._context.name(bar.label.rstrip(": ").rpartition("/")[2].strip())
+        if not name or name in self._files or len(self._files) >= STAGE_EVENTS_MAX:
+            return []
+        self._files[name] = None
+        return [StageStart(name=name)]
+
+
+def bar_in(line: bytearray) -> Bar | None:
     """The bar that ends with this line's last byte, which is a ``]``."""
     begin = line.rfind(b"[", max(0, len(line) - BRACKET_BYTES_MAX))
-    # Cheap looks first: a line of nothing but brackets must not cost more than other lines.
     if begin < 1 or line[begin - 1] != SPACE or line[begin + 1] not in DIGITS:
         return None
     bracket = _BRACKET.fullmatch(line, begin)
     if bracket is None:
         return None
     near = plain(bytes(line[max(0, begin - BAR_BYTES_MAX) : begin]))
-    found = _KNOWN.search(near) or _UNKNOWN.search(near[-64:])
-    if found is None:
+    counts = _KNOWN_TOTAL.search(near) or _NO_TOTAL.search(near[-COUNT_CHARACTERS_MAX:])
+    if counts is None:
         return None
-    clock = {name: text.decode("ascii") if text is not None else None for name, text in bracket.groupdict().items()}
-    left = plain(bytes(line[:begin]))
-    label = left[: len(left) - (len(found.string) - found.start())].rstrip()
+    left = near if begin <= BAR_BYTES_MAX else plain(bytes(line[:begin]))
+    label = left[: len(left) - (len(counts.string) - counts.start())].rstrip()
     before, stage = _stage(label)
     own_label = label.rpartition("\n")[2].strip() if stage == "download" else ""
-    return Bar(_progress(stage, found.groupdict(), clock), before, own_label[-LABEL_CHARACTERS_MAX:])
+    return Bar(_progress(stage, counts, bracket), before, own_label[-LABEL_CHARACTERS_MAX:])
 
 
 def _stage(label: str) -> tuple[str, str]:
@@ -72,31 +111,34 @@ def _stage(label: str) -> tuple[str, str]:
     return label[: found.start(1)].strip(), found[1].lower()
 
 
-def _progress(stage: str, counts: dict[str, str], clock: dict[str, str | None]) -> Progress:
-    speed = clock["speed"] or ""
-    is_bytes = stage != "images" and speed.rstrip().endswith(("B/s", "s/iB", "s/B"))
-    total = counts.get("total")
+def _progress(stage: str, counts: re.Match[str], bracket: re.Match[bytes]) -> Progress:
+    elapsed, remaining, rate = (part.decode("ascii").strip() if part is not None else None for part in bracket.groups())
+    part = counts.groupdict()
+    done, total = part["done"], part.get("total")
+    is_bytes = stage != "images" and rate is not None and rate.endswith(("B/s", "s/iB", "s/B"))
     return Progress(
         stage=stage,
-        percent=percent(counts["percent"]) if "percent" in counts else None,
-        downloaded=counts["done"],
+        percent=percent(part["percent"]) if "percent" in part else None,
+        downloaded=done,
         total=total,
-        elapsed=clock["elapsed"],
-        remaining=_known(clock["remaining"]),
-        speed=_known(speed.strip()),
-        downloaded_bytes=whole(counts["done"], BASE) if is_bytes else None,
-        total_bytes=whole(total, BASE) if is_bytes and total is not None else None,
-        bytes_per_second=_rate(speed.strip()) if is_bytes else None,
-        eta_seconds=seconds(_known(clock["remaining"])),
+        elapsed=elapsed,
+        remaining=_known(remaining),
+        speed=_known(rate),
+        downloaded_bytes=byte_count(done, BASE) if is_bytes else None,
+        total_bytes=byte_count(total, BASE) if is_bytes and total is not None else None,
+        bytes_per_second=_bytes_per_second(rate) if is_bytes and rate is not None else None,
+        eta_seconds=seconds(_known(remaining)),
     )
 
 
 def _known(text: str | None) -> str | None:
+    """What tqdm does not know yet it prints as ``?``."""
     return None if text is None or text.startswith("?") else text
 
 
-def _rate(speed: str) -> float | None:
-    value = amount(speed, BASE)
-    if value is None or "B/s" in speed:
+def _bytes_per_second(rate: str) -> float | None:
+    """A slow bar prints seconds a byte."""
+    value = amount(rate, BASE)
+    if value is None or "B/s" in rate:
         return value
     return 1 / value if value else None

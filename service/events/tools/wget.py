@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import ClassVar
 
-from service.events.event_types import Progress
-from service.events.tools.quantities import amount, percent, seconds, whole
+from service.events.causes import Cause
+from service.events.event_types import Event, Output, Progress, StageComplete, StageStart
+from service.events.tools.protocol import NOT_MINE, Answer, Context, Tool
+from service.events.tools.quantities import amount, base_name, byte_count, percent, seconds
 
 BASE = 1024
 
-LENGTH = re.compile(r"Length: (?P<bytes>\d{1,18})(?: \((?P<text>[\d.,]+[KMGT]?)\))?")
-UNKNOWN_LENGTH = re.compile(r"Length: unspecified")
+_LENGTH = re.compile(r"Length: (?:(?P<bytes>\d{1,18})(?: \((?P<text>[\d.,]+[KMGT]?)\))?|unspecified)")
 # What begins at the first byte of a line costs linear time, however hostile the line is.
 _DATE = r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d"
-SPEAKS = re.compile(rf"^(?:--{_DATE}--  |wget: )")
-SAVING = re.compile(r"^Saving to: [‘'\"`“](.+)[’'\"”]$")
-SAVED = re.compile(
+_SPEAKS = re.compile(rf"^(?:--{_DATE}--  |wget: )")
+_SAVING = re.compile(r"^Saving to: [‘'\"`“](.+)[’'\"”]$")
+_SAVED = re.compile(
     rf"^{_DATE} \([\d.,]{{1,12}} [KMGT]?B/s\) - (?:[‘'\"`“](.+)[’'\"”]|written to stdout) saved \[\d+(?:/\d+)?\]$"
 )
 _BAR = re.compile(
@@ -31,43 +34,74 @@ _DOTS = re.compile(
 
 
 @dataclass(frozen=True, slots=True)
-class Length:
+class _Length:
     """The size of the file that comes, in wget's words and in bytes."""
 
     text: str | None = None
     bytes: int | None = None
 
 
-def length(text: str) -> Length | None:
-    """What a ``Length:`` line says; None for any other line."""
-    found = LENGTH.match(text)
-    if found is not None:
-        return Length(found["text"] or found["bytes"], int(found["bytes"]))
-    return Length() if UNKNOWN_LENGTH.match(text) else None
+class Wget(Tool):
+    """``wget -q --show-progress`` says neither name nor end: there the first bar begins a file and its last ends it."""
+
+    name = "wget"
+    commands = ("wget",)
+    exit_causes: ClassVar[Mapping[int, Cause]] = {
+        3: Cause.PERMISSION,
+        4: Cause.NETWORK,
+        5: Cause.TLS,
+        6: Cause.AUTH_REQUIRED,
+    }
+
+    def __init__(self, context: Context) -> None:
+        self._context = context
+        self._length = _Length()
+        self._saving: str | None = None
+        self._in_quiet_file = False
+
+    def bar(self, text: str) -> Answer:
+        found = _BAR.search(text) if "[" in text else _DOTS.match(text)
+        if found is None:
+            return NOT_MINE
+        shown = _progress(found, self._length)
+        if self._saving is not None:
+            return [shown]
+        events: list[Event] = [shown] if self._in_quiet_file else [StageStart(name=self._context.title), shown]
+        self._in_quiet_file = shown.elapsed is None
+        if shown.elapsed is not None and shown.percent in (None, 100):
+            events.append(StageComplete(name=self._context.title))
+        return events
+
+    def line(self, text: str, output: Output) -> Answer:
+        if (found := _LENGTH.match(text)) is not None:
+            size = found["bytes"]
+            self._length = _Length(found["text"] or size, int(size)) if size is not None else _Length()
+            return [output]
+        if (found := _SAVING.match(text)) is not None:
+            self._saving = self._context.name(base_name(found[1]))
+            return [StageStart(name=self._saving)]
+        if (found := _SAVED.match(text)) is not None:
+            name = self._context.name(base_name(found[1])) if found[1] else self._saving or self._context.title
+            self._saving = None
+            return [StageComplete(name=name)]
+        return [output] if _SPEAKS.match(text) else NOT_MINE
 
 
-def progress(text: str, total: Length) -> Progress | None:
-    """The progress that a bar or a line of dots shows; None for any other line."""
-    found = _BAR.search(text) if "[" in text else _DOTS.match(text)
-    if found is None:
-        return None
-    part = found.groupdict()
-    speed = part["speed"] if part["speed"] and not part["speed"].startswith("--") else None
-    eta = part["eta"].strip() if part["eta"] else None
+def _progress(found: re.Match[str], total: _Length) -> Progress:
+    of_100, done, speed, eta, elapsed = found.group("percent", "done", "speed", "eta", "elapsed")
+    if speed is not None and speed.startswith("--"):
+        speed = None
+    eta = eta.strip() if eta else None
     return Progress(
         stage="download",
-        percent=percent(part["percent"]) if part["percent"] else None,
-        downloaded=part["done"],
+        percent=percent(of_100) if of_100 else None,
+        downloaded=done,
         total=total.text,
-        elapsed=part["elapsed"].strip() if part["elapsed"] else None,
+        elapsed=elapsed.strip() if elapsed else None,
         remaining=eta,
         speed=speed,
-        downloaded_bytes=whole(part["done"], BASE),
+        downloaded_bytes=byte_count(done, BASE),
         total_bytes=total.bytes,
         bytes_per_second=amount(speed, BASE) if speed else None,
         eta_seconds=seconds(eta),
     )
-
-
-def base_name(path: str) -> str:
-    return path.rstrip("/").rpartition("/")[2] or path

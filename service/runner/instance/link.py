@@ -15,7 +15,8 @@ from typing import TypeVar
 from tenacity import AsyncRetrying, RetryError, retry_if_exception_type, stop_after_delay, wait_random_exponential
 
 from service.errors import AuthenticationFailed, HostKeyChanged, InstallerError, LinkDown, TargetRefused
-from service.events.event_types import Cause, Event, HostKeyAccepted, JobReattached, LinkLost
+from service.events.causes import Cause
+from service.events.event_types import Event, HostKeyAccepted, JobReattached, LinkLost
 from service.runner.instance.ssh import Connection, Connector, Instance
 from service.runner.outcome import Outcome, failed
 

@@ -20,6 +20,7 @@ from uuid import UUID
 
 from service.errors import LinkDown, RemoteProtocolError
 from service.events.lines import plain
+from service.runner.instance.shims import commands, shim_program
 from service.runner.instance.ssh import Connection, Stream
 from service.runner.outcome import Ended
 
@@ -27,9 +28,6 @@ COMMAND = "exec sh"
 PAUSE, RESUME, CANCEL = "pause", "resume", "cancel"
 GRACE_SECONDS = 10
 PARTIAL_FILES_MAX = 20
-# Installed where the instance has none: the versions that this service was tried with.
-CIVITDL_VERSION = "2.2.0"
-HF_VERSION = "2.4.0"
 NOISE_BYTES_MAX = 1 << 20
 FREE_KIB_MIN = 64
 JOBS_LISTED_MAX = 10_000
@@ -172,13 +170,12 @@ def _variables(spec: AttemptSpec) -> dict[str, str | int]:
         "bandwidth": spec.bandwidth_bytes_per_second or "",
         "provision": int(spec.provision_tools),
         "needed_bytes": "" if spec.size_bytes is None or spec.phase != "download" else spec.size_bytes,
-        "civitdl_version": CIVITDL_VERSION,
-        "hf_version": HF_VERSION,
         "ui_home": spec.ui_home,
         "remote_path": spec.remote_path,
         "card": spec.card_script + "\n",
         "supervise": _script("supervise.sh"),
-        "shim": _script("shim.sh"),
+        "shim": shim_program(),
+        "commands": " ".join(commands()),
         "civitdl_config": civitdl_config(spec.civitai_api_key or ""),
         "hf_token": spec.hf_token or "",
     }
@@ -233,9 +230,7 @@ def _ended(said: str) -> Ended:
     if word == "missing":
         return Ended(exit_code=None, tool_missing=rest)
     # An `exit` file that is there but not valid was written onto a full disk, or not by the supervisor.
-    return Ended(
-        exit_code=None, killed=word in ("killed", "exit"), instance_lost=word == "lost", disk_full=word == "full"
-    )
+    return Ended(exit_code=None, instance_lost=word == "lost", disk_full=word == "full")
 
 
 def _program(script: str, **variables: str | int) -> bytes:

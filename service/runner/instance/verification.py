@@ -17,9 +17,10 @@ from dataclasses import dataclass
 from importlib import resources
 
 from service.errors import CardError
-from service.events.event_types import Cause, Event, Output, Progress, ResourceVerified, StageComplete, StageStart
+from service.events.causes import Cause
+from service.events.event_types import Event, Output, Progress, ResourceVerified, StageComplete, StageStart
 from service.events.ledger import TAIL_LINES, Evidence
-from service.events.lines import LINE_BYTES_MAX, Record, RecordSplitter, plain
+from service.events.lines import LINE_BYTES_MAX, Line, LineSplitter, plain
 from service.events.recorded_event import NewEvent
 from service.runner.outcome import Ended, Outcome, failed, judge
 
@@ -72,7 +73,7 @@ class VerifyParser:
         self._resource = resource
         self._attempt = attempt
         self._redact = redact
-        self._splitter = RecordSplitter(_no_bar)
+        self._splitter = LineSplitter(_no_bar)
         self._paths: dict[int, str] = {}
         self._sizes: dict[int, int] = {}
         self._problems: list[str] = []
@@ -108,7 +109,7 @@ class VerifyParser:
             return failed(Cause.VERIFICATION_FAILED, "the verification ended without a finding", ended.exit_code)
         return verdict
 
-    def _record(self, record: Record) -> list[NewEvent]:
+    def _record(self, record: Line) -> list[NewEvent]:
         words = [] if record.cut else record.raw.decode("ascii", errors="replace").split(" ")
         events = self._finding(words[1], words[2:]) if len(words) > 1 and words[0] == "verify" else None
         if events is None:

@@ -12,9 +12,13 @@ import pytest
 from aiohttp import web
 
 from service.demo.civitai import StandInCivitai, StandInModel
-from service.events.event_types import Cause, Progress, StageComplete, StageStart
+from service.events.causes import Cause
+from service.events.event_types import Progress, StageComplete, StageStart
 from service.events.parser import ProgressParser
-from service.runner.instance.remote import CIVITDL_VERSION, HF_VERSION, AttemptSpec
+from service.events.tools.civitdl import Civitdl
+from service.events.tools.hf import Hf
+from service.events.tools.protocol import Tool
+from service.runner.instance.remote import AttemptSpec
 from service.runner.instance.ssh import Connection, Connector, Instance
 from service.runner.outcome import Ended, Outcome, judge
 from tests.kit.sshd import USER, Sshd
@@ -66,6 +70,11 @@ async def link(instance: Sshd, make_connector: Callable[..., Connector]) -> Asyn
     await opened.close()
 
 
+def version_of(tool: type[Tool]) -> str:
+    assert tool.package is not None
+    return tool.package.version
+
+
 def add_python(tools: Path) -> None:
     base = getattr(sys, "_base_executable", sys.executable)
     (tools / "python3").symlink_to(Path(base).resolve())
@@ -90,14 +99,14 @@ async def test_civitdl_is_installed_once_and_shown_as_a_stage(
     link: Connection, instance: Sshd, civitai: StandInCivitai, tools: Path
 ) -> None:
     add_python(tools)
-    home = instance.home / f".local/share/resource-installer/civitdl-{CIVITDL_VERSION}"
+    home = instance.home / f".local/share/resource-installer/civitdl-{version_of(Civitdl)}"
     killed = download(civitai, 1)
     async with running(link, killed) as task:
         log = directory(instance, killed) / "log"
         await until(lambda: log.exists() and BEGIN in log.read_bytes())
         await until((home / "bin").exists)
         instance.kill_marked()
-        assert (await asyncio.wait_for(task, 30))[1].killed
+        assert (await asyncio.wait_for(task, 30))[1] == Ended(exit_code=None)
     assert not (home / "ready").exists()
     (home / "half").touch()
 
@@ -194,7 +203,7 @@ async def test_hf_is_installed_and_shows_how_far_it_is(
     output, ended = await run(link, spec(card, provision_tools=True, hf_token="hf_secret"))
     assert ended == Ended(exit_code=0), output
     assert (instance.home / "out/m.safetensors").stat().st_size == SIZE
-    assert (instance.home / f".local/share/resource-installer/hf-{HF_VERSION}/ready").exists()
+    assert (instance.home / f".local/share/resource-installer/hf-{version_of(Hf)}/ready").exists()
     assert set(tokens) == {"Bearer hf_secret"}
     assert b"hf_secret" not in output
     parser = ProgressParser(resource="x.md", attempt=1, title="X", redact=str)

@@ -246,7 +246,7 @@ async def test_a_killed_supervisor_leaves_nothing_running(connection: Connection
         await anext(chunks)
         sshd.kill_marked("supervise")
         assert [chunk async for chunk in chunks] == []
-        assert attachment.ended() == Ended(exit_code=None, killed=True)
+        assert attachment.ended() == Ended(exit_code=None)
     await until(lambda: not sshd.marked_processes())
 
 

@@ -123,7 +123,7 @@ async def test_hostile_names_are_noted_byte_by_byte(connection: Connection, sshd
     assert not (sshd.home / "c").exists()
 
 
-async def test_scripts_and_xargs_meet_the_shims_too(connection: Connection, sshd: Sshd, files: FileServer) -> None:
+async def test_scripts_and_xargs_use_the_shims_too(connection: Connection, sshd: Sshd, files: FileServer) -> None:
     of = spec(f"cd /tmp; cd $HOME; printf '%s\\n' {files.url(5, 'x')} | xargs -n 1 sh -c 'curl -so a.bin \"$1\"' sh")
     assert (await run(connection, of))[1] == Ended(exit_code=0)
     assert wrote(sshd, of) == [("file", "a.bin")]
@@ -153,7 +153,7 @@ async def test_a_silent_curl_stays_silent(connection: Connection, sshd: Sshd, fi
     assert await run(connection, spec(f"curl -sS -o a {files.url(5, 'x')}")) == (b"", Ended(exit_code=0))
 
 
-# curl 7.88 (Debian 12) keeps its limit in bursts of up to 10 MB with silence behind them: it holds over a long time.
+# curl 7.88 (Debian 12) keeps its limit in bursts of up to 10 MB with silence after them: it is true over a long time.
 @pytest.mark.long
 @pytest.mark.parametrize(
     ("tool", "size", "limit"),
@@ -167,7 +167,7 @@ async def test_a_silent_curl_stays_silent(connection: Connection, sshd: Sshd, fi
 async def test_a_share_of_the_bandwidth_is_kept(
     link: Connection, instance: Sshd, files: FileServer, civitai: StandInCivitai, tool: str, size: int, limit: int
 ) -> None:
-    """What the tool needs to start is taken from a run that downloads nearly nothing."""
+    """A run that downloads nearly nothing measures how long the tool takes to start."""
     seconds = []
     for number, size_bytes in enumerate((1_000, size), start=1):
         model = StandInModel(id=100 + number, name=f"Model {number}", size_bytes=size_bytes, images=0)
@@ -237,8 +237,8 @@ async def test_whose_key_civitdl_uses(
 async def two_runs(
     link: Connection, instance: Sshd, civitai: StandInCivitai, sources: tuple[str, str], **changes: int
 ) -> tuple[bytes, bool]:
-    """The first is held in the middle of its download, the second begins. Its output, and whether it had ended before
-    the first went on."""
+    """The first is held in the middle of its download, the second begins. The second's output, and whether it had ended
+    before the first continued."""
     first, second = (spec(f'civitdl {text} "$HOME/models"', **changes) for text in sources)
     async with running(link, first) as early:
         await until(lambda: b"Model:" in log_of(instance, first))
@@ -277,7 +277,7 @@ async def test_two_runs_for_one_model_take_turns(
     assert len(civitai.downloads(1)) == 1 + 1  # the second asks, and finds the file before it reads the answer
 
 
-async def test_runs_for_two_models_go_on_at_once(
+async def test_runs_for_two_models_run_at_the_same_time(
     link: Connection, instance: Sshd, civitai: StandInCivitai, held: StandInModel
 ) -> None:
     output, ended_first = await two_runs(link, instance, civitai, (f'"{source(held)}"', "2"))
@@ -285,7 +285,7 @@ async def test_runs_for_two_models_go_on_at_once(
     assert b"waiting" not in output
 
 
-async def test_a_source_that_cannot_be_told_waits_for_the_whole_folder(
+async def test_a_run_whose_models_are_unknown_waits_for_the_whole_folder(
     link: Connection, instance: Sshd, civitai: StandInCivitai, held: StandInModel
 ) -> None:
     (instance.home / "batch").write_text("2")
@@ -302,7 +302,7 @@ async def test_a_killed_run_gives_its_turn_back(
         await until(lambda: b"Model:" in log_of(instance, first))
         later = asyncio.create_task(run(link, second))
         await until((directory(instance, second) / "waiting").exists)
-        # Longer than the second may stand still, were it not waiting.
+        # Longer than the stall watch allows, if the second were not waiting.
         await asyncio.sleep(4)
         held.hold_after_bytes = None
         instance.kill_marked(job_id=first.job_id)

@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 
 from service.errors import CardError
-from service.events.event_types import Cause, Output, Progress, ResourceVerified, StageComplete, StageStart
+from service.events.causes import Cause
+from service.events.event_types import Output, Progress, ResourceVerified, StageComplete, StageStart
 from service.events.recorded_event import NewEvent
 from service.events.redaction import Redactor
 from service.runner.instance.verification import (
@@ -136,7 +137,7 @@ def test_what_a_page_says_is_redacted_plain_and_bounded() -> None:
         (b"", {"exit_code": 0}, Cause.VERIFICATION_FAILED),
         (GOOD[: GOOD.index(b"verify end")], {"exit_code": 0}, Cause.VERIFICATION_FAILED),
         (GOOD, {"exit_code": 1}, Cause.UNKNOWN),
-        (GOOD, {"exit_code": None, "killed": True}, Cause.KILLED),
+        (GOOD, {"exit_code": None}, Cause.KILLED),
         (GOOD[:50], {"exit_code": 137}, Cause.KILLED),
         (GOOD[:50], {"exit_code": 143, "timed_out": True}, Cause.TIMEOUT),
         (GOOD[:50], {"exit_code": None, "instance_lost": True}, Cause.INSTANCE_LOST),

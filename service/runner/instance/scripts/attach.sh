@@ -1,7 +1,7 @@
 # shellcheck shell=sh
 # Starts an attempt or finds it, then follows its log: read by `sh` from standard input, behind lines that set nonce, job,
 # name (of the attempt's directory), offset, must_exist, timeout_seconds, stall_seconds, bandwidth, provision,
-# needed_bytes, civitdl_version, hf_version, ui_home, remote_path, card, supervise, shim, civitdl_config and hf_token.
+# needed_bytes, ui_home, remote_path, card, supervise, shim, commands (that get a shim), civitdl_config and hf_token.
 # Standard output: the nonce on a line of its own, then the log from `offset` on. Standard error: the nonce and how it
 # ended.
 
@@ -32,8 +32,8 @@ write_files() {
         printf '%s' "$supervise" >"$dir/supervise" &&
         printf '%s' "$shim" >"$dir/bin/shim" && chmod 700 "$dir/bin/shim" &&
         : >"$dir/armed" && printf '%-31s\n' '' >"$dir/exit.new" || return
-    for tool in civitdl wget curl aria2c hf; do
-        ln -sf shim "$dir/bin/$tool" || return
+    for command in $commands; do
+        ln -sf shim "$dir/bin/$command" || return
     done
     mkdir -p "$dir/config/civitdl" && civitdl_config >"$dir/config/civitdl/config.json" || return
     if [ -n "$hf_token" ]; then
@@ -67,7 +67,6 @@ start() {
     RESOURCE_INSTALLER_ATTEMPT=$dir RESOURCE_INSTALLER_PATH=$PATH${remote_path:+:$remote_path} \
         RESOURCE_INSTALLER_TIMEOUT=$timeout_seconds RESOURCE_INSTALLER_STALL=$stall_seconds \
         RESOURCE_INSTALLER_BANDWIDTH=$bandwidth RESOURCE_INSTALLER_PROVISION=$provision \
-        RESOURCE_INSTALLER_CIVITDL_VERSION=$civitdl_version RESOURCE_INSTALLER_HF_VERSION=$hf_version \
         UI_HOME=$ui_home \
         setsid bash "$dir/supervise" </dev/null >/dev/null 2>&1 &
 }

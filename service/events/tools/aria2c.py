@@ -1,0 +1,101 @@
+"""aria2c's readout, complete at its closing bracket, and its notices. aria2c counts in 1024."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import ClassVar
+
+from service.events.bounds import STAGE_EVENTS_MAX
+from service.events.causes import Cause
+from service.events.event_types import Output, Progress, StageComplete, StageStart
+from service.events.lines import plain
+from service.events.tools.protocol import MORE, NOT_MINE, Answer, Context, Tool
+from service.events.tools.quantities import amount, base_name, byte_count, percent, seconds
+
+BASE = 1024
+READOUT_BYTES_MAX = 300
+
+_SPEAKS = re.compile(r"^\d\d/\d\d \d\d:\d\d:\d\d \[(?:NOTICE|ERROR)\] ")
+_COMPLETE = re.compile(r"\[NOTICE\] Download complete: (.+)$")
+# What frames a readout in the summary that aria2c prints where there is no terminal.
+_SUMMARY = re.compile(r"^\*\*\* Download Progress Summary as of .{1,60} \*\*\*$")
+_IN_SUMMARY = re.compile(r"^(?:=+|FILE: .*|-+)$")
+_SIZE = r"[\d.]{1,20}(?:[KMGT]i)?B"
+_READOUT = re.compile(
+    rf"\[#(?P<gid>[0-9a-f]{{6,16}}) (?P<done>{_SIZE})/(?P<total>{_SIZE})(?:\((?P<percent>\d{{1,3}})%\))?"
+    r"(?: CN:\d{1,5})?(?: SD:\d{1,5})?"
+    rf"(?: DL:(?P<speed>{_SIZE}))?(?: UL:\S{{1,20}})?(?: ETA:(?P<eta>\w{{1,20}}))?\]"
+)
+
+
+class Aria2c(Tool):
+    """Each download that it numbers (``gid``) begins with its first readout; its name comes only at its end."""
+
+    name = "aria2c"
+    commands = ("aria2c",)
+    exit_causes: ClassVar[Mapping[int, Cause]] = {
+        **dict.fromkeys((2, 6, 21), Cause.NETWORK),
+        **dict.fromkeys((3, 4), Cause.NOT_FOUND),
+        9: Cause.DISK_FULL,
+        **dict.fromkeys((15, 16, 17, 18), Cause.PERMISSION),
+        19: Cause.DNS,
+        24: Cause.AUTH_REQUIRED,
+        29: Cause.SERVER_ERROR,
+    }
+
+    def __init__(self, context: Context) -> None:
+        self._context = context
+        self._gids: set[str] = set()
+        self._in_summary = False
+
+    def at_bracket(self, line: bytearray) -> Answer:
+        found = _readout_in(line)
+        if found is None:
+            return NOT_MINE
+        shown = _progress(found)
+        if found["gid"] in self._gids or len(self._gids) >= STAGE_EVENTS_MAX:
+            return [shown]
+        self._gids.add(found["gid"])
+        return [StageStart(name=self._context.title), shown]
+
+    def line(self, text: str, output: Output) -> Answer:
+        if _SUMMARY.match(text):
+            self._in_summary = True
+            return MORE
+        if self._in_summary:
+            # Each download has a frame of its own; the first line that is not part of one ends the summary.
+            self._in_summary = _IN_SUMMARY.match(text) is not None
+            if self._in_summary:
+                return MORE
+        if not _SPEAKS.match(text):
+            return NOT_MINE
+        found = _COMPLETE.search(text)
+        return [StageComplete(name=self._context.name(base_name(found[1])))] if found is not None else [output]
+
+
+def _readout_in(line: bytearray) -> re.Match[str] | None:
+    """The readout that ends with this line's last byte, which is a ``]``."""
+    near = max(0, len(line) - READOUT_BYTES_MAX)
+    if line.rfind(b"#", near) < 0:
+        return None
+    # On a terminal there are colours between the bracket and what follows it.
+    text = plain(bytes(line[near:]))
+    begin = text.rfind("[#")
+    return _READOUT.fullmatch(text, begin) if begin >= 0 else None
+
+
+def _progress(found: re.Match[str]) -> Progress:
+    total, speed, eta = byte_count(found["total"], BASE), found["speed"], found["eta"]
+    return Progress(
+        stage="download",
+        percent=percent(found["percent"]) if found["percent"] else None,
+        downloaded=found["done"],
+        total=found["total"] if total else None,
+        remaining=eta,
+        speed=f"{speed}/s" if speed else None,
+        downloaded_bytes=byte_count(found["done"], BASE),
+        total_bytes=total or None,
+        bytes_per_second=amount(speed, BASE) if speed else None,
+        eta_seconds=seconds(eta),
+    )

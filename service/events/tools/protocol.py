@@ -1,0 +1,81 @@
+"""What a tool offers to the parser: its readers, its evidence, its exit statuses and its commands."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import ClassVar, Final, Protocol
+
+from service.events.causes import Cause
+from service.events.event_types import Event, Output
+from service.events.ledger import ToolFailure
+
+NAME_CHARACTERS_MAX = 500
+
+Answer = Sequence[Event] | None
+"""Events, ``MORE`` or ``NOT_MINE``: the package's docstring says what each means."""
+NOT_MINE: Final = None
+MORE: Final = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Context:
+    """What a tool has to know of the attempt. ``title``: names a download whose tool names none. ``redact``: takes
+    secrets out of a text; every text from the output goes through it before it enters an event."""
+
+    title: str
+    redact: Callable[[str], str]
+
+    def name(self, raw: str) -> str:
+        """The name of a download, as an event may carry it."""
+        return self.redact(raw)[:NAME_CHARACTERS_MAX]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Package:
+    """What an instance that lacks the tool installs with pip. ``version``: the one that this service was tried with."""
+
+    name: str
+    version: str
+
+
+class Tool(Protocol):
+    """The reader of one tool's output during one attempt. A tool overrides only what it has: the parser asks for a
+    bar, for instance, only the tools that draw one."""
+
+    name: ClassVar[str]
+    commands: ClassVar[tuple[str, ...]] = ()
+    """Its names on a command line; ``scripts/tools/<name>.sh`` says how the instance runs them."""
+    package: ClassVar[Package | None] = None
+    exit_causes: ClassVar[Mapping[int, Cause]] = MappingProxyType({})
+    """What an exit status means where no words named a cause. A status that means many things is not in it."""
+    unbroken: ClassVar[tuple[bytes, ...]] = ()
+    """Where one of these stands in a line, no bar ends it before its newline: a name may hold a whole bar."""
+
+    def __init__(self, context: Context) -> None: ...
+
+    def at_bracket(self, line: bytearray) -> Answer:
+        """Asked at each ``]``, with the raw line so far. An answer other than NOT_MINE ends the line there, as a bar.
+        It must look at a bounded end of the line first: this is the hottest question of all."""
+        return NOT_MINE
+
+    def bar(self, text: str) -> Answer:
+        """A line that the tool redraws. An ``Output`` at the end of the answer is what followed on the bar's line."""
+        return NOT_MINE
+
+    def line(self, text: str, output: Output) -> Answer:
+        """Any other line. ``text``: as the tool printed it, without colours. ``output``: the same, redacted and
+        bounded, as the event that it is unless the tool makes more of it."""
+        return NOT_MINE
+
+    def overhear(self, shown: str) -> None:
+        """Every line that is not a bar, redacted and bounded, whoever takes it; only for evidence."""
+
+    def completed(self) -> Sequence[Event]:
+        """What only an exit status of 0 completes; asked once, after the last line."""
+        return ()
+
+    def failures(self) -> Sequence[ToolFailure]:
+        """What failed by the tool's own account; asked after the last line."""
+        return ()

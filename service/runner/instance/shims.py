@@ -1,0 +1,34 @@
+"""The program that an attempt's `bin/` holds under the name of each tool's command: one program for all of them, which
+looks at the name that it was called by.
+
+It is made of `scripts/shim.sh`, which all tools share, and of `scripts/tools/<name>.sh`, one file a tool. The names and
+what a missing tool is installed from come from `service.events.tools`, so that a tool is added there.
+"""
+
+from __future__ import annotations
+
+from functools import cache
+from importlib import resources
+
+from service.events.tools import COMMAND_TOOLS
+from service.events.tools.protocol import Tool
+
+_SCRIPTS = resources.files("service.runner.instance") / "scripts"
+
+
+def commands() -> tuple[str, ...]:
+    """The commands for which a shim is laid."""
+    return tuple(command for tool in COMMAND_TOOLS for command in tool.commands)
+
+
+@cache
+def shim_program() -> str:
+    """A bash program."""
+    shared = (_SCRIPTS / "shim.sh").read_text(encoding="utf-8")
+    return "\n".join([shared, "case $tool in", *map(_case, COMMAND_TOOLS), "esac", 'main "$@"', ""])
+
+
+def _case(tool: type[Tool]) -> str:
+    package = f"package={tool.package.name} version={tool.package.version}\n" if tool.package is not None else ""
+    script = (_SCRIPTS / "tools" / f"{tool.name}.sh").read_text(encoding="utf-8")
+    return f"{' | '.join(tool.commands)})\n{package}{script};;"

@@ -1,0 +1,96 @@
+"""The rule that every reader obeys, and the order in which the tools are asked."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from service.events.causes import Cause
+from service.events.event_types import Event, Output, Progress, StageComplete, StageStart
+from service.events.lines import plain
+from service.events.parser import ProgressParser
+from service.events.tools import TOOLS, cause_of_exit
+from service.events.tools.protocol import MORE, NOT_MINE, Context, Tool
+from tests.events.golden import TRANSCRIPTS
+
+CONTEXT = Context(title="Card", redact=str)
+
+
+def events_of(raw: bytes, exit_code: int = 0) -> list[Event]:
+    parser = ProgressParser(title="Card")
+    return [new.event for new in parser.feed(raw) + parser.close(exit_code)]
+
+
+@pytest.mark.parametrize("tool", TOOLS, ids=lambda tool: tool.name)
+def test_every_answer_is_one_of_three(tool: type[Tool]) -> None:
+    """On each line of every transcript, whoever printed it."""
+    reader = tool(CONTEXT)
+    for path in TRANSCRIPTS:
+        for raw in path.read_bytes().replace(b"\r", b"\n").split(b"\n"):
+            text = plain(raw)
+            for answer in (reader.at_bracket(bytearray(raw)), reader.bar(text), reader.line(text, Output(line=text))):
+                assert answer is NOT_MINE or answer is MORE or (answer and all(isinstance(e, Event) for e in answer))
+
+
+def test_a_fresh_reader_has_completed_nothing_and_failed_nothing() -> None:
+    for tool in TOOLS:
+        assert not tool(CONTEXT).completed()
+        assert not tool(CONTEXT).failures()
+
+
+@pytest.mark.parametrize("phrase", ["Saving to: ‘x’", "curl: (6) no", "*** Download Progress Summary as of x ***"])
+def test_a_model_may_be_named_like_the_sentence_of_another_tool(phrase: str) -> None:
+    assert events_of(f'Now downloading "{phrase}"...\n'.encode()) == [StageStart(name=phrase)]
+
+
+def test_the_count_of_files_is_not_a_file_and_the_bar_beside_it_is() -> None:
+    count = "Fetching 3 files:  33%|###3      | 1/3 [00:01<00:02,  1.01it/s]\r"
+    file = "a.safetensors: 45%|####5  | 3.65G/8.12G [00:03<00:04, 60.9MB/s]\n"
+    assert [event.type for event in events_of((count + file).encode())] == ["stage_start", "progress", "stage_complete"]
+
+
+def test_what_follows_on_the_line_of_a_bar_is_evidence_too() -> None:
+    parser = ProgressParser()
+    parser.feed(b"  % Total    % Received % Xferd  Average Speed   Time    Time     Time  Current\n")
+    row = b" 45 8312k   45 3808k    0     0  3114k      0  0:00:02  0:00:01  0:00:01 3114k"
+    events = [new.event for new in parser.feed(row + b"curl: (18) transfer closed\n")]
+    assert [type(event) for event in events] == [Progress, Output]
+    assert parser.evidence.error_lines == ("curl: (18) transfer closed",)
+    assert parser.evidence.tail[-1] == "curl: (18) transfer closed"
+
+
+def test_exit_status_0_completes_what_no_sentence_does() -> None:
+    bar = b"x.bin: 100%|##| 8.51M/8.51M [00:02<00:00, 3.0MiB/s]\n"
+    assert events_of(bar)[-1] == StageComplete(name="x.bin")
+    assert isinstance(events_of(bar, exit_code=1)[-1], Progress)
+
+
+@pytest.mark.parametrize(
+    ("tool", "exit_code", "cause"),
+    [
+        ("wget", 5, Cause.TLS),
+        ("curl", 5, Cause.DNS),
+        ("aria2c", 9, Cause.DISK_FULL),
+        ("wget", 1, None),
+        ("civitdl", 1, None),
+        ("tqdm", 5, None),
+        (None, 5, None),
+    ],
+)
+def test_what_an_exit_status_means_depends_on_the_tool(tool: str | None, exit_code: int, cause: Cause | None) -> None:
+    assert cause_of_exit(tool, exit_code) is cause
+
+
+def test_the_exit_status_belongs_to_the_last_command_and_not_to_whoever_drew_its_bar() -> None:
+    parser = ProgressParser()
+    parser.feed(b"wget: something\nx: 45%|####5  | 3.65G/8.12G [00:03<00:04, 60.9MB/s]\n")
+    assert parser.evidence.tool == "wget"
+    parser.feed(b"curl: (1) something\n")
+    assert parser.evidence.tool == "curl"
+
+
+@given(st.binary(max_size=200) | st.text(max_size=200).map(str.encode))
+def test_text_that_needs_no_cleaning_is_not_cleaned_otherwise(raw: bytes) -> None:
+    """A tab at the end, which is stripped again, sends any text through all the steps."""
+    assert plain(raw) == plain(raw + b"\t")
