@@ -116,6 +116,7 @@ async def test_each_control_in_each_standing(tmp_path: Path, standing: str, cont
         job_id = await world.job_in(standing)
         before = await world.types_of(job_id)
         allowed = () if standing == "cancelling" else POSSIBLE[Standing(standing)]
+        assert (await world.job(job_id))["possible"] == list(allowed)
         status, answer = await world.control(job_id, control)
         if control not in allowed:
             assert (status, answer["success"], answer["possible"]) == (409, False, list(allowed)), answer

@@ -39,11 +39,23 @@ async def http() -> AsyncIterator[aiohttp.ClientSession]:
         yield session
 
 
+CODES = {
+    400: "invalid",
+    401: "unauthorized",
+    403: "forbidden",
+    404: "not_found",
+    405: "method_not_allowed",
+    409: "conflict",
+    413: "too_large",
+    415: "unsupported_media",
+}
+
+
 async def refused(response: aiohttp.ClientResponse, status: int) -> dict[str, Any]:
-    """The body of a refusal, after its shape was looked at."""
+    """The body of a refusal, once its shape is checked."""
     body = await response.json()
     assert response.status == status, body
-    assert body["success"] is False
+    assert (body["success"], body["code"]) == (False, CODES[status])
     assert isinstance(body["message"], str)
     assert body["message"]
     assert all(set(error) == {"field", "message"} for error in body["errors"])
@@ -65,7 +77,7 @@ BAD_BODIES = [
     ({**GOOD, "ssh_host": "-oProxyCommand=x"}, "ssh_host", "host name or an address"),
     ({**GOOD, "ssh_host": "169.254.169.254"}, "ssh_host", "never a target"),
     ({**GOOD, "ssh_host": "metadata.google.internal"}, "ssh_host", "never a target"),
-    ({**GOOD, "ssh_user": "-x"}, "ssh_user", "pattern"),
+    ({**GOOD, "ssh_user": "-x"}, "ssh_user", "is not a user name"),
     ({**GOOD, "ui_home": "workspace/ComfyUI"}, "ui_home", "absolute path"),
     ({**GOOD, "ui_home": "/a\0b"}, "ui_home", "NUL"),
     ({**GOOD, "ui_home": 5}, "ui_home", "valid string"),
@@ -110,7 +122,7 @@ async def test_bad_input_is_named(
         (b"[]", "must be a JSON object"),
         (b"null", "must be a JSON object"),
         (b'{"ssh_port": NaN}', "NaN"),
-        (b'{"ssh_port": 1, "ssh_port": 2}', "stands there twice"),
+        (b'{"ssh_port": 1, "ssh_port": 2}', "is given twice"),
         (b"[" * 100_000, "nested too deeply"),
         (b'{"ssh_port": 1' + b"0" * 5_000 + b"}", ""),
     ],

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import inspect
 import json
 import sys
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args, get_type_hints
 
 import aiohttp
 import pytest
@@ -18,11 +19,12 @@ from sqlalchemy import select
 
 from service.app import VERSION, Service
 from service.store.tables import jobs
-from service.web import answers
-from service.web.endpoints import INSTALL_EXAMPLE, OPERATIONS
+from service.web import answers, router
+from service.web.endpoints import ENDPOINTS, INSTALL_EXAMPLE, JSON, Endpoint
 from service.web.openapi import document
-from service.web.requests import parse_install
-from tests.events.golden import TRANSCRIPTS, exit_code, parse
+from service.web.requests import InstallRequest, parse
+from tests.events.golden import TRANSCRIPTS, exit_code
+from tests.events.golden import parse as parsed
 from tests.kit.ports import free_port
 from tests.kit.running import running, write_card
 
@@ -63,8 +65,7 @@ async def service(folder: Path) -> AsyncIterator[Service]:
 def routes(service: Service) -> Iterator[tuple[str, str]]:
     """Method and path of every route of the API; pages and Socket.IO have their own."""
     for route in service._runner.app.router.routes():
-        qualified = getattr(route.handler, "__qualname__", "")
-        if qualified.startswith("Routes.") and route.method != hdrs.METH_HEAD:
+        if route.handler.__module__ == router.__name__ and route.method != hdrs.METH_HEAD:
             assert isinstance(route.resource, web.Resource)
             yield route.method.lower(), route.resource.canonical
 
@@ -72,7 +73,7 @@ def routes(service: Service) -> Iterator[tuple[str, str]]:
 async def test_no_route_is_missing_and_none_is_invented(service: Service, described: dict[str, Any]) -> None:
     told = {(method, path) for path, methods in described["paths"].items() for method in methods}
     assert told == set(routes(service))
-    assert len(told) == len(OPERATIONS)
+    assert len(told) == len(ENDPOINTS)
 
 
 def test_it_is_openapi(described: dict[str, Any]) -> None:
@@ -83,7 +84,7 @@ def test_it_is_openapi(described: dict[str, Any]) -> None:
 
 
 def test_the_example_is_a_request() -> None:
-    assert parse_install(json.dumps(INSTALL_EXAMPLE).encode()).resources == [CARD]
+    assert parse(InstallRequest, json.dumps(INSTALL_EXAMPLE).encode()).resources == [CARD]
 
 
 def event_schema(described: dict[str, Any]) -> Draft202012Validator:
@@ -94,7 +95,7 @@ def test_all_that_the_tools_print_fits_the_events(described: dict[str, Any]) -> 
     validator, kinds = event_schema(described), set()
     head = {"job_id": "j", "sequence": 1, "at": "2026-01-31T00:00:00.000Z", "resource": "a.md", "attempt": 1}
     for path in TRANSCRIPTS:
-        for new in parse([path.read_bytes()], exit_code(path))[:50]:
+        for new in parsed([path.read_bytes()], exit_code(path))[:50]:
             validator.validate({**head, **new.event.to_dict()})
             kinds.add(new.event.type)
     assert kinds == {"stage_start", "progress", "stage_complete", "output"}
@@ -109,19 +110,52 @@ def test_an_event_that_is_none_does_not_fit(described: dict[str, Any], wrong: di
     assert not event_schema(described).is_valid({**good, **wrong})
 
 
+@pytest.mark.parametrize("endpoint", ENDPOINTS, ids=lambda endpoint: endpoint.name)
+def test_a_handler_takes_what_is_declared_and_returns_it(endpoint: Endpoint) -> None:
+    services, *arguments = inspect.signature(endpoint.handler).parameters.values()
+    assert services.name == "services"
+    assert all(argument.kind is argument.KEYWORD_ONLY for argument in arguments)
+    declared = {parameter.argument for parameter in endpoint.parameters}
+    declared |= {"body"} if endpoint.body is not None else set()
+    declared |= {"content_type"} if len(endpoint.content_types) > 1 else set()
+    assert {argument.name for argument in arguments} == declared
+    hints = get_type_hints(endpoint.handler)
+    if endpoint.body is not None:
+        assert hints["body"] is endpoint.body
+    answer = (
+        endpoint.answer[JSON] if JSON in endpoint.content_types and len(endpoint.content_types) > 1 else endpoint.answer
+    )
+    if isinstance(answer, type) and answer is not answers.EventPage:
+        returned = hints["return"]
+        assert answer in (get_args(returned) or (returned,))
+
+
+def closed(schema: Any) -> Any:
+    """The schema, with no field allowed that it does not describe."""
+    if isinstance(schema, list):
+        return [closed(each) for each in schema]
+    if not isinstance(schema, dict):
+        return schema
+    inner = {name: closed(value) for name, value in schema.items()}
+    return {"additionalProperties": False, **inner} if schema.get("type") == "object" else inner
+
+
 class Asked:
-    """Answers of a service, each read by the model that describes it."""
+    """Answers of a service, each held against its description: a field that nobody described is found."""
 
     def __init__(self, service: Service) -> None:
         self._url = service.url
+        schemas = document(VERSION)["components"]["schemas"]
+        events = {name: schema for name, schema in schemas.items() if name.endswith("Event")}
+        self._components = {"schemas": {name: closed(schema) for name, schema in schemas.items()} | events}
 
-    async def told(self, model: type[answers.Answer], method: str, path: str, status: int = 200, **more: Any) -> Any:
+    async def told(self, model: type, method: str, path: str, status: int = 200, **more: Any) -> Any:
         async with aiohttp.ClientSession() as http, http.request(method, self._url + path, **more) as response:
-            text = await response.text()
-            assert response.status == status, text
-        # By the model and strictly, so that a field that nobody described is found.
-        model.model_validate_json(text)
-        return json.loads(text)
+            answer = await response.json()
+            assert response.status == status, answer
+        schema = {"$ref": f"#/components/schemas/{model.__name__}", "components": self._components}
+        Draft202012Validator(schema).validate(answer)
+        return answer
 
 
 async def test_answers_are_what_the_models_say(folder: Path, described: dict[str, Any]) -> None:
@@ -182,7 +216,7 @@ async def test_the_content_types_of_a_history(service: Service, described: dict[
 async def test_whole_numbers_may_be_written_as_floats() -> None:
     """As a schema has it, 22.0 is an integer."""
     body = json.dumps({**INSTALL_EXAMPLE, "ssh_port": 22.0})
-    assert parse_install(body.encode()).ssh_port == 22
+    assert parse(InstallRequest, body.encode()).ssh_port == 22
 
 
 async def fetched(service: Service) -> bytes:
@@ -239,7 +273,7 @@ async def tried(folder: Path, *options: str) -> None:
                 process.kill()
                 await process.wait()
         assert process.returncode == 0, said.decode()
-        assert f"Tested: {len(OPERATIONS)}" in said.decode()
+        assert f"Tested: {len(ENDPOINTS)}" in said.decode()
         async with service._database.read() as connection:
             states = set((await connection.execute(select(jobs.c.state))).scalars())
         assert "running" not in states

@@ -16,7 +16,8 @@ import pytest
 import socketio
 
 from service.app import Service
-from service.web.sockets import MESSAGE_BYTES_MAX, SUBSCRIPTIONS_MAX
+from service.web.rooms import SUBSCRIPTIONS_MAX
+from service.web.sockets import MESSAGE_BYTES_MAX
 from tests.kit.ports import free_port
 from tests.kit.running import running, write_card
 from tests.kit.service import NAMESPACE, connect
@@ -266,7 +267,7 @@ async def test_a_doubled_field_is_found_among_many(service: Service, http: aioht
     raw = b"{" + many + b',"k7":2}'
     async with http.post(f"{service.url}/resources/install", data=raw, headers=JSON) as response:
         assert response.status == 400
-        assert 'the field "k7" stands there twice' in (await response.json())["message"]
+        assert 'the field "k7" is given twice' in (await response.json())["message"]
 
 
 async def test_compressed_bodies_are_bounded_too(service: Service, http: aiohttp.ClientSession) -> None:

@@ -314,7 +314,8 @@ async def test_not_able_now_is_said_so_and_passes(tmp_path: Path, small_disk: Pa
                 break
             accepted.append(answer["job_id"])
         assert (status, answer["success"], retry_after) == (503, False, "5")
-        assert "not able now" in answer["message"]
+        assert (answer["code"], answer["retry_after_seconds"]) == ("unavailable", 5)
+        assert answer["message"].startswith("the service cannot do this now, try again: ")
         async with http.get(f"{service.url}/readyz") as response:
             ready = await response.json()
             assert (response.status, ready["status"], ready["database"]["writable"]) == (503, "not ready", False)
