@@ -23,6 +23,7 @@ from service.web.handlers.events import NDJSON, SSE
 from service.web.handlers.reports import HTML
 from service.web.parameters import NUMBER_MAX, TEXT, Parameter, choice, matching, moment, number, part, text, texts
 from service.web.requests import CARD_PATH_SCHEMA, ChangeRequest, InstallRequest, MoveRequest
+from service.web.socket_events import COMPACT
 
 JSON = "application/json"
 JOB_LOCATION = "/resources/jobs/{job_id}"
@@ -220,7 +221,7 @@ ENDPOINTS: tuple[Endpoint, ...] = (
             choice(
                 "replay",
                 ("full", "compact"),
-                "compact: all but what tools printed, with the last progress of each resource and stage.",
+                COMPACT,
                 default="full",
             ),
             matching(
@@ -302,6 +303,13 @@ ENDPOINTS: tuple[Endpoint, ...] = (
         handler=health.describe,
         summary="This description",
         answer={JSON: {"type": "object", "required": ["openapi", "info", "paths"]}},
+    ),
+    Endpoint(
+        method="get",
+        path="/asyncapi.json",
+        handler=health.describe_events,
+        summary="The description of the Socket.IO interface, AsyncAPI 3.0",
+        answer={JSON: {"type": "object", "required": ["asyncapi", "info", "channels"]}},
     ),
 )
 OPEN_PATHS = frozenset(endpoint.path for endpoint in ENDPOINTS if endpoint.is_open)

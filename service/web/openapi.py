@@ -6,6 +6,7 @@ from __future__ import annotations
 import dataclasses
 import re
 from collections.abc import Iterable, Mapping
+from types import ModuleType
 from typing import Any, Literal
 
 from pydantic import TypeAdapter
@@ -117,27 +118,30 @@ def _ref(model: type) -> dict[str, str]:
 
 def _schemas() -> dict[str, Any]:
     bodies = {endpoint.body for endpoint in ENDPOINTS if endpoint.body is not None}
-    given = _definitions(bodies, "validation")
-    told = _definitions(_answers(), "serialization")
+    given = definitions(bodies, "validation")
+    told = definitions(types_of(answers))
     told["EventPage"]["properties"]["events"]["items"] = {"$ref": REFS.format(model="Event")}
     return {**given, **told, **event_schemas()}
 
 
-def _answers() -> list[type]:
-    return [kind for kind in vars(answers).values() if is_typeddict(kind) and kind.__module__ == answers.__name__]
+def types_of(module: ModuleType) -> list[type]:
+    """The TypedDicts that a module defines."""
+    return [kind for kind in vars(module).values() if is_typeddict(kind) and kind.__module__ == module.__name__]
 
 
-def _definitions(models: Iterable[type], mode: Literal["validation", "serialization"]) -> dict[str, Any]:
+def definitions(
+    models: Iterable[type], mode: Literal["validation", "serialization"] = "serialization"
+) -> dict[str, Any]:
     """The schemas of these and of all that they consist of, by name. They say nothing of other fields: a later version
     may add some to an answer."""
     ordered = sorted(models, key=lambda model: model.__name__)
     _, schema = TypeAdapter.json_schemas([(model, mode, TypeAdapter(model)) for model in ordered], ref_template=REFS)
-    definitions: dict[str, Any] = schema["$defs"]
-    return definitions
+    found: dict[str, Any] = schema["$defs"]
+    return found
 
 
 def event_schemas() -> dict[str, Any]:
-    kinds = sorted(_subclasses(Event), key=lambda kind: kind.type)
+    kinds = event_kinds()
     schemas = {kind.__name__ + "Event": _event_schema(kind) for kind in kinds}
     known = [{"$ref": REFS.format(model=name)} for name in schemas]
     common = _common({"type": "string", "description": "The service passes on types that this version does not know."})
@@ -182,9 +186,7 @@ def _has_no_default(of: dataclasses.Field[Any]) -> bool:
     return of.default is dataclasses.MISSING and of.default_factory is dataclasses.MISSING
 
 
-def _subclasses(kind: type[Event]) -> list[type[Event]]:
-    return [known for known in vars(event_types).values() if isinstance(known, type) and _is_event(known, kind)]
-
-
-def _is_event(known: type, kind: type[Event]) -> bool:
-    return issubclass(known, kind) and known is not kind and hasattr(known, "type")
+def event_kinds() -> list[type[Event]]:
+    """The types of events that this version knows."""
+    known = [kind for kind in vars(event_types).values() if isinstance(kind, type) and issubclass(kind, Event)]
+    return sorted((kind for kind in known if kind is not Event), key=lambda kind: kind.type)

@@ -2,26 +2,22 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from aiohttp import web
 
 from service.errors import FieldError, InstallerError, RequestError, StoreUnavailable, TargetRefused, WrongState
-from service.web.answers import Refusal
+from service.web.answers import Conflict, Refusal, WrongField
+from service.web.socket_events import SocketRefusal
 
 # aiohttp's own refusals: no such path, a method that a path does not have, an expectation that cannot be met.
 _CODES = {404: "not_found", 405: "method_not_allowed"}
 
 
-def described(error: InstallerError) -> dict[str, Any]:
-    """``success``, ``message``, ``code``, and what else the error knows: ``retry_after_seconds`` where waiting helps,
-    ``state`` and ``possible`` of a job that does not allow a control."""
-    body: dict[str, Any] = {"success": False, "message": _message(error), "code": error.code}
+def acknowledgement(error: InstallerError) -> SocketRefusal:
+    """What Socket.IO's acknowledgements say, and what the answers over HTTP begin with."""
+    refusal: SocketRefusal = {"success": False, "message": _message(error), "code": error.code}
     if error.retry_after_seconds is not None:
-        body["retry_after_seconds"] = error.retry_after_seconds
-    if isinstance(error, WrongState):
-        body |= {"state": error.state, "possible": error.possible}
-    return body
+        refusal["retry_after_seconds"] = error.retry_after_seconds
+    return refusal
 
 
 def response(error: InstallerError) -> web.Response:
@@ -29,8 +25,11 @@ def response(error: InstallerError) -> web.Response:
     headers = {"WWW-Authenticate": "Bearer"} if error.status == 401 else {}
     if error.retry_after_seconds is not None:
         headers["Retry-After"] = str(error.retry_after_seconds)
-    errors = [{"field": wrong.field, "message": wrong.message} for wrong in _wrong_fields(error)]
-    return web.json_response({**described(error), "errors": errors}, status=error.status, headers=headers)
+    errors: list[WrongField] = [{"field": wrong.field, "message": wrong.message} for wrong in _wrong_fields(error)]
+    body: Refusal | Conflict = {**acknowledgement(error), "errors": errors}
+    if isinstance(error, WrongState):
+        body = {**body, "state": error.state, "possible": list(error.possible)}
+    return web.json_response(body, status=error.status, headers=headers)
 
 
 def http_response(error: web.HTTPException, what: str) -> web.Response:

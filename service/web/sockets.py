@@ -34,14 +34,25 @@ from service.store.journal import Journal
 from service.web import refusals
 from service.web.replay import Replay
 from service.web.rooms import Rooms, Subscription
-from service.web.socket_events import ERROR, NAMESPACE, SUBSCRIBE, SUBSCRIBED, UNSUBSCRIBE
+from service.web.socket_events import (
+    AFTER_MAX,
+    ERROR,
+    NAMESPACE,
+    SUBSCRIBE,
+    SUBSCRIBED,
+    UNSUBSCRIBE,
+    SocketRefusal,
+    SubscribeAnswer,
+    Subscribed,
+    UnknownJobError,
+    UnsubscribeAnswer,
+)
 
 logger = logging.getLogger(__name__)
 
 MESSAGE_BYTES_MAX = 64 * 1024
 JOIN_SECONDS_MAX = 20.0
 HANG_UP_SECONDS_MAX = 0.5
-AFTER_MAX = 2**53 - 1
 
 
 class _Json:
@@ -158,32 +169,37 @@ class Sockets:
         if not self.server.manager.is_connected(sid, NAMESPACE):
             self._rooms.dismiss(sid)
 
-    async def _subscribe(self, sid: str, data: Any = None, *_more: Any) -> dict[str, Any]:
+    async def _subscribe(self, sid: str, data: Any = None, *_more: Any) -> SubscribeAnswer | SocketRefusal:
         try:
             job, after = await self._checked(data)
             subscription = Subscription(sid, self._transport.engine_sid(sid), job.job_id, after, self._replay)
             self._rooms.subscribe(subscription)
         except UnknownJob as error:
-            unknown = {"job_id": data["job_id"], "error": error.message, "cause": "unknown_job", "code": error.code}
+            unknown: UnknownJobError = {
+                "job_id": data["job_id"],
+                "error": error.message,
+                "cause": "unknown_job",
+                "code": error.code,
+            }
             await self.server.emit(ERROR, unknown, to=sid, namespace=NAMESPACE)
-            return refusals.described(error)
+            return refusals.acknowledgement(error)
         except RequestError as error:
-            return refusals.described(error)
+            return refusals.acknowledgement(error)
         except StoreError as error:
-            return refusals.described(StoreUnavailable(str(error)))
-        answer = {"job_id": job.job_id, "last_sequence": job.last_sequence, "state": job.state.value}
+            return refusals.acknowledgement(StoreUnavailable(str(error)))
+        answer: Subscribed = {"job_id": job.job_id, "last_sequence": job.last_sequence, "state": job.state}
         # The acknowledgement goes out when this returns, and nothing of the replay may overtake it.
         compact = data.get("replay") == "compact"
         asyncio.get_running_loop().call_soon(self._begin, subscription, answer, compact)
         return {"success": True, **answer}
 
-    async def _unsubscribe(self, sid: str, data: Any = None, *_more: Any) -> dict[str, Any]:
+    async def _unsubscribe(self, sid: str, data: Any = None, *_more: Any) -> UnsubscribeAnswer | SocketRefusal:
         job_id = data.get("job_id") if isinstance(data, dict) else None
         subscription = self._rooms.find(sid, job_id) if isinstance(job_id, str) else None
         if subscription is None:
-            return refusals.described(NotFound("not subscribed to this job"))
+            return refusals.acknowledgement(NotFound("not subscribed to this job"))
         self._rooms.end(subscription)
-        return {"success": True, "job_id": job_id}
+        return {"success": True, "job_id": subscription.job_id}
 
     async def _checked(self, data: Any) -> tuple[Job, int]:
         if not isinstance(data, dict) or not isinstance(data.get("job_id"), str):
@@ -197,7 +213,7 @@ class Sockets:
 
     # --- serving a subscription from the log ---------------------------------------------------------------------
 
-    def _begin(self, subscription: Subscription, answer: dict[str, Any], compact: bool) -> None:
+    def _begin(self, subscription: Subscription, answer: Subscribed, compact: bool) -> None:
         if self._rooms.is_current(subscription):
             subscription.task = asyncio.create_task(self._welcome(subscription, answer, compact))
 
@@ -205,7 +221,7 @@ class Sockets:
         """A live subscription fell behind."""
         subscription.task = asyncio.create_task(self._serve(subscription, compact=False))
 
-    async def _welcome(self, subscription: Subscription, answer: dict[str, Any], compact: bool) -> None:
+    async def _welcome(self, subscription: Subscription, answer: Subscribed, compact: bool) -> None:
         await self.server.emit(SUBSCRIBED, answer, to=subscription.sid, namespace=NAMESPACE)
         await self._serve(subscription, compact=compact)
 

@@ -1,4 +1,4 @@
-"""The service about itself: alive, ready, its figures and its description."""
+"""The service about itself: alive, ready, its figures and the descriptions of its interfaces."""
 
 from __future__ import annotations
 
@@ -34,13 +34,29 @@ async def metrics(services: Services) -> web.Response:
 
 
 async def describe(services: Services) -> web.Response:
-    body = await asyncio.to_thread(_openapi, services.version)
+    return _json(await asyncio.to_thread(_openapi, services.version))
+
+
+async def describe_events(services: Services) -> web.Response:
+    return _json(await asyncio.to_thread(_asyncapi, services.version))
+
+
+def _json(body: bytes) -> web.Response:
     return web.Response(body=body, content_type="application/json")
+
+
+# Made when somebody first asks, since few do: until then these modules stay out of the service's memory.
 
 
 @cache
 def _openapi(version: str) -> bytes:
-    """Made when somebody first asks, since few do: until then the module stays out of the service's memory."""
     from service.web.openapi import document
+
+    return json.dumps(document(version), ensure_ascii=False).encode()
+
+
+@cache
+def _asyncapi(version: str) -> bytes:
+    from service.web.asyncapi import document
 
     return json.dumps(document(version), ensure_ascii=False).encode()
