@@ -95,7 +95,7 @@ async def test_the_whole_story(world: World, browser: Browser) -> None:
     await expect(page.get_by_text("Reconnecting to the service")).to_be_visible()
     await world.service.start()
     await expect(page.get_by_text("Reconnecting to the service")).to_be_hidden()
-    await expect(page.get_by_text("the service was restarted meanwhile")).to_be_visible()
+    await expect(page.get_by_text("the service has restarted")).to_be_visible()
 
     address = page.url
     await page.close()
