@@ -42,7 +42,7 @@ class Refusal(TypedDict):
     """Every refusal has this shape."""
 
     success: Literal[False]
-    message: Annotated[str, Field(min_length=1, description="For a person: what is wrong, and the way out.")]
+    message: Annotated[str, Field(min_length=1, description="For a person: the mistake, and the way out.")]
     code: Annotated[str, Field(description="For a program: a word that stays. Words may be added.", examples=CODES)]
     errors: list[WrongField]
     retry_after_seconds: NotRequired[Annotated[int, Field(description="Where waiting helps: how long.")]]

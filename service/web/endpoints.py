@@ -89,7 +89,7 @@ INSTALL_EXAMPLE = {
 
 
 def _control(path: str, handler: Handler, summary: str, **more: Any) -> Endpoint:
-    """A control of one job: it answers 202 with the job, or 409 with what is possible."""
+    """A control of one job: it answers 202 with the job, or 409 with the possible controls."""
     errors = (404, 409) if "body" not in more else (400, 404, 409, 413, 415)
     return Endpoint(
         **{"method": "post", **more},

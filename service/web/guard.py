@@ -1,7 +1,7 @@
 """Who is let in, by Host, Origin and token; and every error on its way out becomes a refusal in the contract's shape.
 
-Hosts are an allow-list: a name that was rebound to this address would pass any check of origins. The same guard stands
-before Socket.IO.
+Hosts are an allow-list: a name that was rebound to this address would pass any check of origins. Socket.IO is behind
+the same guard.
 """
 
 from __future__ import annotations

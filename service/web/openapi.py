@@ -119,9 +119,9 @@ def _ref(model: type) -> dict[str, str]:
 def _schemas() -> dict[str, Any]:
     bodies = {endpoint.body for endpoint in ENDPOINTS if endpoint.body is not None}
     given = definitions(bodies, "validation")
-    told = definitions(types_of(answers))
-    told["EventPage"]["properties"]["events"]["items"] = {"$ref": REFS.format(model="Event")}
-    return {**given, **told, **event_schemas()}
+    returned = definitions(types_of(answers))
+    returned["EventPage"]["properties"]["events"]["items"] = {"$ref": REFS.format(model="Event")}
+    return {**given, **returned, **event_schemas()}
 
 
 def types_of(module: ModuleType) -> list[type]:

@@ -51,11 +51,11 @@ class Parameter:
 
     def described(self) -> dict[str, Any]:
         """As OpenAPI has it."""
-        told: dict[str, Any] = {"name": self.name, "in": self.within}
+        described: dict[str, Any] = {"name": self.name, "in": self.within}
         if self.within == "path":
-            told["required"] = True
-        told |= {"schema": dict(self.schema), "description": self.description}
-        return told if self.example is None else {**told, "example": self.example}
+            described["required"] = True
+        described |= {"schema": dict(self.schema), "description": self.description}
+        return described if self.example is None else {**described, "example": self.example}
 
 
 def part(

@@ -82,7 +82,7 @@ class UnsubscribeAnswer(TypedDict):
 
 
 class SocketRefusal(TypedDict):
-    """The acknowledgement of what is refused: a refusal over HTTP without its list of wrong fields."""
+    """The acknowledgement of a refused request: a refusal over HTTP without its list of wrong fields."""
 
     success: Literal[False]
     message: str

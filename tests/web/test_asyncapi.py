@@ -1,4 +1,4 @@
-"""The description of the Socket.IO interface: it names what the handlers take and what a client is sent."""
+"""The description of the Socket.IO interface: it covers every event that the handlers take and that a client gets."""
 
 from __future__ import annotations
 
@@ -42,9 +42,9 @@ def test_every_reference_leads_somewhere(described: dict[str, Any]) -> None:
 
 
 async def test_what_is_handled_and_sent_is_described(described: dict[str, Any], tmp_path: Path) -> None:
-    """One client subscribes, also wrongly, and leaves; all that it hears fits the description."""
+    """One client subscribes, also with mistakes, and leaves: everything that it receives fits the description."""
     operations = described["operations"]
-    heard: list[tuple[str, Any]] = []
+    received: list[tuple[str, Any]] = []
 
     def fits(message: str, payload: Any) -> None:
         schema = {**described["components"]["messages"][message]["payload"], "components": described["components"]}
@@ -60,7 +60,7 @@ async def test_what_is_handled_and_sent_is_described(described: dict[str, Any], 
         async with http.post("/resources/install", json=body) as response:
             job_id = (await response.json())["job_id"]
         client = socketio.AsyncClient(reconnection=False)
-        client.on("*", lambda name, payload: heard.append((name, payload)), namespace=NAMESPACE)
+        client.on("*", lambda name, payload: received.append((name, payload)), namespace=NAMESPACE)
         await connect(client, service.url)
         for name, wanted in (
             ("subscribe_install", {"job_id": job_id, "replay": "compact"}),
@@ -72,7 +72,7 @@ async def test_what_is_handled_and_sent_is_described(described: dict[str, Any], 
         await until(
             lambda: (
                 {socket_events.SUBSCRIBED, socket_events.SKIPPED, socket_events.ERROR, socket_events.STATUS}
-                <= {name for name, _ in heard}
+                <= {name for name, _ in received}
             )
         )
         fits(
@@ -80,6 +80,6 @@ async def test_what_is_handled_and_sent_is_described(described: dict[str, Any], 
             await client.call("unsubscribe_install", {"job_id": job_id}, namespace=NAMESPACE),
         )
         await client.disconnect()
-    for name, payload in heard:
+    for name, payload in received:
         assert operations[name]["action"] == "send"
         fits(name, payload)

@@ -1,4 +1,4 @@
-"""The HTTP face of a real service: what it refuses, how it says so, and the history in its three forms."""
+"""The HTTP API of a real service: what it refuses and how, and the history in its three forms."""
 
 from __future__ import annotations
 
@@ -127,7 +127,9 @@ async def test_bad_input_is_named(
         (b'{"ssh_port": 1' + b"0" * 5_000 + b"}", ""),
     ],
 )
-async def test_what_is_no_request(service: Service, http: aiohttp.ClientSession, raw: bytes, words: str) -> None:
+async def test_a_body_that_is_not_a_request(
+    service: Service, http: aiohttp.ClientSession, raw: bytes, words: str
+) -> None:
     headers = {"Content-Type": "application/json"}
     async with http.post(f"{service.url}/resources/install", data=raw, headers=headers) as response:
         assert words in (await refused(response, 400))["message"]
@@ -309,7 +311,7 @@ async def test_the_history_in_three_forms(
             assert (await refused(response, 400))["errors"][0]["field"] == query.split("=")[0]
 
 
-async def test_server_sent_events_go_on_where_they_were(
+async def test_server_sent_events_continue_after_the_last_one_seen(
     history: tuple[str, list[dict[str, Any]]], http: aiohttp.ClientSession
 ) -> None:
     url, events = history

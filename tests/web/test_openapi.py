@@ -31,8 +31,8 @@ from tests.kit.running import running, write_card
 TOKEN = "a-token-for-the-tests"
 CARD = "checkpoints/flux_schnell.md"
 TRY_SECONDS_MAX = 560
-# What a schema cannot say, and a request that fits it can still get wrong: which job waits in which queue, and which
-# card is broken. Everything else is as the tool has it.
+# A schema cannot say which job waits in which queue, or which card is broken: a request that fits the schema may still be
+# refused. All other checks keep the defaults of the tool.
 RULES = "\n".join(
     f"""
 [[operations]]
@@ -63,7 +63,7 @@ async def service(folder: Path) -> AsyncIterator[Service]:
 
 
 def routes(service: Service) -> Iterator[tuple[str, str]]:
-    """Method and path of every route of the API; pages and Socket.IO have their own."""
+    """Method and path of every route of the API, without those of the pages and of Socket.IO."""
     for route in service._runner.app.router.routes():
         if route.handler.__module__ == router.__name__ and route.method != hdrs.METH_HEAD:
             assert isinstance(route.resource, web.Resource)
@@ -71,9 +71,9 @@ def routes(service: Service) -> Iterator[tuple[str, str]]:
 
 
 async def test_no_route_is_missing_and_none_is_invented(service: Service, described: dict[str, Any]) -> None:
-    told = {(method, path) for path, methods in described["paths"].items() for method in methods}
-    assert told == set(routes(service))
-    assert len(told) == len(ENDPOINTS)
+    described_routes = {(method, path) for path, methods in described["paths"].items() for method in methods}
+    assert described_routes == set(routes(service))
+    assert len(described_routes) == len(ENDPOINTS)
 
 
 def test_it_is_openapi(described: dict[str, Any]) -> None:
@@ -81,6 +81,19 @@ def test_it_is_openapi(described: dict[str, Any]) -> None:
     assert described["openapi"].startswith("3.1")
     ids = [operation["operationId"] for methods in described["paths"].values() for operation in methods.values()]
     assert len(set(ids)) == len(ids)
+
+
+def test_what_clients_were_promised_is_still_there(described: dict[str, Any]) -> None:
+    """Names that were published once stay; more may be added."""
+    promised = json.loads((Path(__file__).parent / "contract.json").read_text(encoding="utf-8"))
+    for route, once in promised["paths"].items():
+        method, _, path = route.partition(" ")
+        now = described["paths"][path][method.lower()]
+        assert now["operationId"] == once["name"]
+        assert set(once["parameters"]) <= {f"{each['in']} {each['name']}" for each in now.get("parameters", [])}, route
+        assert set(once["answers"]) <= set(now["responses"]), route
+    for name, fields in promised["fields"].items():
+        assert set(fields) <= set(described["components"]["schemas"][name]["properties"]), name
 
 
 def test_the_example_is_a_request() -> None:
@@ -104,7 +117,7 @@ def test_all_that_the_tools_print_fits_the_events(described: dict[str, Any]) -> 
 @pytest.mark.parametrize(
     "wrong", [{"percent": "45"}, {"stage": None}, {"sequence": 0}, {"type": "job_started", "at": None}]
 )
-def test_an_event_that_is_none_does_not_fit(described: dict[str, Any], wrong: dict[str, Any]) -> None:
+def test_a_malformed_event_does_not_fit(described: dict[str, Any], wrong: dict[str, Any]) -> None:
     good = {"type": "progress", "job_id": "j", "sequence": 1, "at": "2026-01-31T00:00:00.000Z", "stage": "model"}
     assert event_schema(described).is_valid(good)
     assert not event_schema(described).is_valid({**good, **wrong})
@@ -141,7 +154,7 @@ def closed(schema: Any) -> Any:
 
 
 class Asked:
-    """Answers of a service, each held against its description: a field that nobody described is found."""
+    """Answers of a service, each validated by its description: a field that nobody described fails."""
 
     def __init__(self, service: Service) -> None:
         self._url = service.url
@@ -149,7 +162,7 @@ class Asked:
         events = {name: schema for name, schema in schemas.items() if name.endswith("Event")}
         self._components = {"schemas": {name: closed(schema) for name, schema in schemas.items()} | events}
 
-    async def told(self, model: type, method: str, path: str, status: int = 200, **more: Any) -> Any:
+    async def asked(self, model: type, method: str, path: str, status: int = 200, **more: Any) -> Any:
         async with aiohttp.ClientSession() as http, http.request(method, self._url + path, **more) as response:
             answer = await response.json()
             assert response.status == status, answer
@@ -161,34 +174,34 @@ class Asked:
 async def test_answers_are_what_the_models_say(folder: Path, described: dict[str, Any]) -> None:
     wanted = {"ssh_host": "127.0.0.1", "ssh_port": free_port(), "ui_home": "/ui", "resources": ["loras/b.md"]}
     async with running(folder) as service:
-        told = Asked(service).told
-        job_id = (await told(answers.Accepted, "POST", "/resources/install", 202, json=wanted))["job_id"]
-        await told(answers.Accepted, "POST", "/resources/install", 202, json=wanted)
+        asked = Asked(service).asked
+        job_id = (await asked(answers.Accepted, "POST", "/resources/install", 202, json=wanted))["job_id"]
+        await asked(answers.Accepted, "POST", "/resources/install", 202, json=wanted)
         path = f"/resources/jobs/{job_id}"
-        await told(answers.Controlled, "PATCH", path, 202, json={"bandwidth_limit": 2048})
-        await told(answers.Conflict, "POST", f"{path}/retry", 409)
+        await asked(answers.Controlled, "PATCH", path, 202, json={"bandwidth_limit": 2048})
+        await asked(answers.Conflict, "POST", f"{path}/retry", 409)
         instance = f"root@127.0.0.1:{wanted['ssh_port']}"
-        await told(answers.ControlledJobs, "POST", f"/resources/instances/{instance}/pause", 202)
-        await told(answers.ControlledJobs, "POST", f"/resources/instances/{instance}/resume", 202)
-    # The next service gives up its first connection soon: the job's report has something to say.
+        await asked(answers.ControlledJobs, "POST", f"/resources/instances/{instance}/pause", 202)
+        await asked(answers.ControlledJobs, "POST", f"/resources/instances/{instance}/resume", 202)
+    # The next service gives up its first connection soon: then the job's report holds a failure.
     async with running(folder, connect_timeout=1) as service:
-        told = Asked(service).told
+        asked = Asked(service).asked
         async with asyncio.timeout(60):
-            while (await told(answers.JobView, "GET", path))["state"] != "failed":
+            while (await asked(answers.JobView, "GET", path))["state"] != "failed":
                 await asyncio.sleep(0.1)
-        await told(answers.JobPage, "GET", "/resources/jobs?limit=1")
-        assert (await told(answers.Report, "GET", f"{path}/report"))["failures"]
-        assert (await told(answers.FailureGroups, "GET", "/resources/failures"))["failures"]
-        assert (await told(answers.EventPage, "GET", f"{path}/events?replay=compact"))["skipped"] == []
-        for event in (await told(answers.EventPage, "GET", f"{path}/events"))["events"]:
+        await asked(answers.JobPage, "GET", "/resources/jobs?limit=1")
+        assert (await asked(answers.Report, "GET", f"{path}/report"))["failures"]
+        assert (await asked(answers.FailureGroups, "GET", "/resources/failures"))["failures"]
+        assert (await asked(answers.EventPage, "GET", f"{path}/events?replay=compact"))["skipped"] == []
+        for event in (await asked(answers.EventPage, "GET", f"{path}/events"))["events"]:
             event_schema(described).validate(event)
-        assert (await told(answers.Cards, "GET", "/resources"))["broken"]
-        assert (await told(answers.CardWithScript, "GET", "/resources/loras/b.md"))["stars"] == 3
-        await told(answers.Health, "GET", "/healthz")
-        await told(answers.Readiness, "GET", "/readyz")
-        again = await told(answers.Controlled, "POST", f"{path}/retry", 202)
-        await told(answers.Refusal, "POST", f"/resources/jobs/{again['job_id']}/move", 400, json={"before": ""})
-        await told(answers.Deleted, "DELETE", path)
+        assert (await asked(answers.Cards, "GET", "/resources"))["broken"]
+        assert (await asked(answers.CardWithScript, "GET", "/resources/loras/b.md"))["stars"] == 3
+        await asked(answers.Health, "GET", "/healthz")
+        await asked(answers.Readiness, "GET", "/readyz")
+        again = await asked(answers.Controlled, "POST", f"{path}/retry", 202)
+        await asked(answers.Refusal, "POST", f"/resources/jobs/{again['job_id']}/move", 400, json={"before": ""})
+        await asked(answers.Deleted, "DELETE", path)
         for status, method, where, more in (
             (400, "GET", "/resources/jobs?limit=0", {}),
             (404, "GET", path, {}),
@@ -197,7 +210,7 @@ async def test_answers_are_what_the_models_say(folder: Path, described: dict[str
             (415, "POST", "/resources/install", {"data": "x"}),
             (403, "GET", "/resources", {"headers": {"Origin": "https://evil.example"}}),
         ):
-            await told(answers.Refusal, method, where, status, **more)
+            await asked(answers.Refusal, method, where, status, **more)
 
 
 async def test_the_content_types_of_a_history(service: Service, described: dict[str, Any]) -> None:
@@ -205,8 +218,8 @@ async def test_the_content_types_of_a_history(service: Service, described: dict[
     async with aiohttp.ClientSession(base_url=service.url) as http:
         async with http.post("/resources/install", json=wanted) as response:
             path = response.headers["Location"]
-        told = described["paths"]["/resources/jobs/{job_id}/events"]["get"]["responses"]
-        for content_type in told["200"]["content"]:
+        responses = described["paths"]["/resources/jobs/{job_id}/events"]["get"]["responses"]
+        for content_type in responses["200"]["content"]:
             async with http.get(f"{path}/events", headers={"Accept": content_type}) as response:
                 assert (response.status, response.content_type) == (200, content_type)
         async with http.get(f"{path}/events", headers={"Last-Event-ID": "x"}) as response:
@@ -214,7 +227,7 @@ async def test_the_content_types_of_a_history(service: Service, described: dict[
 
 
 async def test_whole_numbers_may_be_written_as_floats() -> None:
-    """As a schema has it, 22.0 is an integer."""
+    """To a JSON schema, 22.0 is an integer."""
     body = json.dumps({**INSTALL_EXAMPLE, "ssh_port": 22.0})
     assert parse(InstallRequest, body.encode()).ssh_port == 22
 
@@ -248,9 +261,9 @@ async def tried(folder: Path, *options: str) -> None:
     program = Path(sys.executable).with_name("schemathesis")
     async with running(folder, api_token=TOKEN, connect_timeout=1) as service:
         await one_failed_job(service)
-        # Behind it nothing is claimed: the hosts that the tool makes up must never be connected to.
+        # From here on no job is claimed: the service must never connect to the hosts that the tool makes up.
         await service._worker.stop()
-        # From a file: of a schema that it has fetched, the tool leaves that address out.
+        # From a file: the tool does not test the address that it fetched a schema from.
         (folder / "openapi.json").write_bytes(await fetched(service))
         process = await asyncio.create_subprocess_exec(
             program,
@@ -258,7 +271,7 @@ async def tried(folder: Path, *options: str) -> None:
             "openapi.json",
             *("--url", service.url, "--header", f"Authorization: Bearer {TOKEN}", "--checks", "all", "--no-color"),
             *("--phases", "examples,coverage,fuzzing,stateful", "--request-timeout", "60"),
-            # How long the tool takes to make up its data says nothing of the service.
+            # The time that the tool takes to make up its data says nothing about the service.
             *("--suppress-health-check", "too_slow"),
             *options,
             cwd=folder,

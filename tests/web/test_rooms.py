@@ -1,4 +1,4 @@
-"""The rooms on a transport of lists: who is sent what, and what becomes of a client that does not read."""
+"""The rooms on a transport of lists: who receives which events, and how a client that does not read is served."""
 
 from __future__ import annotations
 

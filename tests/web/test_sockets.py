@@ -1,4 +1,4 @@
-"""The Socket.IO face: acknowledgements, order, and clients that send what no client should."""
+"""The Socket.IO interface: acknowledgements, order, and clients that send forged or malformed frames."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ async def service(tmp_path: Path) -> AsyncIterator[Service]:
 
 
 async def queue(service: Service) -> str:
-    """A job that stays queued or connects to nobody."""
+    """A job that stays queued, or whose instance does not exist."""
     body = {"ssh_host": "127.0.0.1", "ssh_port": free_port(), "ui_home": "/ui", "resources": ["a.md"]}
     async with aiohttp.ClientSession() as http, http.post(f"{service.url}/resources/install", json=body) as response:
         return str((await response.json())["job_id"])
@@ -133,7 +133,7 @@ async def test_a_forged_disconnect_leaves_the_subscription(service: Service, raw
     assert json.loads(answer.partition(",8")[2]) == [{"success": True, "job_id": job_id}]
 
 
-async def test_what_cannot_be_subscribed_to(service: Service) -> None:
+async def test_a_subscription_that_is_refused_says_why(service: Service) -> None:
     job_id = await queue(service)
     client = socketio.AsyncClient(reconnection=False, request_timeout=ANSWER_SECONDS_MAX)
     errors: list[dict[str, Any]] = []
