@@ -32,7 +32,7 @@ from service.store.housekeeping import Housekeeping
 from service.store.jobs import Jobs
 from service.store.journal import Journal
 from service.web.endpoints import OPEN_PATHS
-from service.web.guard import BODY_BYTES_MAX, Guard, middlewares
+from service.web.guard import BODY_BYTES_MAX, Guard
 from service.web.pages import Pages, is_page
 from service.web.rooms import Rooms
 from service.web.router import add_routes
@@ -67,6 +67,7 @@ class Service:
             hosts=settings.allowed_hosts,
             origins=settings.cors_origins,
             api_token=_secret(settings.api_token),
+            is_open=lambda path: path in OPEN_PATHS or is_page(path),
         )
         library = Library(settings.resources_dir)
         self._database = Database(settings.database_url)
@@ -101,8 +102,7 @@ class Service:
             positions=QueuePositions(journal=self._journal, jobs=jobs),
             max_concurrent_jobs=settings.max_concurrent_jobs,
         )
-        checks = middlewares(guard, lambda path: path in OPEN_PATHS or is_page(path))
-        app = web.Application(middlewares=[*checks, log_changes], client_max_size=BODY_BYTES_MAX)
+        app = web.Application(middlewares=[*guard.middlewares(), log_changes], client_max_size=BODY_BYTES_MAX)
         services = Services(
             journal=self._journal,
             event_store=self._event_store,

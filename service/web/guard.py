@@ -33,13 +33,18 @@ _ALLOWED_METHODS = "GET, HEAD, POST, PATCH, DELETE, OPTIONS"
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Guard:
     """The rules of one service. ``hosts``: names it answers to, beside those of loopback and of the address it is bound
-    to."""
+    to. ``is_open``: whether a path is answered without a token."""
 
     bound_host: str
     bound_to_loopback: bool
     hosts: Sequence[str] = ()
     origins: Sequence[str] = ()
     api_token: str | None = None
+    is_open: Callable[[str], bool] = lambda _path: False
+
+    def middlewares(self) -> list[Middleware]:
+        """Outermost first."""
+        return [self._check_host_and_origin, refuse, self._check_token]
 
     def allows_host(self, header: str | None) -> bool:
         name = _host_name(header or "")
@@ -69,44 +74,16 @@ class Guard:
         scheme, _, token = (authorization or "").partition(" ")
         return scheme.lower() == "bearer" and hmac.compare_digest(token.strip().encode(), self.api_token.encode())
 
-
-def middlewares(guard: Guard, is_open: Callable[[str], bool]) -> list[Middleware]:
-    """Outermost first: hosts and origins, then the shape of refusals, then the token. ``is_open``: whether a path is
-    answered without one."""
-
     @web.middleware
-    async def refuse(request: web.Request, handler: Handler) -> web.StreamResponse:
-        try:
-            return await handler(request)
-        except InstallerError as error:
-            if error.status == 500:
-                logger.exception("%s %s failed", request.method, request.path)
-            return refusals.response(error)
-        except web.HTTPRequestEntityTooLarge:
-            return refusals.response(BodyTooLarge(f"the body is larger than {BODY_BYTES_MAX} bytes"))
-        except web.RequestPayloadError:
-            message = "the body cannot be read: its Content-Encoding or its chunks are broken"
-            return refusals.response(InvalidRequest(message))
-        except web.HTTPException as error:
-            if error.status < 400:
-                raise
-            return refusals.http_response(error, f"{request.method} {request.path[:200]}")
-        except ConnectionError:
-            raise
-        except Exception:
-            logger.exception("%s %s failed", request.method, request.path)
-            return refusals.response(InstallerError())
-
-    @web.middleware
-    async def check_host_and_origin(request: web.Request, handler: Handler) -> web.StreamResponse:
+    async def _check_host_and_origin(self, request: web.Request, handler: Handler) -> web.StreamResponse:
         host = request.headers.get("Host")
-        if not guard.allows_host(host):
+        if not self.allows_host(host):
             message = f'host "{(host or "")[:100]}" is not let in: add it to INSTALLER_ALLOWED_HOSTS'
             return refusals.response(Forbidden(message))
         origin = request.headers.get("Origin")
         if origin is None:
             return await handler(request)
-        if not guard.allows_origin(origin, host):
+        if not self.allows_origin(origin, host):
             message = f'origin "{origin[:100]}" is not let in: add it to INSTALLER_CORS_ORIGINS'
             return refusals.response(Forbidden(message))
         if request.path.startswith(SOCKET_PATH):
@@ -118,14 +95,36 @@ def middlewares(guard: Guard, is_open: Callable[[str], bool]) -> list[Middleware
         return response
 
     @web.middleware
-    async def check_token(request: web.Request, handler: Handler) -> web.StreamResponse:
-        path = request.path
-        needs_none = path.startswith(SOCKET_PATH) or is_open(path)
-        if not needs_none and not guard.allows_token(request.headers.get("Authorization")):
+    async def _check_token(self, request: web.Request, handler: Handler) -> web.StreamResponse:
+        needs_none = request.path.startswith(SOCKET_PATH) or self.is_open(request.path)
+        if not needs_none and not self.allows_token(request.headers.get("Authorization")):
             return refusals.response(Unauthorized("wrong or missing token: send Authorization: Bearer <token>"))
         return await handler(request)
 
-    return [check_host_and_origin, refuse, check_token]
+
+@web.middleware
+async def refuse(request: web.Request, handler: Handler) -> web.StreamResponse:
+    """Every error becomes a refusal in the contract's shape."""
+    try:
+        return await handler(request)
+    except InstallerError as error:
+        if error.status == 500:
+            logger.exception("%s %s failed", request.method, request.path)
+        return refusals.response(error)
+    except web.HTTPRequestEntityTooLarge:
+        return refusals.response(BodyTooLarge(f"the body is larger than {BODY_BYTES_MAX} bytes"))
+    except web.RequestPayloadError:
+        message = "the body cannot be read: its Content-Encoding or its chunks are broken"
+        return refusals.response(InvalidRequest(message))
+    except web.HTTPException as error:
+        if error.status < 400:
+            raise
+        return refusals.http_response(error, f"{request.method} {request.path[:200]}")
+    except ConnectionError:
+        raise
+    except Exception:
+        logger.exception("%s %s failed", request.method, request.path)
+        return refusals.response(InstallerError())
 
 
 def cors_headers(request: web.Request) -> dict[str, str]:

@@ -31,7 +31,7 @@ from tests.kit.running import running, write_card
 TOKEN = "a-token-for-the-tests"
 CARD = "checkpoints/flux_schnell.md"
 TRY_SECONDS_MAX = 560
-# A schema cannot say which job waits in which queue, or which card is broken: a request that fits the schema may still be
+# A schema cannot say which job waits in which queue, or which card is broken: a request that fits it can still be
 # refused. All other checks keep the defaults of the tool.
 RULES = "\n".join(
     f"""
