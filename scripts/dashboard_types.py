@@ -79,7 +79,7 @@ def tables() -> str:
 def made() -> str:
     """The text of the file. Raises CalledProcessError."""
     schema = {"type": "object", "additionalProperties": False, "definitions": definitions()}
-    npm = [sys.executable, ROOT / "scripts/build_dashboard.py", "--npm"]
+    npm = [sys.executable, str(ROOT / "scripts/build_dashboard.py"), "--npm"]
     types = subprocess.run(
         [*npm, "run", "--silent", "types"],
         input=json.dumps(schema),

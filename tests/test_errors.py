@@ -7,6 +7,7 @@ import inspect
 import pkgutil
 import re
 from collections.abc import Iterator
+from typing import Any
 
 import service
 from service import errors
@@ -32,7 +33,7 @@ def test_the_tree_is_as_it_is_drawn() -> None:
             assert (known[name].status, known[name].code) == (int(status), code), name
         else:
             # The same as those of the class above it.
-            (above,) = known[name].__bases__
+            above: Any = known[name].__base__
             assert (known[name].status, known[name].code) == (above.status, above.code) or name == "RequestError"
 
 
