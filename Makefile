@@ -69,6 +69,7 @@ check: $(VENV)/.tools $(VENV)/.dashboard ## format, lint, types, import arrows, 
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(BIN)/shellcheck $(SHELL_SCRIPTS)
+	$(BIN)/python scripts/dashboard_types.py --check
 	$(NPM) run --silent check
 	$(NPM) run --silent test
 	mkdir -p .build && rm -f .build/alembic.sqlite3
@@ -80,6 +81,9 @@ test: $(VENV)/.dev $(VENV)/.dashboard ## the whole suite, in minutes
 
 test-long: $(VENV)/.dev $(VENV)/.dashboard ## the tests that take many minutes each
 	$(BIN)/python -m pytest -m long --timeout 1800 -s
+
+types: $(VENV)/.tools $(VENV)/.dashboard ## write the dashboard's types from the service's own
+	$(BIN)/python scripts/dashboard_types.py
 
 coverage: $(VENV)/.tools $(if $(ALL),$(VENV)/.dev $(VENV)/.dashboard) ## how much of service/ the unit tests run; with ALL=1 the suite
 	$(BIN)/python -m pytest --quiet --cov $(if $(ALL),-n $(WORKERS) -m "not long",--unit -m "not long" -n $(CORES) --dist worksteal)
@@ -106,4 +110,4 @@ dashboard: $(VENV)/.dashboard ## build the pages
 build: $(VENV)/.venv ## the wheel, in dist/
 	$(BIN)/python -m pip wheel --quiet --no-deps --wheel-dir dist .
 
-.PHONY: help demo serve setup unit check test test-long coverage format bench figures constraints dashboard build
+.PHONY: help demo serve setup unit check test test-long types coverage format bench figures constraints dashboard build

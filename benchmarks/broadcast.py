@@ -21,8 +21,10 @@ from benchmarks.table import Row, median
 from benchmarks.watchers import watchers
 from service.runner.controls import Controls
 from service.web.guard import Guard
-from service.web.routes import Routes
-from service.web.sockets import Sockets
+from service.web.rooms import Rooms
+from service.web.router import add_routes
+from service.web.services import Services
+from service.web.sockets import Sockets, SocketServer
 
 CHUNK = 64
 PROGRESS = "resource_install_progress"
@@ -46,11 +48,12 @@ async def served(app: web.Application) -> AsyncIterator[str]:
 async def ours(folder: Path) -> AsyncIterator[tuple[str, Store]]:
     """The sockets, the history and the journal of the service, without a runner."""
     guard = Guard(bound_host="127.0.0.1", bound_to_loopback=True)
-    sockets = Sockets(origin_allowed=guard.allows_socket_origin, api_token=None)
-    async with opened(folder / "ours.sqlite3", sockets.publish) as store:
+    transport = SocketServer(origin_allowed=guard.allows_socket_origin)
+    rooms = Rooms(transport)
+    async with opened(folder / "ours.sqlite3", rooms.publish) as store:
         app = web.Application()
         nothing: Any = None
-        Routes(
+        services = Services(
             journal=store.journal,
             event_store=store.events,
             jobs=store.queue,
@@ -61,10 +64,12 @@ async def ours(folder: Path) -> AsyncIterator[tuple[str, Store]]:
             ssh_user="root",
             max_attempts=1,
             stopping=asyncio.Event(),
-            description=nothing,
+            version="",
             metrics=nothing,
-        ).add_to(app)
-        sockets.attach(app, store.journal)
+        )
+        add_routes(app, services)
+        sockets = Sockets(transport, rooms, store.journal, api_token=None)
+        sockets.attach(app)
         sockets.start()
         async with served(app) as url:
             yield url, store

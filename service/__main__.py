@@ -6,6 +6,9 @@ import asyncio
 import gc
 import signal
 import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import partial
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Annotated
 
@@ -14,7 +17,7 @@ import typer
 from service.errors import InstallerError
 
 if TYPE_CHECKING:
-    from service.config import Settings
+    from service.app import Service
 
 cli = typer.Typer(name="resource-installer", no_args_is_help=True, pretty_exceptions_enable=False)
 
@@ -49,12 +52,15 @@ def serve(
     """Run the service until SIGTERM or Ctrl-C. Installs continue on their instances without it."""
     import uvloop
 
-    from service.config import load_settings
-    from service.logs import configure_logs
+    # socketio's client would load requests, structlog's tracebacks in colour rich: 8 MB that a server never uses.
+    with _hidden_from_imports("requests", "rich"):
+        from service.app import Service
+        from service.config import load_settings
+        from service.logs import configure_logs
 
     settings = load_settings(host=host, port=port)
     configure_logs(settings.log_format, settings.log_level, secrets=settings.secrets())
-    uvloop.run(_serve(settings))
+    uvloop.run(_serve(partial(Service, settings)))
 
 
 @cli.command()
@@ -86,10 +92,22 @@ def demo(
     raise typer.Exit(uvloop.run(run_demo(once=once, fail=fail, console=Console())))
 
 
-async def _serve(settings: Settings) -> None:
-    from service.app import Service
+@contextmanager
+def _hidden_from_imports(*packages: str) -> Iterator[None]:
+    """Imports inside find none of these packages, as if they were not installed. A package that is loaded already
+    stays as it is."""
+    hidden = [package for package in packages if package not in sys.modules]
+    for package in hidden:
+        sys.modules[package] = None  # type: ignore[assignment]
+    try:
+        yield
+    finally:
+        for package in hidden:
+            del sys.modules[package]
 
-    service = Service(settings)
+
+async def _serve(build: Callable[[], Service]) -> None:
+    service = build()
     ended = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, ended.set)

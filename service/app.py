@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import logging
 import os
 import time
-from functools import cache
 from importlib.metadata import version
 
 from aiohttp import web
@@ -32,10 +30,13 @@ from service.store.event_store import EventStore
 from service.store.housekeeping import Housekeeping
 from service.store.jobs import Jobs
 from service.store.journal import Journal
-from service.web.guard import BODY_BYTES_MAX, Guard, middlewares
-from service.web.pages import Pages, is_open
-from service.web.routes import Routes
-from service.web.sockets import Sockets
+from service.web.endpoints import OPEN_PATHS
+from service.web.guard import BODY_BYTES_MAX, Guard
+from service.web.pages import Pages, is_page
+from service.web.rooms import Rooms
+from service.web.router import add_routes
+from service.web.services import Services
+from service.web.sockets import Sockets, SocketServer
 
 logger = logging.getLogger(__name__)
 
@@ -65,20 +66,22 @@ class Service:
             hosts=settings.allowed_hosts,
             origins=settings.cors_origins,
             api_token=_secret(settings.api_token),
+            is_open=lambda path: path in OPEN_PATHS or is_page(path),
         )
         library = Library(settings.resources_dir)
         self._database = database_of(settings.database_url)
         jobs = Jobs(self._database)
         self._housekeeping = Housekeeping(database=self._database, keep_days=settings.keep_days, clock_ms=clock_ms)
-        self._sockets = Sockets(origin_allowed=guard.allows_socket_origin, api_token=guard.api_token)
+        transport = SocketServer(origin_allowed=guard.allows_socket_origin)
+        self._rooms = Rooms(transport)
         metrics = Metrics(
             self._database,
             version=VERSION,
-            clients=lambda: self._sockets.client_count,
-            replaying=self._sockets.replaying,
+            clients=lambda: self._rooms.client_count,
+            replaying=self._rooms.replaying,
         )
         self._event_store = EventStore(self._database, clock=time.perf_counter, observe=metrics.committed)
-        self._journal = Journal(self._event_store, jobs, clock_ms=clock_ms, publish=self._sockets.publish)
+        self._journal = Journal(self._event_store, jobs, clock_ms=clock_ms, publish=self._rooms.publish)
         self._connector = _connector(settings)
         installer = _LoggedInstaller(
             journal=self._journal,
@@ -97,8 +100,8 @@ class Service:
             positions=QueuePositions(journal=self._journal, jobs=jobs),
             max_concurrent_jobs=settings.max_concurrent_jobs,
         )
-        app = web.Application(middlewares=[*middlewares(guard, is_open), log_changes], client_max_size=BODY_BYTES_MAX)
-        Routes(
+        app = web.Application(middlewares=[*guard.middlewares(), log_changes], client_max_size=BODY_BYTES_MAX)
+        services = Services(
             journal=self._journal,
             event_store=self._event_store,
             jobs=jobs,
@@ -111,11 +114,13 @@ class Service:
             ssh_user=settings.ssh_user,
             max_attempts=settings.max_attempts,
             stopping=self._stopping,
-            description=_description,
+            version=VERSION,
             metrics=metrics.render,
-        ).add_to(app)
+        )
+        add_routes(app, services)
         Pages().add_to(app)
-        self._sockets.attach(app, self._journal)
+        self._sockets = Sockets(transport, self._rooms, self._journal, api_token=guard.api_token)
+        self._sockets.attach(app)
         self._runner = web.AppRunner(app, access_log=None, shutdown_timeout=SHUTDOWN_SECONDS)
         self.url = ""
 
@@ -189,15 +194,6 @@ def _prepare_cards(settings: Settings) -> None:
                 "name another in INSTALLER_RESOURCES_DIR"
             ) from error
         logger.info("folder of cards made", extra={"folder": str(folder), "sample_cards": count})
-
-
-@cache
-def _description() -> bytes:
-    """Made when it is first asked for: most services are never asked."""
-    # What it needs stays out of the memory of a service until then.
-    from service.web.openapi import document
-
-    return json.dumps(document(VERSION), ensure_ascii=False).encode()
 
 
 def _connector(settings: Settings) -> Connector:

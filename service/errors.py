@@ -1,42 +1,52 @@
 """Every error this service raises on purpose, as one tree. A message names the thing and the way out.
 
+Each class knows the HTTP status and the ``code`` of its answer: a stable word for programs, since messages are for
+people and may change. An error without a status of its own is the service's fault: 500, ``internal``.
+
 InstallerError
-├── RequestError                 answered to the caller in the contract's shape; carries an HTTP status
-│   ├── InvalidRequest           400  with one entry per wrong field
-│   ├── Unauthorized             401
-│   ├── Forbidden                403  foreign Host or Origin
-│   ├── NotFound                 404
+├── RequestError                 answered to the caller in the contract's shape
+│   ├── InvalidRequest           400  invalid            one entry for each wrong field
+│   ├── Unauthorized             401  unauthorized
+│   ├── Forbidden                403  forbidden          foreign Host or Origin
+│   ├── NotFound                 404  not_found
 │   │   ├── UnknownResource
 │   │   └── UnknownJob
-│   ├── WrongState               409  carries the state and what is possible in it
-│   ├── KeyReused                409  an Idempotency-Key that named another request before
-│   ├── BodyTooLarge             413
-│   └── UnsupportedMediaType     415
-├── ConfigError                  a setting that cannot be served; the process ends with its message
-├── CardError                    a resource card that cannot be read
+│   ├── WrongState               409  conflict           carries the state and what is possible in it
+│   ├── KeyReused                409  conflict           the Idempotency-Key belongs to another request
+│   ├── BodyTooLarge             413  too_large
+│   └── UnsupportedMediaType     415  unsupported_media
+├── ConfigError                  a setting that the service cannot run with; the process ends with its message
+├── CardError                    400  invalid            a resource card that cannot be read
 ├── TransitionRefused            an event that cannot follow in its job's state; nothing is appended
 ├── StoreError
-│   ├── StoreUnavailable         503  full or locked disk; the same call may work later
+│   ├── StoreUnavailable         503  unavailable        full or locked disk; the same call may work later
 │   ├── SequenceConflict         another writer appended to this stream first
 │   ├── DatabaseHeld             a running service holds this database
 │   └── DatabaseNewer            a newer version of the service wrote this database
 └── RemoteError
-    ├── LinkDown                 the link broke or never came up: never a failure in itself
-    ├── TargetRefused            the address may not be a target (also raised at the POST, as 400)
+    ├── LinkDown                 the link broke or never came up: not a failure in itself
+    ├── TargetRefused            400  invalid            the address may not be a target
     ├── AuthenticationFailed     the instance refused the key: cause ssh_auth
     ├── HostKeyChanged           the instance showed another key than before: cause host_key_changed
-    └── RemoteProtocolError      the instance answered something that the protocol does not know
+    └── RemoteProtocolError      the instance's answer does not fit the remote protocol
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import ClassVar
 
 
 class InstallerError(Exception):
-    """The root: whatever is raised on purpose derives from it."""
+    """The root: every error that is raised on purpose derives from it.
+
+    ``status``: the HTTP status of the answer. ``code``: its word for programs, the same over Socket.IO.
+    ``retry_after_seconds``: how long to wait before the same call may work; None where waiting does not help.
+    """
+
+    status: int = 500
+    code: str = "internal"
+    retry_after_seconds: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,9 +58,10 @@ class FieldError:
 
 
 class RequestError(InstallerError):
-    """Something that the caller can mend; ``status`` is the HTTP status of the answer."""
+    """Something that the caller can correct."""
 
-    status: ClassVar[int] = 400
+    status = 400
+    code = "invalid"
 
     def __init__(self, message: str, errors: Sequence[FieldError] = ()) -> None:
         super().__init__(message)
@@ -66,32 +77,36 @@ class Unauthorized(RequestError):
     """The token is missing or wrong."""
 
     status = 401
+    code = "unauthorized"
 
 
 class Forbidden(RequestError):
-    """The request comes from a Host or an Origin that is not let in."""
+    """The service does not answer to this Host, or does not let in this Origin."""
 
     status = 403
+    code = "forbidden"
 
 
 class NotFound(RequestError):
-    """No such thing."""
+    """The thing does not exist."""
 
     status = 404
+    code = "not_found"
 
 
 class UnknownResource(NotFound):
-    """No card of this path lies in the library."""
+    """The library has no card at this path."""
 
 
 class UnknownJob(NotFound):
-    """No job of this id is in the log."""
+    """The log has no job with this id."""
 
 
 class WrongState(RequestError):
-    """The job's state does not allow what was asked. ``possible``: the controls that it does allow."""
+    """The job's state does not allow the control. ``possible``: the controls that it does allow."""
 
     status = 409
+    code = "conflict"
 
     def __init__(self, message: str, *, state: str, possible: Sequence[str]) -> None:
         super().__init__(message)
@@ -103,26 +118,32 @@ class KeyReused(RequestError):
     """The Idempotency-Key belongs to another request."""
 
     status = 409
+    code = "conflict"
 
 
 class BodyTooLarge(RequestError):
     """The body is larger than a request may be."""
 
     status = 413
+    code = "too_large"
 
 
 class UnsupportedMediaType(RequestError):
     """The body is not JSON."""
 
     status = 415
+    code = "unsupported_media"
 
 
 class ConfigError(InstallerError):
-    """A setting cannot be served."""
+    """The service cannot run with a setting."""
 
 
 class CardError(InstallerError):
     """A resource card cannot be read; the message says why."""
+
+    status = 400
+    code = "invalid"
 
 
 class TransitionRefused(InstallerError):
@@ -130,11 +151,15 @@ class TransitionRefused(InstallerError):
 
 
 class StoreError(InstallerError):
-    """The event log could not do what was asked."""
+    """The event log could not do its work."""
 
 
 class StoreUnavailable(StoreError):
-    """The disk is full, or the database locked for too long: the same call may work later."""
+    """The disk is full, or the database was locked for too long: the same call may work later."""
+
+    status = 503
+    code = "unavailable"
+    retry_after_seconds = 5
 
 
 class SequenceConflict(StoreError):
@@ -150,7 +175,7 @@ class DatabaseNewer(StoreError):
 
 
 class RemoteError(InstallerError):
-    """The instance could not be used as wanted."""
+    """The instance could not be used."""
 
 
 class LinkDown(RemoteError):
@@ -160,13 +185,16 @@ class LinkDown(RemoteError):
 class TargetRefused(RemoteError):
     """This address may not be a target."""
 
+    status = 400
+    code = "invalid"
+
 
 class AuthenticationFailed(RemoteError):
     """The instance refused the user or the key."""
 
 
 class HostKeyChanged(RemoteError):
-    """The instance showed another host key than the one that is known or was asked for."""
+    """The instance showed another host key than the known or the requested one."""
 
     def __init__(self, message: str, fingerprint: str | None = None) -> None:
         super().__init__(message)
@@ -174,4 +202,4 @@ class HostKeyChanged(RemoteError):
 
 
 class RemoteProtocolError(RemoteError):
-    """The instance answered something that the remote protocol does not know."""
+    """The instance's answer does not fit the remote protocol."""

@@ -12,17 +12,13 @@ import sys
 from collections.abc import Callable, Iterable, MutableMapping
 from typing import IO, Any, Literal
 
+import structlog
 from aiohttp import web
 from aiohttp.http_exceptions import HttpProcessingError
 from aiohttp.typedefs import Handler
+from structlog.typing import Processor
 
 from service.events.redaction import Redactor
-from service.unused import without
-
-# Its tracebacks in colour would have rich, which takes 3 MB.
-with without("rich"):
-    import structlog
-    from structlog.typing import Processor
 
 LogFormat = Literal["json", "console"]
 Entry = MutableMapping[str, Any]
@@ -47,7 +43,7 @@ def configure_logs(
     log_format = log_format or ("console" if stream.isatty() else "json")
     handler = logging.StreamHandler(stream)
     handler.setFormatter(_formatter(log_format, Redactor(secrets), colors=stream.isatty()))
-    handler.addFilter(_no_request)
+    handler.addFilter(_malformed_in_one_line)
     root = logging.getLogger()
     for former in list(root.handlers):
         if isinstance(former.formatter, structlog.stdlib.ProcessorFormatter):
@@ -99,12 +95,12 @@ def _formatter(log_format: LogFormat, redact: Callable[[str], str], *, colors: b
     return structlog.stdlib.ProcessorFormatter(foreign_pre_chain=shared, processors=render)
 
 
-def _no_request(record: logging.LogRecord) -> bool:
-    """What is no HTTP is its sender's mistake: a line without a traceback, so that nobody can fill the log."""
+def _malformed_in_one_line(record: logging.LogRecord) -> bool:
+    """Malformed HTTP is the client's fault: log one line, no traceback, so that nobody can flood the log."""
     error = record.exc_info[1] if record.exc_info else None
     if isinstance(error, HttpProcessingError):
         record.levelno, record.levelname, record.exc_info = logging.INFO, "INFO", None
-        record.msg, record.args = "what came was no request: %s", (" ".join(error.message.split())[:200],)
+        record.msg, record.args = "malformed HTTP from a client: %s", (" ".join(error.message.split())[:200],)
     return True
 
 

@@ -261,3 +261,20 @@ async def test_behind_nginx(tmp_path: Path) -> None:
             streamed = [json.loads(line[6:]) for line in (first + rest).decode().splitlines() if line[:6] == "data: "]
             assert streamed == seen
             await client.disconnect()
+
+
+def test_a_service_leaves_optional_packages_out_of_its_memory() -> None:
+    program = """
+import sys, uvloop
+sys.argv = ["resource-installer", "serve"]
+from service.__main__ import cli
+def ran(main):
+    main.close()
+    print("loaded:", *sorted({"requests", "rich"} & set(sys.modules)), sep="")
+uvloop.run = ran
+cli(standalone_mode=False)
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=True, env={"PATH": os.environ["PATH"]}
+    )
+    assert done.stdout == "loaded:\n"

@@ -104,20 +104,20 @@ async def test_clients_and_replays_are_seen(tmp_path: Path, monkeypatch: pytest.
         await until_running(service, job_id)
         watcher = Watcher(service.url, job_id)
         await watcher.join()
-        await until(lambda: not service._sockets.replaying())
+        await until(lambda: not service._rooms.replaying())
         seen = await figures(service)
         assert (seen["installer_clients"], seen["installer_replaying_subscriptions"]) == (1, 0)
         assert seen["installer_replay_lag_events"] == 0
         # One that fell back: out of the room, and some events behind.
-        room = service._sockets._rooms[job_id]
+        room = service._rooms._rooms[job_id]
         (subscription,) = room.values()
         subscription.after = 0
-        service._sockets._leave(subscription)
+        service._rooms.leave(subscription)
         last = (await service._journal.check_after(job_id, 0)).last_sequence
         seen = await figures(service)
         assert (seen["installer_replaying_subscriptions"], seen["installer_replay_lag_events"]) == (1, last)
         await watcher.leave()
-        await until(lambda: service._sockets.client_count == 0)
+        await until(lambda: service._rooms.client_count == 0)
 
 
 async def test_it_stands_behind_the_token(tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ import re
 from pathlib import Path
 
 import pytest
+from pydantic import TypeAdapter
 
 from scripts import causes_table
 from service.config import PREFIX, Settings
@@ -18,9 +19,9 @@ from service.events.causes import CAUSES, Cause
 from service.events.event_types import Event
 from service.library import FrontMatter, parse_card
 from service.runner.controls import POSSIBLE
-from service.web import sockets
+from service.web import socket_events
 from service.web.answers import Accepted
-from service.web.endpoints import OPERATIONS
+from service.web.endpoints import ENDPOINTS
 from service.web.requests import InstallRequest
 from tests.kit.pages import BLOCK, CODE, ROOT, all_pages, examples, page, prose, rows, section
 from tests.kit.running import running, write_card
@@ -60,7 +61,7 @@ def test_the_table_of_events_is_what_is_sent() -> None:
     classes = event_classes()
     assert set(told) == set(classes)
     for kind, (name, fields) in told.items():
-        assert name == sockets.EVENT_NAMES.get(kind, sockets.STATUS), kind
+        assert name == socket_events.name_of(kind), kind
         declared = {field.name for field in dataclasses.fields(classes[kind])}
         needed = {"resource", "attempt"} & fields
         extra = OF_THE_REQUEST if kind == "job_queued" else set()
@@ -75,17 +76,15 @@ def test_the_table_of_events_is_what_is_sent() -> None:
 
 def test_the_events_of_a_client_are_handled() -> None:
     text = section(API, "Watch it")
-    handled = sockets.Sockets(origin_allowed=lambda _origin, _environ: True, api_token=None).server.handlers
-    names = set(handled[sockets.NAMESPACE]) - {"connect", "disconnect"}
-    assert set(re.findall(r"\b\w*subscribe_install\b", text)) == names
-    assert sockets.SKIPPED in text
+    assert set(re.findall(r"\b\w*subscribe_install\b", text)) == {socket_events.SUBSCRIBE, socket_events.UNSUBSCRIBE}
+    assert socket_events.SKIPPED in text
     listened = set(re.findall(r"socket\.on\('(resource_\w+)'", text))
-    assert listened == {*sockets.EVENT_NAMES.values(), sockets.STATUS}
+    assert listened == {*socket_events.EVENT_NAMES.values(), socket_events.STATUS}
 
 
 def test_every_path_is_served_and_every_path_is_told() -> None:
     paths = {}
-    for operation in OPERATIONS:
+    for operation in ENDPOINTS:
         shape = re.sub(r"\{[^}]*\}", "{}", operation.path)
         paths[operation.method.upper(), shape] = operation
     # The example of a start is run by a test of its own.
@@ -124,7 +123,7 @@ async def test_the_example_of_a_start_runs(tmp_path: Path) -> None:
         )
         said, errors = await asyncio.wait_for(process.communicate(), 60)
     assert (process.returncode, errors) == (0, b"")
-    answer = Accepted.model_validate_json(said).model_dump()
+    answer = TypeAdapter(Accepted).validate_json(said)
     # What the page shows, except for the id.
     wanted = json.loads(shown.replace("…", ""))
     assert {**answer, "job_id": ""} == {**wanted, "job_id": ""}

@@ -1,23 +1,23 @@
-// The service's HTTP API: JSON in, JSON out, refusals as ApiError. The token is asked for once and kept for the session.
+// The service's HTTP API: JSON in, JSON out, refusals as ApiError. The page asks for the token once and keeps it for the
+// session.
 
 import { signal } from "@preact/signals";
+
+import type { Refusal, WrongField } from "./types";
 
 const tokenKey = "installer-token";
 
 export const token = signal<string | null>(sessionStorage.getItem(tokenKey));
-// Whether the service wants a token that it was not given, or another one.
+// Whether the service asks for a token, or for another one.
 export const tokenWanted = signal(false);
 let waiting: (() => void)[] = [];
 
-export interface WrongField {
-  field: string;
-  message: string;
-}
-
+// `code`: the service's word for the kind of refusal; empty when something else answered, or nothing.
 export class ApiError extends Error {
   constructor(
     readonly status: number,
     message: string,
+    readonly code = "",
     readonly errors: WrongField[] = [],
   ) {
     super(message);
@@ -33,7 +33,7 @@ export function giveToken(value: string): void {
   for (const go of resolved) go();
 }
 
-// Resolves when a token was entered.
+// Resolves when the user has entered a token.
 export function askForToken(): Promise<void> {
   tokenWanted.value = true;
   return new Promise((resolve) => waiting.push(resolve));
@@ -53,7 +53,11 @@ export async function text(path: string, accept: string): Promise<string> {
   return (await answer("GET", path, { headers: { Accept: accept } })).text();
 }
 
-async function answer(method: string, path: string, { body, headers = {}, signal: abort }: CallOptions): Promise<Response> {
+async function answer(
+  method: string,
+  path: string,
+  { body, headers = {}, signal: abort }: CallOptions,
+): Promise<Response> {
   for (;;) {
     const sent: Record<string, string> = { Accept: "application/json", ...headers };
     if (token.value !== null) sent["Authorization"] = `Bearer ${token.value}`;
@@ -69,7 +73,10 @@ async function answer(method: string, path: string, { body, headers = {}, signal
       });
     } catch (error) {
       if (abort?.aborted) throw error;
-      throw new ApiError(0, "The service does not answer. Installs go on on their instances; this page tries again.");
+      throw new ApiError(
+        0,
+        "The service does not answer. Installs continue on their instances; this page tries again.",
+      );
     }
     if (response.status === 401) {
       await askForToken();
@@ -82,31 +89,31 @@ async function answer(method: string, path: string, { body, headers = {}, signal
 
 async function refusal(response: Response): Promise<ApiError> {
   try {
-    const body = (await response.json()) as { message?: string; errors?: WrongField[] };
-    return new ApiError(response.status, body.message ?? response.statusText, body.errors ?? []);
+    const body = (await response.json()) as Partial<Refusal>;
+    return new ApiError(response.status, body.message ?? response.statusText, body.code, body.errors);
   } catch {
-    // Not the service but something before it answered.
+    // Not the service but a proxy before it answered.
     return new ApiError(response.status, `The service answered ${response.status} ${response.statusText}`);
   }
 }
 
 const againMs = 2_000;
 
-// Does it until it succeeds: a service that does not answer, or not now, is asked again, and meanwhile `told` has the
-// reason. Any other refusal is thrown.
+// Tries until it succeeds: while the service does not answer, or cannot, `report` has the reason. Any other refusal is
+// thrown.
 export async function patiently<T>(
   work: () => Promise<T>,
-  told: (trouble: string | null) => void,
+  report: (trouble: string | null) => void,
   abort: AbortSignal,
 ): Promise<T> {
   for (;;) {
     try {
       const done = await work();
-      told(null);
+      report(null);
       return done;
     } catch (error) {
       if (abort.aborted || !(error instanceof ApiError) || (error.status !== 0 && error.status < 500)) throw error;
-      told(error.message);
+      report(error.message);
       await new Promise((resolve) => setTimeout(resolve, againMs));
       if (abort.aborted) throw error;
     }

@@ -1,4 +1,4 @@
-// The description of the API, to read and to try. It is asked for like all else: with the token, where there is one.
+// The description of the API, to read and to try. The page fetches it with the token, if there is one.
 
 import { render } from "preact";
 import { useEffect, useRef } from "preact/hooks";
@@ -21,7 +21,7 @@ function Docs() {
           spec,
           docExpansion: "list",
           defaultModelsExpandDepth: 0,
-          // It would ask a service elsewhere whether the description is right.
+          // Otherwise it would send the description to a validator on another site.
           validatorUrl: null,
           requestInterceptor: (request) => {
             if (token.value !== null) request.headers["Authorization"] = `Bearer ${token.value}`;

@@ -1,14 +1,14 @@
-// The live model of one job: its history, then what is new, each sequence once and in order. Each event is folded as it
-// comes; the screen is told at most so many times a second, and not of a history that is still half told.
+// The live model of one job: its history, then new events, each sequence once and in order. Each event is folded as it
+// comes; the screen is redrawn at most ten times a second, and not while a history is still incomplete.
 
 import { signal } from "@preact/signals";
 
 import { call, message } from "./api";
 import { JobModel } from "./job_model";
-import { subscribe, unwatch, watch, type Watcher } from "./socket";
-import type { JobEvent, Subscribed } from "./types";
+import { type Answer, subscribe, unwatch, type Watcher, watch } from "./socket";
+import type { EventPage, JobEvent, OutputEvent, SubscribeRequest } from "./types";
 
-// Above this many events a history comes without what the tools printed; the rest is asked for by the reader.
+// Above this many events a history comes without what the tools printed; the reader can ask for the rest.
 export const fullHistoryMax = 5_000;
 const drawMs = 100;
 const tailEvents = 2_000;
@@ -16,23 +16,23 @@ const tailLines = 1_000;
 
 export interface FeedOptions {
   compact: boolean;
-  // The stream of a job that was thinned has holes for good.
+  // The stream of a thinned job has permanent holes.
   isThinned: boolean;
-  // What is shown until the history is told.
+  // Shown until the history is complete.
   first?: JobModel;
-  // Whether the last lines are asked for that a compact history leaves out.
+  // Whether to load the last lines that a compact history leaves out.
   withOutput?: boolean;
 }
 
 export class Feed implements Watcher {
-  // Rises with every change that is to be drawn.
+  // Rises with every change that is drawn.
   readonly version = signal(0);
   readonly failure = signal<string | null>(null);
   // How many events of the history are still to come.
   readonly replaying = signal(0);
   // How many events a compact history left out.
   readonly leftOut = signal(0);
-  // How often the log was asked again, since a sequence was missing.
+  // How often this feed subscribed again because a sequence was missing.
   readonly gaps = signal(0);
   model: JobModel;
   private building: JobModel;
@@ -77,19 +77,19 @@ export class Feed implements Watcher {
     this.ask();
   }
 
-  request(): { job_id: string; after: number; replay: "full" | "compact" } {
+  request(): SubscribeRequest {
     const after = this.building.last;
     return { job_id: this.jobId, after, replay: this.compact && after === 0 ? "compact" : "full" };
   }
 
-  subscribed(answer: Subscribed): void {
+  subscribed(answer: Answer): void {
     this.isAsking = false;
     if (!answer.success) {
-      this.failure.value = answer.message ?? "the service refused";
+      this.failure.value = answer.message;
       return;
     }
     this.failure.value = null;
-    this.target = answer.last_sequence ?? 0;
+    this.target = answer.last_sequence;
     this.replaying.value = Math.max(0, this.target - this.building.last);
   }
 
@@ -97,7 +97,7 @@ export class Feed implements Watcher {
     this.holes = ranges;
     this.leftOut.value = ranges.reduce((sum, [first, last]) => sum + last - first + 1, 0);
     if (ranges.length > 0 && this.withOutput) void this.loadTail(this.building, Math.max(0, this.target - tailEvents));
-    // The history may end in a hole: then it is told with what comes before it.
+    // The history may end in a hole: then it is complete with what comes before the hole.
     const [first, last] = ranges.at(-1) ?? [0, 0];
     if (last >= this.target) this.target = first - 1;
   }
@@ -106,7 +106,7 @@ export class Feed implements Watcher {
     const next = this.building.last + 1;
     if (event.sequence < next) return;
     if (event.sequence > next && !this.mayBeMissing(next, event.sequence - 1)) {
-      // What is on its way still belongs to the old subscription: one new one is enough.
+      // Events on their way still belong to the old subscription: one new subscription is enough.
       if (!this.isAsking) this.gaps.value += 1;
       this.ask();
       return;
@@ -140,9 +140,9 @@ export class Feed implements Watcher {
   private async loadTail(model: JobModel, after: number): Promise<void> {
     try {
       const path = `/resources/jobs/${this.jobId}/events?type=output&limit=${tailLines}&after=${after}`;
-      const page = await call<{ events: JobEvent[] }>("GET", path);
+      const page = await call<EventPage>("GET", path);
       if (this.isClosed) return;
-      model.addEarlierOutput(page.events);
+      model.addEarlierOutput(page.events as OutputEvent[]);
       this.version.value += 1;
     } catch (error) {
       this.failure.value = `The last lines could not be read: ${message(error)}`;

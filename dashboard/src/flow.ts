@@ -1,13 +1,13 @@
-// How many bytes arrived when: what the throughput plot shows. Bounded: the step doubles as a job grows long.
+// The bytes received over time, for the throughput plot. Bounded: the step doubles as a job grows long.
 
 const pointsMax = 600;
-// What arrived since the last figure did so over all that time, but not over a longer silence.
+// Bytes since the last figure are spread over the time since then, but not over a longer silence.
 const spreadMsMax = 10_000;
-// Figures that come in one moment behind a silence, as they do behind a link that was down, are one.
+// Figures that come within one moment after a silence, as after a lost link, count as one.
 const momentMs = 250;
 const silenceMs = 1_000;
 
-// The last figure of one resource, and the time in which what it added had arrived.
+// The last figure of one resource, and the time in which its bytes were received.
 interface Arrival {
   fromMs: number;
   atMs: number;
@@ -27,20 +27,20 @@ export class Flow {
 
   add(resource: string, atMs: number, downloaded: number): void {
     const before = this.last.get(resource) ?? { fromMs: atMs, atMs, downloaded: 0 };
-    // A figure that falls is the next file: what it shows has arrived since.
-    const arrived = downloaded >= before.downloaded ? downloaded - before.downloaded : downloaded;
-    if (arrived === 0 && downloaded === before.downloaded) return;
+    // A figure that falls belongs to the next file: all of it is new.
+    const received = downloaded >= before.downloaded ? downloaded - before.downloaded : downloaded;
+    if (received === 0 && downloaded === before.downloaded) return;
     const since = atMs - before.atMs;
     const isSilenceTold = before.atMs - before.fromMs >= silenceMs && since >= 0 && since < momentMs;
     const fromMs = isSilenceTold ? before.fromMs : Math.min(Math.max(before.atMs, atMs - spreadMsMax), atMs);
     const toMs = isSilenceTold ? before.atMs : atMs;
     this.last.set(resource, { fromMs, atMs: toMs, downloaded });
-    if (arrived > 0) this.spread(fromMs, toMs, arrived);
+    if (received > 0) this.spread(fromMs, toMs, received);
     while (this.end - this.first >= pointsMax) this.widen();
   }
 
-  // Seconds since the epoch, and bytes a second in each step; steps in which nothing came are zero. The last step of
-  // what still runs is not over, and would look like a fall.
+  // Seconds since the epoch, and bytes a second in each step; silent steps are zero. The last step of a running job is
+  // left out: it is incomplete and would look like a fall.
   points(isRunning: boolean): [number[], number[]] {
     const times: number[] = [];
     const rates: number[] = [];
@@ -52,18 +52,18 @@ export class Flow {
     return [times, rates];
   }
 
-  private spread(fromMs: number, toMs: number, arrived: number): void {
+  private spread(fromMs: number, toMs: number, received: number): void {
     const first = Math.floor(fromMs / this.stepMs);
     const last = Math.floor(toMs / this.stepMs);
     for (let step = first; step <= last; step += 1) {
       const begin = Math.max(fromMs, step * this.stepMs);
       const end = Math.min(toMs, (step + 1) * this.stepMs);
-      this.put(step, toMs === fromMs ? arrived : (arrived * (end - begin)) / (toMs - fromMs));
+      this.put(step, toMs === fromMs ? received : (received * (end - begin)) / (toMs - fromMs));
     }
   }
 
-  private put(step: number, arrived: number): void {
-    this.sums.set(step, (this.sums.get(step) ?? 0) + arrived);
+  private put(step: number, received: number): void {
+    this.sums.set(step, (this.sums.get(step) ?? 0) + received);
     this.first = Math.min(this.first, step);
     this.end = Math.max(this.end, step);
   }

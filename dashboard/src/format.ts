@@ -27,7 +27,7 @@ export function duration(seconds: number | null | undefined): string {
   return full < 48 ? `${full} h ${minutes % 60} min` : `${Math.floor(full / 24)} d ${full % 24} h`;
 }
 
-// How long is left: no fractions, they would only flicker.
+// The time left, without fractions: they would flicker.
 export const left = (seconds: number | null | undefined): string => {
   if (seconds === null || seconds === undefined) return "";
   const whole = Math.ceil(seconds);

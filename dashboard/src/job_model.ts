@@ -1,9 +1,26 @@
-// A job as its events add up to it: the same projection that the service makes, and what only a screen needs beside
-// it (a bar for each stage, the throughput, the last lines, the timeline). It is changed in place: whatever shows it
-// takes the version of its feed as well, which says that it was.
+// A job as a fold over its events: the same projection that the service makes, and what only a screen needs: a bar for
+// each stage, the throughput, the last lines, the timeline. It is changed in place: a component that shows it also takes
+// the version of its feed, which rises with each change.
 
 import { Flow } from "./flow";
-import type { JobEvent, JobState, JobView, ResourceState } from "./types";
+import { ended, possible } from "./job_state";
+import type {
+  Control,
+  JobCancelledEvent,
+  JobCompletedEvent,
+  JobEvent,
+  JobFailedEvent,
+  JobQueuedEvent,
+  JobState,
+  JobView,
+  OutputEvent,
+  ProgressEvent,
+  ResourceCancelledEvent,
+  ResourceFailedEvent,
+  ResourceInstalledEvent,
+  ResourceStartedEvent,
+  ResourceState,
+} from "./types";
 
 const outputMax = 1_000;
 const timelineMax = 2_000;
@@ -45,8 +62,8 @@ export interface Shown {
   version: number;
 }
 
-const quiet = new Set(["progress", "output", "stage_start", "stage_complete"]);
-const endings: Record<string, JobState> = { job_completed: "completed", job_failed: "failed", job_cancelled: "cancelled" };
+const quiet: ReadonlySet<string> = new Set<JobEvent["type"]>(["progress", "output", "stage_start", "stage_complete"]);
+const endings = { job_completed: "completed", job_failed: "failed", job_cancelled: "cancelled" } as const;
 
 export class JobModel {
   last = 0;
@@ -90,10 +107,15 @@ export class JobModel {
   }
 
   get isEnded(): boolean {
-    return this.state === "completed" || this.state === "failed" || this.state === "cancelled";
+    return ended(this.state);
   }
 
-  // 0 to 1 over all resources: by bytes where all sizes are known, else each resource counts the same.
+  // The controls that the service allows now.
+  get possible(): readonly Control[] {
+    return possible(this.state, this.started, this.cancelling);
+  }
+
+  // 0 to 1 over all resources: by bytes if all sizes are known, else each resource counts the same.
   get share(): number {
     const all = [...this.resources.values()];
     if (all.length === 0) return 0;
@@ -110,40 +132,42 @@ export class JobModel {
 
   apply(event: JobEvent): void {
     this.last = event.sequence;
-    handlers[event.type]?.(this, event, event.resource === undefined ? undefined : this.resources.get(event.resource));
+    // TypeScript cannot see that the handler and the event are of the same type.
+    const handle = handlers[event.type] as Handler<JobEvent> | undefined;
+    handle?.(this, event, event.resource === undefined ? undefined : this.resources.get(event.resource));
     if (quiet.has(event.type)) return;
     this.timeline.push(event);
     if (this.timeline.length > timelineMax) this.timeline.splice(0, this.timeline.length - timelineMax);
   }
 
   // Lines that a compact replay left out, oldest first.
-  addEarlierOutput(events: JobEvent[]): void {
+  addEarlierOutput(events: OutputEvent[]): void {
     const first = this.output[0]?.sequence ?? Infinity;
     const lines = events.filter((event) => event.sequence < first).map(outputLine);
     this.output = [...lines, ...this.output].slice(-outputMax);
   }
 
-  addOutput(event: JobEvent): void {
+  addOutput(event: OutputEvent): void {
     if (event.sequence <= (this.output.at(-1)?.sequence ?? 0)) return;
     this.output.push(outputLine(event));
     if (this.output.length >= outputMax * 2) this.output.splice(0, this.output.length - outputMax);
   }
 }
 
-const outputLine = (event: JobEvent): OutputLine => ({
+const outputLine = (event: OutputEvent): OutputLine => ({
   sequence: event.sequence,
   resource: event.resource ?? "",
-  line: str(event["line"]) ?? "",
+  line: event.line,
 });
 
-// 0 to 1: how much of one resource is there, its verification not counted.
+// 0 to 1: how much of one resource is downloaded; its verification does not count.
 export function share(resource: ResourceModel): number {
   if (resource.state === "installed") return 1;
   const main = resource.stages.get("model") ?? resource.stages.get("download") ?? resource.stages.get("cache");
   return Math.min(1, (main?.percent ?? 0) / 100);
 }
 
-// What a new screen shows before the first event came.
+// What a new screen shows before the first event.
 export function fromView(view: JobView): JobModel {
   const model = new JobModel(view.job_id);
   const parts = /^(.*?)@\[?(.*?)\]?:(\d+)$/.exec(view.instance);
@@ -213,35 +237,38 @@ function fresh(resource: string, title: string, size: number | null): ResourceMo
   };
 }
 
-type Handler = (job: JobModel, event: JobEvent, resource: ResourceModel | undefined) => void;
+type EventOf<Type extends JobEvent["type"]> = Extract<JobEvent, { type: Type }>;
+type Handler<Event extends JobEvent> = (job: JobModel, event: Event, resource: ResourceModel | undefined) => void;
+type Handlers = { [Type in JobEvent["type"]]?: Handler<EventOf<Type>> };
 
-const str = (value: unknown): string | null => (typeof value === "string" ? value : null);
-const num = (value: unknown): number | null => (typeof value === "number" ? value : null);
+interface QueuedResource {
+  resource: string;
+  title: string;
+  size?: number | null;
+}
 
-function queued(job: JobModel, event: JobEvent): void {
-  Object.assign(job, {
-    state: "queued",
-    host: event["ssh_host"],
-    port: event["ssh_port"],
-    user: event["ssh_user"],
-    uiHome: event["ui_home"],
-    parallel: num(event["parallel"]) ?? 1,
-    bandwidthLimit: num(event["bandwidth_limit"]),
-    maxAttempts: num(event["max_attempts"]) ?? 3,
-    verify: event["verify"] !== false,
-    retryOf: str(event["retry_of"]),
-    createdAt: event.at,
-  });
+function queued(job: JobModel, event: JobQueuedEvent): void {
+  job.state = "queued";
+  job.host = event.ssh_host;
+  job.port = event.ssh_port;
+  job.user = event.ssh_user;
+  job.uiHome = event.ui_home;
+  job.parallel = event.parallel ?? 1;
+  job.bandwidthLimit = event.bandwidth_limit ?? null;
+  job.maxAttempts = event.max_attempts ?? 3;
+  job.verify = event.verify !== false;
+  job.retryOf = event.retry_of ?? null;
+  job.createdAt = event.at;
   job.resources = new Map();
-  for (const entry of event["resources"] as { resource: string; title: string; size?: number | null }[]) {
-    job.resources.set(entry.resource, fresh(entry.resource, entry.title, entry.size ?? null));
+  for (const { resource, title, size } of event.resources as unknown as QueuedResource[]) {
+    job.resources.set(resource, fresh(resource, title, size ?? null));
   }
 }
 
-function started(job: JobModel, event: JobEvent, before: ResourceModel | undefined): void {
+function started(job: JobModel, event: ResourceStartedEvent, before: ResourceModel | undefined): void {
   job.link = "connected";
   const path = event.resource!;
-  const resource = fresh(path, str(event["title"]) ?? path, before?.size ?? null);
+  const resource = fresh(path, event.title, before?.size ?? null);
   resource.state = "running";
   resource.attempt = event.attempt ?? 1;
   resource.startedAt = event.at;
@@ -249,57 +276,61 @@ function started(job: JobModel, event: JobEvent, before: ResourceModel | undefin
   job.flow.begun(path, Date.parse(event.at));
 }
 
-function progress(job: JobModel, event: JobEvent, resource: ResourceModel | undefined): void {
+function progress(job: JobModel, event: ProgressEvent, resource: ResourceModel | undefined): void {
   if (resource === undefined) return;
-  const stage = str(event["stage"]) ?? "download";
-  const downloaded = num(event["downloaded_bytes"]);
+  const { stage } = event;
+  const downloaded = event.downloaded_bytes ?? null;
   resource.stage = stage;
   resource.stages.set(stage, {
     name: stage,
-    percent: num(event["percent"]),
+    percent: event.percent ?? null,
     downloaded,
-    total: num(event["total_bytes"]),
+    total: event.total_bytes ?? null,
   });
-  resource.speed = num(event["bytes_per_second"]);
-  resource.eta = num(event["resource_eta_seconds"]);
-  job.eta = num(event["job_eta_seconds"]);
+  resource.speed = event.bytes_per_second ?? null;
+  resource.eta = event.resource_eta_seconds ?? null;
+  job.eta = event.job_eta_seconds ?? null;
   if (downloaded !== null && stage !== "verify") job.flow.add(resource.resource, Date.parse(event.at), downloaded);
 }
 
-function resourceEnded(state: ResourceState): Handler {
+function resourceEnded(
+  state: ResourceState,
+): Handler<ResourceInstalledEvent | ResourceFailedEvent | ResourceCancelledEvent> {
   return (_job, event, resource) => {
     if (resource === undefined) return;
     resource.state = state;
     resource.speed = resource.eta = resource.retryAt = null;
-    resource.cause = state === "cancelled" ? "cancelled" : str(event["cause"]);
-    resource.error = str(event["error"]);
-    resource.hint = str(event["hint"]);
+    const isFailed = event.type === "resource_failed";
+    resource.cause = state === "cancelled" ? "cancelled" : isFailed ? event.cause : null;
+    resource.error = isFailed ? event.error : null;
+    resource.hint = isFailed ? event.hint : null;
   };
 }
 
-function jobEnded(job: JobModel, event: JobEvent): void {
-  job.state = endings[event.type]!;
+function jobEnded(job: JobModel, event: JobCompletedEvent | JobFailedEvent | JobCancelledEvent): void {
+  job.state = endings[event.type];
   job.endedAt = event.at;
   job.link = job.eta = job.queuePosition = null;
   job.cancelling = false;
-  job.cause = str(event["cause"]);
-  job.error = str(event["error"]);
-  job.hint = str(event["hint"]);
-  job.partialFiles = (event["partial_files"] as string[] | undefined) ?? [];
-  if (event.type !== "job_cancelled") return;
+  if (event.type === "job_completed") return;
+  job.cause = event.cause;
+  job.error = event.error;
+  job.hint = event.hint;
+  if (event.type === "job_failed") return;
+  job.partialFiles = event.partial_files ?? [];
   for (const resource of job.resources.values()) {
     if (resource.state === "pending" || resource.state === "running") resource.state = "cancelled";
   }
 }
 
-const connected: Handler = (job) => {
+const connected = (job: JobModel): void => {
   job.link = "connected";
 };
 
-const handlers: Record<string, Handler> = {
+const handlers: Handlers = {
   job_queued: queued,
   queue_position_changed: (job, event) => {
-    job.queuePosition = num(event["queue_position"]);
+    job.queuePosition = event.queue_position;
   },
   job_started: (job, event) => {
     job.state = "running";
@@ -318,7 +349,7 @@ const handlers: Record<string, Handler> = {
     job.cancelling = true;
   },
   limits_changed: (job, event) => {
-    job.bandwidthLimit = num(event["bandwidth_limit"]);
+    job.bandwidthLimit = event.bandwidth_limit;
   },
   host_key_accepted: connected,
   job_reattached: connected,
@@ -327,7 +358,7 @@ const handlers: Record<string, Handler> = {
   },
   resource_started: started,
   stage_start: (_job, event, resource) => {
-    if (resource) resource.name = str(event["name"]);
+    if (resource) resource.name = event.name;
   },
   progress,
   output: (job, event) => job.addOutput(event),
@@ -335,12 +366,12 @@ const handlers: Record<string, Handler> = {
     if (resource) resource.stage = "verify";
   },
   resource_verified: (_job, event, resource) => {
-    if (resource && resource.verified !== "unverified") resource.verified = str(event["result"]);
+    if (resource && resource.verified !== "unverified") resource.verified = event.result;
   },
   resource_retry_scheduled: (_job, event, resource) => {
     if (resource === undefined) return;
     resource.state = "pending";
-    resource.retryAt = Date.parse(event.at) + (num(event["delay_seconds"]) ?? 0) * 1000;
+    resource.retryAt = Date.parse(event.at) + event.delay_seconds * 1000;
   },
   resource_installed: resourceEnded("installed"),
   resource_failed: resourceEnded("failed"),

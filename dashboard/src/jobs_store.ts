@@ -1,12 +1,12 @@
-// The list of jobs: what the service lists, asked for again every few seconds, and for those that run their own feeds,
-// so that their bars move.
+// The list of jobs: the service's list, refreshed every few seconds, and a live feed for each running job, so that its
+// bar moves.
 
-import { signal, type Signal } from "@preact/signals";
+import { type Signal, signal } from "@preact/signals";
 
 import { ApiError, call, message } from "./api";
 import { Feed } from "./feed";
-import type { JobPage, JobSummary } from "./types";
-import { ended } from "./types";
+import { ended } from "./job_state";
+import type { JobPage, JobSummary, JobView } from "./types";
 
 const pageSize = 100;
 const firstPages = 5;
@@ -72,12 +72,14 @@ export class JobsStore {
     this.timer = window.setTimeout(() => void this.refresh(), document.hidden ? hiddenMs : againMs);
   }
 
-  // What is new, what is under way, and whatever was under way a moment ago and is no more.
+  // The newest jobs, the active ones, and those that were active a moment ago.
   private async refresh(): Promise<void> {
     await this.guarded(async () => {
       const newest = await call<JobPage>("GET", "/resources/jobs?limit=20");
       const active = await Promise.all(
-        ["running", "paused", "queued"].map((state) => call<JobPage>("GET", `/resources/jobs?limit=500&state=${state}`)),
+        ["running", "paused", "queued"].map((state) =>
+          call<JobPage>("GET", `/resources/jobs?limit=500&state=${state}`),
+        ),
       );
       if (!this.isLoaded.value) this.more.value = newest.next;
       this.isLoaded.value = true;
@@ -90,10 +92,10 @@ export class JobsStore {
     this.later();
   }
 
-  // null: it was deleted meanwhile.
+  // null: it has been deleted.
   private async ended(jobId: string): Promise<JobSummary | null> {
     try {
-      return await call<JobSummary>("GET", `/resources/jobs/${jobId}`);
+      return await call<JobView>("GET", `/resources/jobs/${jobId}`);
     } catch (error) {
       if (!(error instanceof ApiError) || error.status !== 404) throw error;
       this.order.value = this.order.value.filter((id) => id !== jobId);
@@ -137,12 +139,12 @@ export class JobsStore {
     let changed = false;
     for (const [id, row] of this.rows) {
       const { state, started_at: started } = row.value;
-      const isUnderWay = !ended(state) && started !== null;
+      const isActive = !ended(state) && started !== null;
       const feed = this.feeds.get(id);
-      if (isUnderWay && feed === undefined && this.feeds.size < feedsMax) {
+      if (isActive && feed === undefined && this.feeds.size < feedsMax) {
         this.feeds.set(id, new Feed(id, { compact: true, isThinned: false, withOutput: false }).open());
         changed = true;
-      } else if (!isUnderWay && feed !== undefined) {
+      } else if (!isActive && feed !== undefined) {
         feed.close();
         this.feeds.delete(id);
         changed = true;

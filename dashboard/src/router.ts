@@ -1,5 +1,5 @@
-// The page shown is in the address behind the #: a reload, a bookmark and the back button work, and the service has
-// one page to serve.
+// The address after the # names the page: a reload, a bookmark and the back button work, and the service has one page to
+// serve.
 
 import { signal } from "@preact/signals";
 

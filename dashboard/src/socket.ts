@@ -1,17 +1,19 @@
-// One Socket.IO connection for the page. Whatever is watched is subscribed to again on every reconnect, with the last
-// sequence that was seen.
+// One Socket.IO connection for the page. On every reconnect each watcher is subscribed again, after the last sequence
+// that it has seen.
 
 import { signal } from "@preact/signals";
 import { io, type Socket } from "socket.io-client";
 
 import { askForToken, token } from "./api";
-import type { JobEvent, Subscribed } from "./types";
+import type { JobEvent, Skipped, SocketRefusal, SubscribeAnswer, SubscribeRequest } from "./types";
+
+export type Answer = SubscribeAnswer | SocketRefusal;
 
 export interface Watcher {
   readonly jobId: string;
   // What to send with subscribe_install.
-  request(): { job_id: string; after: number; replay: "full" | "compact" };
-  subscribed(answer: Subscribed): void;
+  request(): SubscribeRequest;
+  subscribed(answer: Answer): void;
   skipped(ranges: [number, number][]): void;
   receive(event: JobEvent): void;
 }
@@ -45,16 +47,22 @@ export function unwatch(watcher: Watcher): void {
   if (socket?.connected) socket.emit("unsubscribe_install", { job_id: watcher.jobId });
 }
 
-// Ask for everything behind what the watcher has seen.
+// Ask for everything after what the watcher has seen.
 export function subscribe(watcher: Watcher): void {
   const current = socket;
-  if (!current?.connected) return; // it is asked for on connect
-  current.timeout(ackMs).emit("subscribe_install", watcher.request(), (late: Error | null, answer?: Subscribed) => {
+  if (!current?.connected) return; // the connect handler subscribes
+  current.timeout(ackMs).emit("subscribe_install", watcher.request(), (late: Error | null, answer?: Answer) => {
     if (watchers.get(watcher.jobId) !== watcher || current !== socket) return;
-    const isForLater = late !== null || (answer?.success === false && answer.message?.startsWith("not able now"));
-    if (isForLater) setTimeout(() => watchers.get(watcher.jobId) === watcher && subscribe(watcher), againMs);
+    const waitMs = late !== null ? againMs : retryMs(answer);
+    if (waitMs !== null) setTimeout(() => watchers.get(watcher.jobId) === watcher && subscribe(watcher), waitMs);
     else if (answer) watcher.subscribed(answer);
   });
+}
+
+// null: asking again would not help.
+function retryMs(answer: Answer | undefined): number | null {
+  if (answer === undefined || answer.success || answer.code !== "unavailable") return null;
+  return (answer.retry_after_seconds ?? 0) * 1_000 || againMs;
 }
 
 function connection(): void {
@@ -74,21 +82,21 @@ function connection(): void {
   });
   made.on("disconnect", (reason) => {
     link.value = "reconnecting";
-    // The service closed this client in good order; the library leaves it at that.
+    // The service closed the connection in good order; then the library does not reconnect by itself.
     if (reason === "io server disconnect") setTimeout(() => made.connect(), againMs);
   });
   made.on("connect_error", () => {
     if (link.value === "connected") link.value = "reconnecting";
-    // Refused by the namespace: without the right token there is no use in trying again.
+    // The namespace refused: without the right token another attempt would be refused as well.
     if (!made.active) void askForToken().then(() => made.connect());
   });
   for (const name of eventNames) {
     made.on(name, (event: JobEvent) => {
-      // An error without a sequence is the answer to a subscription, which its acknowledgement tells as well.
+      // An error without a sequence belongs to a subscription; its acknowledgement says the same.
       if (typeof event.sequence === "number") watchers.get(event.job_id)?.receive(event);
     });
   }
-  made.on("resource_install_skipped", (told: { job_id: string; skipped: [number, number][] }) => {
-    watchers.get(told.job_id)?.skipped(told.skipped);
+  made.on("resource_install_skipped", ({ job_id, skipped }: Skipped) => {
+    watchers.get(job_id)?.skipped(skipped);
   });
 }

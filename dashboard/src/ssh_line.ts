@@ -9,7 +9,7 @@ export interface SshTarget {
 // ssh's options that take a value, as its manual lists them.
 const withValue = "BbcDEeFIiJLlmOoPpQRSWw";
 
-// null: this is no such line.
+// null: not such a line.
 export function parseSshLine(line: string): SshTarget | null {
   const words = split(line.trim());
   if (words[0] === "ssh" || words[0]?.endsWith("/ssh")) words.shift();
@@ -20,7 +20,7 @@ export function parseSshLine(line: string): SshTarget | null {
     const word = words[at]!;
     if (word === "--") continue;
     if (!word.startsWith("-") || word === "-") {
-      // What follows the destination and is no option is the command to run there.
+      // A word after the destination that is not an option begins the command to run there.
       if (destination !== null) break;
       destination = word;
       continue;

@@ -1,8 +1,609 @@
-// What the service answers and sends, as far as the pages use it. Its own description is at /openapi.json.
+// Made by `make types` from the service's own types: do not edit.
+// An event of a type that this version does not know has only the fields that all events have.
 
 export type JobState = "queued" | "running" | "paused" | "completed" | "failed" | "cancelled";
+export type JobEvent =
+  | CancelRequestedEvent
+  | HostKeyAcceptedEvent
+  | JobCancelledEvent
+  | JobCompletedEvent
+  | JobFailedEvent
+  | JobMovedEvent
+  | JobPausedEvent
+  | JobQueuedEvent
+  | JobReattachedEvent
+  | JobResumedEvent
+  | JobStartedEvent
+  | LimitsChangedEvent
+  | LinkLostEvent
+  | OutputEvent
+  | ProgressEvent
+  | QueuePositionChangedEvent
+  | ResourceCancelledEvent
+  | ResourceFailedEvent
+  | ResourceInstalledEvent
+  | ResourceRetryScheduledEvent
+  | ResourceStalledEvent
+  | ResourceStartedEvent
+  | ResourceVerifiedEvent
+  | StageCompleteEvent
+  | StageStartEvent
+  | VerificationStartedEvent;
 export type ResourceState = "pending" | "running" | "installed" | "failed" | "cancelled";
 
+export interface Skipped {
+  job_id: string;
+  skipped: [number, number][];
+}
+export interface SocketRefusal {
+  success: false;
+  message: string;
+  code: string;
+  retry_after_seconds?: number;
+}
+export interface SubscribeAnswer {
+  job_id: string;
+  last_sequence: number;
+  state: JobState;
+  success: true;
+}
+export interface SubscribeRequest {
+  job_id: string;
+  after?: number;
+  replay?: "full" | "compact";
+}
+export interface Subscribed {
+  job_id: string;
+  last_sequence: number;
+  state: JobState;
+}
+export interface UnknownJobError {
+  job_id: string;
+  error: string;
+  cause: "unknown_job";
+  code: string;
+}
+export interface UnsubscribeAnswer {
+  success: true;
+  job_id: string;
+}
+export interface UnsubscribeRequest {
+  job_id: string;
+}
+export interface CancelRequestedEvent {
+  type: "cancel_requested";
+  job_id: string;
+  sequence: number;
+  at: string;
+  resource?: string;
+  attempt?: number;
+}
+export interface HostKeyAcceptedEvent {
+  type: "host_key_accepted";
+  job_id: string;
+  sequence: number;
+  at: string;
+  resource?: string;
+  attempt?: number;
+  host_key_sha256: string;
+  algorithm: string;
+}
+export interface JobCancelledEvent {
+  type: "job_cancelled";
+  job_id: string;
+  sequence: number;
+  at: string;
+  resource?: string;
+  attempt?: number;
+  success?: boolean;
+  error: string;
+  cause: string;
+  hint: string;
+  installed: number;
+  total: number;
+  results: {
+    [k: string]: unknown;
+  }[];
+  partial_files?: string[];
+}
+export interface JobCompletedEvent {
+  type: "job_completed";
+  job_id: string;
+  sequence: number;
+  at: string;
+  resource?: string;
+  attempt?: number;
+  success?: boolean;
+  installed: number;
+  total: number;
+  results: {
+    [k: string]: unknown;
+  }[];
+}
+export interface JobFailedEvent {
+  type: "job_failed";
+  job_id: string;
+  sequence: number;
+  at: string;
+  resource?: string;
+  attempt?: number;
+  success?: boolean;
+  error: string;
+  cause: string;
+  hint: string;
+  installed: number;
+  total: number;
+  results: {
+    [k: string]: unknown;
+  }[];
+}
+export interface JobMovedEvent {
+  type: "job_moved";
+  job_id: string;
+  sequence: number;
+  at: string;
+  resource?: string;
+  attempt?: number;
+  before: string;
+  place: string;
+}
+export interface JobPausedEvent {
+  type: "job_paused";
+  job_id: string;
+  sequence: number;
+  at: string;
+  resource?: string;
+  attempt?: number;
+}
+export interface JobQueuedEvent {
+  type: "job_queued";
+  job_id: string;
+  sequence: number;
+  at: string;
+  resource?: string;
+  attempt?: number;
+  ssh_host: string;
+  ssh_port: number;
+  ssh_user: string;
+  ui_home: string;
+  resources: {
+    [k: string]: unknown;
+  }[];
+  host_key_sha256?: string | null;
+  parallel?: number;
+  bandwidth_limit?: number | null;
+  max_attempts?: number;
+  verify?: boolean;
+  place?: string;
+  retry_of?: string | null;
+  idempotency_key?: string | null;
+  body_sha256?: string | null;
+}
+export interface JobReattachedEvent {
+  type: "job_reattached";
+  job_id: string;
+  sequence: number;
+  at: string;
+  resource?: string;
+  attempt?: number;
+  after_restart?: boolean;
+}
+export interface JobResumedEvent {
+  type: "job_resumed";
+  job_id: string;
+  sequence: number;
+  at: string;
+  resource?: string;
+  attempt?: number;
+}
+export interface JobStartedEvent {
+  type: "job_started";
+  job_id: string;
+  sequence: number;
+  at: string;
+  resource?: string;
+  attempt?: number;
+}
+export interface LimitsChangedEvent {
+  type: "limits_changed";
+  job_id: string;
+  sequence: number;
+  at: string;
+  resource?: string;
+  attempt?: number;
+  bandwidth_limit: number | null;
+}
+export interface LinkLostEvent {
+  type: "link_lost";
+  job_id: string;
+  sequence: number;
+  at: string;
+  resource?: string;
+  attempt?: number;
+  reason: string;
+}
+export interface OutputEvent {
+  type: "output";
+  job_id: string;
+  sequence: number;
+  at: string;
+  resource?: string;
+  attempt?: number;
+  line: string;
+  cut?: boolean;
+}
+export interface ProgressEvent {
+  type: "progress";
+  job_id: string;
+  sequence: number;
+  at: string;
+  resource?: string;
+  attempt?: number;
+  stage: string;
+  percent?: number | null;
+  downloaded?: string | null;
+  total?: string | null;
+  elapsed?: string | null;
+  remaining?: string | null;
+  speed?: string | null;
+  downloaded_bytes?: number | null;
+  total_bytes?: number | null;
+  bytes_per_second?: number | null;
+  eta_seconds?: number | null;
+  resource_eta_seconds?: number | null;
+  job_eta_seconds?: number | null;
+}
+export interface QueuePositionChangedEvent {
+  type: "queue_position_changed";
+  job_id: string;
+  sequence: number;
+  at: string;
+  resource?: string;
+  attempt?: number;
+  queue_position: number;
+}
+export interface ResourceCancelledEvent {
+  type: "resource_cancelled";
+  job_id: string;
+  sequence: number;
+  at: string;
+  resource?: string;
+  attempt?: number;
+  exit_code?: number | null;
+  seconds?: number | null;
+  partial_files?: string[];
+}
+export interface ResourceFailedEvent {
+  type: "resource_failed";
+  job_id: string;
+  sequence: number;
+  at: string;
+  resource?: string;
+  attempt?: number;
+  cause: string;
+  error: string;
+  hint: string;
+  exit_code: number | null;
+  seconds: number | null;
+  tail: string[];
+}
+export interface ResourceInstalledEvent {
+  type: "resource_installed";
+  job_id: string;
+  sequence: number;
+  at: string;
+  resource?: string;
+  attempt?: number;
+  exit_code: number | null;
+  seconds: number;
+}
+export interface ResourceRetryScheduledEvent {
+  type: "resource_retry_scheduled";
+  job_id: string;
+  sequence: number;
+  at: string;
+  resource?: string;
+  attempt?: number;
+  next_attempt: number;
+  max_attempts: number;
+  delay_seconds: number;
+  cause: string;
+}
+export interface ResourceStalledEvent {
+  type: "resource_stalled";
+  job_id: string;
+  sequence: number;
+  at: string;
+  resource?: string;
+  attempt?: number;
+  stall_seconds: number;
+}
+export interface ResourceStartedEvent {
+  type: "resource_started";
+  job_id: string;
+  sequence: number;
+  at: string;
+  resource?: string;
+  attempt?: number;
+  title: string;
+  card_sha256: string;
+  bandwidth?: number | null;
+}
+export interface ResourceVerifiedEvent {
+  type: "resource_verified";
+  job_id: string;
+  sequence: number;
+  at: string;
+  resource?: string;
+  attempt?: number;
+  file: string;
+  bytes: number;
+  sha256: string | null;
+  held_against: string | null;
+  result: string;
+  checked?: string[];
+}
+export interface StageCompleteEvent {
+  type: "stage_complete";
+  job_id: string;
+  sequence: number;
+  at: string;
+  resource?: string;
+  attempt?: number;
+  name: string;
+}
+export interface StageStartEvent {
+  type: "stage_start";
+  job_id: string;
+  sequence: number;
+  at: string;
+  resource?: string;
+  attempt?: number;
+  name: string;
+}
+export interface VerificationStartedEvent {
+  type: "verification_started";
+  job_id: string;
+  sequence: number;
+  at: string;
+  resource?: string;
+  attempt?: number;
+}
+export interface ChangeRequest {
+  bandwidth_limit: number | null;
+}
+export interface InstallRequest {
+  ssh_host: string;
+  ssh_port: number;
+  ui_home: string;
+  resources: string[];
+  ssh_user?: string | null;
+  host_key_sha256?: string | null;
+  parallel?: number;
+  bandwidth_limit?: number | null;
+  max_attempts?: number | null;
+  verify?: boolean;
+}
+export interface MoveRequest {
+  before: string;
+}
+export interface Accepted {
+  success: true;
+  job_id: string;
+  message: string;
+  resource_count: number;
+}
+export interface Attempt {
+  resource: string;
+  attempt: number;
+  outcome: string;
+  cause: string | null;
+  error: string | null;
+  exit_code: number | null;
+  started_at: string;
+  ended_at: string | null;
+  seconds: number | null;
+  bytes: number;
+  bytes_per_second: number | null;
+}
+export interface BrokenCardView {
+  path: string;
+  error: string;
+}
+export interface CardFileView {
+  path: string;
+  sha256: string | null;
+  size: number | null;
+}
+export interface CardView {
+  path: string;
+  title: string;
+  type: string | null;
+  ecosystem: string | null;
+  basemodel: string | null;
+  version: string | number | null;
+  tags: string[];
+  size: number | null;
+  sha256: string;
+  files: CardFileView[];
+  url: string | null;
+  license: string | null;
+  image: string | null;
+  dependencies: string[];
+  description: string;
+  [k: string]: unknown;
+}
+export interface CardWithScript {
+  path: string;
+  title: string;
+  type: string | null;
+  ecosystem: string | null;
+  basemodel: string | null;
+  version: string | number | null;
+  tags: string[];
+  size: number | null;
+  sha256: string;
+  files: CardFileView[];
+  url: string | null;
+  license: string | null;
+  image: string | null;
+  dependencies: string[];
+  description: string;
+  download: string;
+  [k: string]: unknown;
+}
+export interface Cards {
+  resources: CardView[];
+  broken: BrokenCardView[];
+}
+export interface Conflict {
+  success: false;
+  message: string;
+  code: string;
+  errors: WrongField[];
+  retry_after_seconds?: number;
+  state?: string | null;
+  possible?: string[] | null;
+}
+export interface WrongField {
+  field: string;
+  message: string;
+}
+export interface Controlled {
+  job_id: string;
+  state: JobState;
+  link: string | null;
+  instance: string;
+  ui_home: string;
+  last_sequence: number;
+  created_at: string;
+  started_at: string | null;
+  ended_at: string | null;
+  installed: number;
+  total: number;
+  error: string | null;
+  cause: string | null;
+  queue_position: number | null;
+  job_eta_seconds: number | null;
+  cancelling: boolean;
+  parallel: number;
+  bandwidth_limit: number | null;
+  max_attempts: number;
+  verify: boolean;
+  retry_of: string | null;
+  thinned_at: string | null;
+  possible: string[];
+  resources: JobResource[];
+  success: true;
+  message: string;
+}
+export interface JobResource {
+  resource: string;
+  state: ResourceState;
+  attempt: number;
+  cause: string | null;
+  error: string | null;
+  hint: string | null;
+  exit_code: number | null;
+  seconds: number | null;
+  title: string;
+  dependencies: string[];
+  name: string | null;
+  stage: string | null;
+  percent: number | null;
+  downloaded_bytes: number | null;
+  total_bytes: number | null;
+  bytes_per_second: number | null;
+  eta_seconds: number | null;
+  resource_eta_seconds: number | null;
+  size_bytes: number | null;
+  verified: string | null;
+  retry_at: string | null;
+  started_at: string | null;
+  ended_at: string | null;
+}
+export interface ControlledJobs {
+  success: true;
+  jobs: JobView[];
+}
+export interface JobView {
+  job_id: string;
+  state: JobState;
+  link: string | null;
+  instance: string;
+  ui_home: string;
+  last_sequence: number;
+  created_at: string;
+  started_at: string | null;
+  ended_at: string | null;
+  installed: number;
+  total: number;
+  error: string | null;
+  cause: string | null;
+  queue_position: number | null;
+  job_eta_seconds: number | null;
+  cancelling: boolean;
+  parallel: number;
+  bandwidth_limit: number | null;
+  max_attempts: number;
+  verify: boolean;
+  retry_of: string | null;
+  thinned_at: string | null;
+  possible: string[];
+  resources: JobResource[];
+}
+export interface DatabaseState {
+  writable: boolean;
+  revision: string | null;
+  head: string | null;
+}
+export interface Deleted {
+  success: true;
+  job_id: string;
+  message: string;
+}
+export interface EventPage {
+  job_id: string;
+  state: JobState;
+  last_sequence: number;
+  skipped?: [number, number][] | null;
+  events: JobEvent[];
+}
+export interface Evidence {
+  sequence: number | null;
+  source_offset: number | null;
+  line: string | null;
+}
+export interface Failure {
+  resource: string;
+  attempt: number;
+  cause: string | null;
+  error: string | null;
+  hint: string | null;
+  exit_code: number | null;
+  evidence: Evidence[];
+  retry_would_help: boolean;
+  retry: string;
+  last_lines: string[];
+}
+export interface FailureGroup {
+  cause: string | null;
+  host: string;
+  card: string;
+  count: number;
+  last_at: string | null;
+  error: string | null;
+}
+export interface FailureGroups {
+  failures: FailureGroup[];
+}
+export interface Health {
+  status: "ok";
+}
+export interface JobPage {
+  jobs: JobSummary[];
+  next: string | null;
+}
 export interface JobSummary {
   job_id: string;
   state: JobState;
@@ -26,101 +627,31 @@ export interface JobSummary {
   verify: boolean;
   retry_of: string | null;
   thinned_at: string | null;
+  possible: string[];
 }
-
-export interface JobResource {
-  resource: string;
-  title: string;
-  state: ResourceState;
-  attempt: number;
-  percent: number | null;
-  stage: string | null;
-  name: string | null;
-  downloaded_bytes: number | null;
-  total_bytes: number | null;
-  size_bytes: number | null;
-  verified: string | null;
-  cause: string | null;
-  error: string | null;
-  hint: string | null;
+export interface Readiness {
+  status: "ready" | "not ready";
+  database: DatabaseState;
+  sqlite_version: string;
+  detail: string | null;
 }
-
-export interface JobView extends JobSummary {
-  resources: JobResource[];
+export interface Refusal {
+  success: false;
+  message: string;
+  code: string;
+  errors: WrongField[];
+  retry_after_seconds?: number;
 }
-
-export interface JobPage {
-  jobs: JobSummary[];
-  next: string | null;
-}
-
-export interface Card {
-  path: string;
-  title: string;
-  type: string | null;
-  ecosystem: string | null;
-  basemodel: string | null;
-  tags: string[];
-  size: number | null;
-  url: string | null;
-  dependencies: string[];
-  description: string;
-}
-
-export interface Cards {
-  resources: Card[];
-  broken: { path: string; error: string }[];
-}
-
-export interface Evidence {
-  sequence: number | null;
-  source_offset: number | null;
-  line: string | null;
-}
-
-export interface Failure {
-  resource: string;
-  attempt: number;
-  cause: string | null;
-  error: string | null;
-  hint: string | null;
-  exit_code: number | null;
-  evidence: Evidence[];
-  retry_would_help: boolean;
-  retry: string;
-  last_lines: string[];
-}
-
-export interface Span {
-  kind: string;
-  resource: string | null;
-  attempt: number | null;
-  sequence: number;
-  from: string;
-  to: string | null;
-  seconds: number | null;
-}
-
-export interface Attempt {
-  resource: string;
-  attempt: number;
-  outcome: string;
-  cause: string | null;
-  exit_code: number | null;
-  started_at: string;
-  seconds: number | null;
-  bytes: number;
-  bytes_per_second: number | null;
-}
-
 export interface Report {
   job_id: string;
   instance: string;
   ui_home: string;
+  resources: string[];
+  retry_of: string | null;
   created_at: string;
   started_at: string | null;
-  ended_at: string | null;
   state: string;
+  ended_at: string | null;
   installed: number | null;
   total: number;
   cause: string | null;
@@ -130,36 +661,45 @@ export interface Report {
   failures: Failure[];
   timeline: Span[];
   attempts: Attempt[];
-  throughput: { from: string | null; step_seconds: number | null; bytes_per_second: number[] };
+  throughput: Throughput;
   last_lines: string[];
 }
-
-export interface FailureGroup {
-  cause: string | null;
-  host: string;
-  card: string;
-  count: number;
-  last_at: string | null;
-  error: string | null;
-}
-
-// One event of a job's history: these three, and the fields of its type.
-export interface JobEvent {
-  type: string;
-  job_id: string;
+export interface Span {
+  kind: string;
+  resource: string | null;
+  attempt: number | null;
   sequence: number;
-  at: string;
-  resource?: string;
-  attempt?: number;
-  [field: string]: unknown;
+  from: string;
+  to: string | null;
+  seconds: number | null;
+}
+export interface Throughput {
+  from: string | null;
+  step_seconds: number | null;
+  bytes_per_second: number[];
+}
+export interface ResourceResult {
+  resource: string;
+  state: ResourceState;
+  attempt: number;
+  cause: string | null;
+  error: string | null;
+  hint: string | null;
+  exit_code: number | null;
+  seconds: number | null;
 }
 
-export interface Subscribed {
-  success: boolean;
-  message?: string;
-  job_id?: string;
-  last_sequence?: number;
-  state?: JobState;
-}
-
-export const ended = (state: JobState): boolean => state === "completed" || state === "failed" || state === "cancelled";
+export type Control = "cancel" | "change" | "delete" | "move" | "pause" | "resume" | "retry";
+export type Standing = "queued" | "paused in the queue" | "running" | "paused" | "completed" | "failed" | "cancelled";
+// The controls that each standing of a job allows. A job that is being cancelled allows none.
+export const possibleIn: Readonly<Record<Standing, readonly Control[]>> = {
+  "queued": ["pause", "cancel", "move", "change"],
+  "paused in the queue": ["resume", "cancel", "move", "change"],
+  "running": ["pause", "cancel", "change"],
+  "paused": ["resume", "cancel", "change"],
+  "completed": ["delete"],
+  "failed": ["retry", "delete"],
+  "cancelled": ["retry", "delete"],
+};
+export const jobStates: readonly JobState[] = ["queued", "running", "paused", "completed", "failed", "cancelled"];
+export const activeStates: readonly JobState[] = ["queued", "running", "paused"];

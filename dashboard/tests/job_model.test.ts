@@ -1,6 +1,6 @@
 import { describe, expect, test } from "vitest";
 import { fromView, JobModel, share } from "../src/job_model";
-import type { JobEvent, JobView } from "../src/types";
+import type { JobEvent, JobView, OutputEvent } from "../src/types";
 
 const jobId = "550e8400-e29b-41d4-a716-446655440000";
 
@@ -146,10 +146,36 @@ test("a cancelled job cancels what had not ended", () => {
   expect([job.cancelling, job.partialFiles]).toEqual([false, ["/ui/half.bin"]]);
 });
 
+test("the controls follow the state as events come", () => {
+  const paused = { type: "job_paused" };
+  const cases: [Record<string, unknown>[], string[]][] = [
+    [[], ["pause", "cancel", "move", "change"]],
+    [[paused], ["resume", "cancel", "move", "change"]],
+    [[startedJob], ["pause", "cancel", "change"]],
+    [
+      [startedJob, paused],
+      ["resume", "cancel", "change"],
+    ],
+    [[startedJob, { type: "cancel_requested" }], []],
+    [
+      [startedJob, { type: "job_failed", cause: "network" }],
+      ["retry", "delete"],
+    ],
+    [
+      [startedJob, { type: "cancel_requested" }, { type: "job_cancelled" }],
+      ["retry", "delete"],
+    ],
+    [[startedJob, { type: "job_completed" }], ["delete"]],
+  ];
+  for (const [events, controls] of cases) expect(jobOf(queued(1), ...events).possible).toEqual(controls);
+});
+
 describe("the lists are bounded", () => {
   const lines = (first: number, count: number) =>
-    Array.from({ length: count }, (_, index) =>
-      eventAt(first + index, { type: "output", resource: "0.md", line: `${first + index}` }),
+    Array.from(
+      { length: count },
+      (_, index) =>
+        eventAt(first + index, { type: "output", resource: "0.md", line: `${first + index}` }) as OutputEvent,
     );
 
   test("the last thousand lines stay, each once", () => {

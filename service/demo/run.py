@@ -25,7 +25,7 @@ from service.demo.instance import DemoInstance
 from service.demo.models import FOLDERS, GONE, MODELS, write_cards
 from service.events.event_types import TERMINAL_TYPES
 from service.runner.instance.remote import civitdl_config
-from service.web.sockets import EVENT_NAMES, STATUS
+from service.web.socket_events import EVENT_NAMES, STATUS
 
 NAMESPACE = "/resources"
 DEFAULT_PORT = 5000

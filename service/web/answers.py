@@ -1,60 +1,77 @@
-"""The answers of the HTTP face, as models: what the description of the API is made of, and what tests hold answers
-against. The service itself answers with what its parts say of themselves."""
+"""The answers of the API as types: the handlers return them, and the description of the API is made from them.
+
+They are dicts at run time, so that an answer of 500 jobs costs no conversion, and the models that describe them are
+built only when somebody asks for the description.
+"""
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, NotRequired
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import ConfigDict, Field, with_config
+
+# pydantic reads typing's own only from Python 3.12 on.
+from typing_extensions import TypedDict
 
 from service.events.job import JobState, ResourceState
 
 Time = Annotated[str, Field(json_schema_extra={"format": "date-time"}, description="RFC 3339 in UTC, milliseconds.")]
 Sequence = Annotated[int, Field(ge=1, description="1..n within the job.")]
 Count = Annotated[int, Field(ge=0)]
+CODES = [
+    "invalid",
+    "unauthorized",
+    "forbidden",
+    "not_found",
+    "conflict",
+    "too_large",
+    "unsupported_media",
+    "unavailable",
+]
+_NULL: dict[str, Any] = {"default": None}
 
 
-class Answer(BaseModel):
-    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
-
-
-class WrongField(Answer):
+class WrongField(TypedDict):
     """One wrong field of a request; ``field`` is empty where none can be named."""
 
     field: str
     message: str
 
 
-class Refusal(Answer):
+class Refusal(TypedDict):
     """Every refusal has this shape."""
 
     success: Literal[False]
-    message: Annotated[str, Field(min_length=1, description="For a person: what is wrong, and the way out.")]
+    message: Annotated[str, Field(min_length=1, description="For a person: the mistake, and the way out.")]
+    code: Annotated[str, Field(description="For a program: a word that stays. Words may be added.", examples=CODES)]
     errors: list[WrongField]
+    retry_after_seconds: NotRequired[Annotated[int, Field(description="Where waiting helps: how long.")]]
 
 
 class Conflict(Refusal):
-    """The job's state does not allow it, or an Idempotency-Key belongs to another request (then without a state)."""
+    """The job's state does not allow it; or an Idempotency-Key belongs to another request, then without a state."""
 
-    state: Annotated[str | None, Field(description="Where the job stands.")] = None
-    possible: Annotated[list[str] | None, Field(description="The controls that it allows now.")] = None
+    state: NotRequired[Annotated[str | None, Field(description="The job's state.", json_schema_extra=_NULL)]]
+    possible: NotRequired[
+        Annotated[list[str] | None, Field(description="The controls that it allows now.", json_schema_extra=_NULL)]
+    ]
 
 
-class Accepted(Answer):
+class Accepted(TypedDict):
     success: Literal[True]
     job_id: str
     message: str
-    resource_count: Annotated[int, Field(ge=1, description="With the dependencies that were added.")]
+    resource_count: Annotated[int, Field(ge=1, description="The dependencies that were added count too.")]
 
 
-class Deleted(Answer):
+class Deleted(TypedDict):
     success: Literal[True]
     job_id: str
     message: str
 
 
-class ResourceResult(Answer):
-    """How one resource of a job stands; after the end, the entry of it in ``results``."""
+class ResourceResult(TypedDict):
+    """One resource of a job; the same fields are its entry in ``results`` of the last event."""
 
     resource: str
     state: ResourceState
@@ -67,7 +84,7 @@ class ResourceResult(Answer):
 
 
 class JobResource(ResourceResult):
-    """One resource with its last progress. What its tool does not print is null."""
+    """One resource with its last progress. A figure that its tool does not print is null."""
 
     title: str
     dependencies: list[str]
@@ -86,12 +103,12 @@ class JobResource(ResourceResult):
     ended_at: Time | None
 
 
-class JobSummary(Answer):
+class JobSummary(TypedDict):
     """One job in a list."""
 
     job_id: str
     state: JobState
-    link: Annotated[str | None, Field(description="connected or reconnecting, while the job runs.")]
+    link: Annotated[str | None, Field(description="While the job runs: connected or reconnecting.")]
     instance: Annotated[str, Field(description="user@host:port")]
     ui_home: str
     last_sequence: Count
@@ -111,51 +128,57 @@ class JobSummary(Answer):
     verify: bool
     retry_of: str | None
     thinned_at: Time | None
+    possible: Annotated[list[str], Field(description="The controls that the job allows now.")]
 
 
 class JobView(JobSummary):
-    """One job as it stands."""
+    """One job with its resources."""
 
     resources: list[JobResource]
 
 
 class Controlled(JobView):
-    """The job behind a control."""
+    """The job after a control."""
 
     success: Literal[True]
     message: str
 
 
-class ControlledJobs(Answer):
+class ControlledJobs(TypedDict):
     success: Literal[True]
     jobs: list[JobView]
 
 
-class JobPage(Answer):
+class JobPage(TypedDict):
     jobs: list[JobSummary]
-    next: Annotated[str | None, Field(description="The cursor of the next page; null: this was the last.")]
+    next: Annotated[str | None, Field(description="The cursor of the next page; null: this was the last page.")]
 
 
-class EventPage(Answer):
-    """A page of a history; empty behind the last event."""
+class EventPage(TypedDict):
+    """A page of a history; empty after the last event."""
 
     job_id: str
     state: JobState
     last_sequence: Count
-    skipped: Annotated[
-        list[Annotated[list[Sequence], Field(min_length=2, max_length=2)]] | None,
-        Field(description="With replay=compact: the sequences that are left out, as [first, last]."),
-    ] = None
+    skipped: NotRequired[
+        Annotated[
+            list[Annotated[list[Sequence], Field(min_length=2, max_length=2)]] | None,
+            Field(
+                description="With replay=compact: the sequences that are left out, as [first, last].",
+                json_schema_extra=_NULL,
+            ),
+        ]
+    ]
     events: list[dict[str, Any]]
 
 
-class Evidence(Answer):
+class Evidence(TypedDict):
     sequence: int | None
-    source_offset: Annotated[int | None, Field(description="The byte in the attempt's log behind the line.")]
+    source_offset: Annotated[int | None, Field(description="The offset in the attempt's log after the line, in bytes.")]
     line: str | None
 
 
-class Failure(Answer):
+class Failure(TypedDict):
     resource: str
     attempt: int
     cause: str | None
@@ -168,19 +191,21 @@ class Failure(Answer):
     last_lines: list[str]
 
 
-class Span(Answer):
-    model_config = ConfigDict(extra="forbid", strict=True, frozen=True, validate_by_name=True, validate_by_alias=True)
+Span = TypedDict(
+    "Span",
+    {
+        "kind": str,
+        "resource": str | None,
+        "attempt": int | None,
+        "sequence": Sequence,
+        "from": Time,
+        "to": Time | None,
+        "seconds": float | None,
+    },
+)
 
-    kind: str
-    resource: str | None
-    attempt: int | None
-    sequence: Sequence
-    begin: Annotated[Time, Field(alias="from")]
-    to: Time | None
-    seconds: float | None
 
-
-class Attempt(Answer):
+class Attempt(TypedDict):
     resource: str
     attempt: int
     outcome: str
@@ -194,14 +219,11 @@ class Attempt(Answer):
     bytes_per_second: int | None
 
 
-class Throughput(Answer):
-    begin: Annotated[Time | None, Field(alias="from")]
-    step_seconds: float | None
-    bytes_per_second: list[int]
+Throughput = TypedDict("Throughput", {"from": Time | None, "step_seconds": float | None, "bytes_per_second": list[int]})
 
 
-class Report(Answer):
-    """The post-mortem of a job, from its events alone."""
+class Report(TypedDict):
+    """The post-mortem of a job, made from its events alone."""
 
     job_id: str
     instance: str
@@ -225,7 +247,7 @@ class Report(Answer):
     last_lines: list[str]
 
 
-class FailureGroup(Answer):
+class FailureGroup(TypedDict):
     cause: str | None
     host: str
     card: str
@@ -234,20 +256,19 @@ class FailureGroup(Answer):
     error: str | None
 
 
-class FailureGroups(Answer):
+class FailureGroups(TypedDict):
     failures: list[FailureGroup]
 
 
-class CardFileView(Answer):
+class CardFileView(TypedDict):
     path: str
     sha256: str | None
     size: int | None
 
 
-class CardView(Answer):
+@with_config(ConfigDict(extra="allow"))
+class CardView(TypedDict):
     """A resource card; the keys of its front matter that the service does not know are kept."""
-
-    model_config = ConfigDict(extra="allow", strict=True, frozen=True)
 
     path: str
     title: str
@@ -266,31 +287,32 @@ class CardView(Answer):
     description: str
 
 
+@with_config(ConfigDict(extra="allow"))
 class CardWithScript(CardView):
     download: Annotated[str, Field(description="The commands that install it.")]
 
 
-class BrokenCardView(Answer):
+class BrokenCardView(TypedDict):
     path: str
     error: str
 
 
-class Cards(Answer):
+class Cards(TypedDict):
     resources: list[CardView]
     broken: list[BrokenCardView]
 
 
-class Health(Answer):
+class Health(TypedDict):
     status: Literal["ok"]
 
 
-class DatabaseState(Answer):
+class DatabaseState(TypedDict):
     writable: bool
     revision: str | None
     head: str | None
 
 
-class Readiness(Answer):
+class Readiness(TypedDict):
     status: Literal["ready", "not ready"]
     database: DatabaseState
     sqlite_version: str

@@ -1,65 +1,84 @@
-"""The operations of the HTTP face, one entry each: what the description of the API says of the routes."""
+"""The endpoints of the API, one declaration each: the router, the reading of parameters and the description come from
+it.
+
+To add one: a handler in handlers/, the type of its answer in answers.py (of its body in requests.py), and an entry
+here. A handler's arguments have the names of the declared parameters; a body comes as ``body``, and where several
+content types are offered, the one that the client prefers comes as ``content_type``. It returns its answer as the
+declared type, or a response of its own making.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from pydantic import BaseModel
 
 from service.events.job import JobState
+from service.store.jobs import LIST_MAX
 from service.web import answers
+from service.web.handlers import cards, events, health, install, jobs, reports
+from service.web.handlers.events import NDJSON, SSE
+from service.web.handlers.reports import HTML
+from service.web.parameters import NUMBER_MAX, TEXT, Parameter, choice, matching, moment, number, part, text, texts
 from service.web.requests import CARD_PATH_SCHEMA, ChangeRequest, InstallRequest, MoveRequest
+from service.web.socket_events import COMPACT
 
 JSON = "application/json"
-TEXT = {"type": "string"}
-NUMBER_MAX = 2**53
-JOB_LOCATION = {"Location": {"description": "The job.", "required": True, "schema": TEXT}}
+JOB_LOCATION = "/resources/jobs/{job_id}"
+
+Handler = Callable[..., Awaitable[Any]]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Operation:
-    """``answer``: the model, or the content types with a model or a schema each, or None for no body. ``errors``: the
-    refusals beside those that every operation has."""
+class Endpoint:
+    """``answer``: a type of answers.py, or a type or a schema for each content type. ``more``: other answers by status,
+    a type or words. ``errors``: the refusals beside those that every endpoint has. ``location``: the Location header,
+    filled with the answer's job_id. ``is_open``: it is answered without a token."""
 
     method: str
     path: str
-    name: str
+    handler: Handler
     summary: str
-    answer: type[BaseModel] | Mapping[str, Any]
+    answer: Any
     status: int = 200
     more: Mapping[int, Any] = field(default_factory=dict)
     body: type[BaseModel] | None = None
     example: Any = None
-    parameters: Sequence[Mapping[str, Any]] = ()
+    parameters: Sequence[Parameter] = ()
     errors: Sequence[int] = ()
-    headers: Mapping[str, Any] = field(default_factory=dict)
+    location: str | None = None
     is_open: bool = False
     note: str = ""
 
+    @property
+    def name(self) -> str:
+        return self.handler.__name__
 
-def _query(name: str, schema: Mapping[str, Any], description: str) -> dict[str, Any]:
-    return {"name": name, "in": "query", "schema": dict(schema), "description": description}
+    @property
+    def content_types(self) -> tuple[str, ...]:
+        """What is offered, the first by default."""
+        return tuple(self.answer) if isinstance(self.answer, Mapping) else (JSON,)
+
+    @property
+    def route(self) -> str:
+        """The path as aiohttp reads it."""
+        path = self.path
+        for parameter in self.parameters:
+            if parameter.route is not None:
+                path = path.replace(f"{{{parameter.name}}}", f"{{{parameter.name}:{parameter.route}}}")
+        return path
 
 
-def _path(name: str, schema: Mapping[str, Any], description: str, example: str | None = None) -> dict[str, Any]:
-    path = {"name": name, "in": "path", "required": True, "schema": dict(schema), "description": description}
-    return path if example is None else {**path, "example": example}
-
-
-def _header(name: str, schema: Mapping[str, Any], description: str) -> dict[str, Any]:
-    return {"name": name, "in": "header", "schema": dict(schema), "description": description}
-
-
-def _whole(least: int, most: int, default: int) -> dict[str, Any]:
-    return {"type": "integer", "minimum": least, "maximum": most, "default": default}
-
-
-JOB = _path("job_id", {"type": "string", "pattern": "^[0-9a-f-]{1,64}$"}, "The job's id.")
-INSTANCE = _path("instance", {"type": "string", "pattern": "^[^/]+$"}, "user@host:port, as the jobs name it.")
-CARD = _path(
-    "path", CARD_PATH_SCHEMA, "The card's path in the library; slashes are part of it.", "checkpoints/flux_schnell.md"
+JOB = part("job_id", {"type": "string", "pattern": "^[0-9a-f-]{1,64}$"}, "The job's id.")
+INSTANCE = part("instance", {"type": "string", "pattern": "^[^/]+$"}, "user@host:port, as the jobs name it.")
+CARD = part(
+    "path",
+    CARD_PATH_SCHEMA,
+    "The card's path in the library; slashes are part of it.",
+    example="checkpoints/flux_schnell.md",
+    route=r".+\.md",
 )
 INSTALL_EXAMPLE = {
     "ssh_host": "203.0.113.7",
@@ -67,32 +86,29 @@ INSTALL_EXAMPLE = {
     "ui_home": "/workspace/ComfyUI",
     "resources": ["checkpoints/flux_schnell.md"],
 }
-EVENTS_NOTE = (
-    "As a JSON page, as NDJSON with `Accept: application/x-ndjson` (the whole history, one event a line), or as "
-    "server-sent events with `Accept: text/event-stream`: replayed, then followed until behind the terminal event; "
-    "`id` is the sequence, and a client that comes back goes on behind its `Last-Event-ID`. 204: nothing can follow."
-)
 
 
-def _control(name: str, summary: str) -> Operation:
-    return Operation(
-        method="post",
-        path=f"/resources/jobs/{{job_id}}/{name}",
-        name=f"{name}_job",
+def _control(path: str, handler: Handler, summary: str, **more: Any) -> Endpoint:
+    """A control of one job: it answers 202 with the job, or 409 with the possible controls."""
+    errors = (404, 409) if "body" not in more else (400, 404, 409, 413, 415)
+    return Endpoint(
+        **{"method": "post", **more},
+        path=f"/resources/jobs/{{job_id}}{path}",
+        handler=handler,
         summary=summary,
         answer=answers.Controlled,
         status=202,
         parameters=(JOB,),
-        errors=(404, 409),
-        headers=JOB_LOCATION,
+        errors=errors,
+        location=JOB_LOCATION,
     )
 
 
-def _on_instance(name: str, summary: str) -> Operation:
-    return Operation(
+def _instance_control(path: str, handler: Handler, summary: str) -> Endpoint:
+    return Endpoint(
         method="post",
-        path=f"/resources/instances/{{instance}}/{name}",
-        name=f"{name}_instance",
+        path=f"/resources/instances/{{instance}}{path}",
+        handler=handler,
         summary=summary,
         answer=answers.ControlledJobs,
         status=202,
@@ -101,11 +117,11 @@ def _on_instance(name: str, summary: str) -> Operation:
     )
 
 
-OPERATIONS: tuple[Operation, ...] = (
-    Operation(
+ENDPOINTS: tuple[Endpoint, ...] = (
+    Endpoint(
         method="post",
         path="/resources/install",
-        name="install",
+        handler=install.install,
         summary="Start an install",
         note="Dependencies of the cards are added, once each. An unknown field is refused by name.",
         answer=answers.Accepted,
@@ -113,179 +129,187 @@ OPERATIONS: tuple[Operation, ...] = (
         body=InstallRequest,
         example=INSTALL_EXAMPLE,
         parameters=(
-            _header(
+            matching(
                 "Idempotency-Key",
-                {"type": "string", "pattern": r"^[!-~]{1,255}$"},
+                r"[!-~]{1,255}",
+                "must be 1 to 255 printable ASCII characters without spaces",
                 "The same request, sent again under the same key, gives the same job.",
+                within="header",
             ),
         ),
         errors=(400, 404, 409, 413, 415),
-        headers=JOB_LOCATION,
+        location=JOB_LOCATION,
     ),
-    Operation(
+    Endpoint(
         method="get",
         path="/resources/jobs",
-        name="list_jobs",
+        handler=jobs.list_jobs,
         summary="The jobs, newest first",
         answer=answers.JobPage,
         parameters=(
-            _query("state", {"type": "string", "enum": [state.value for state in JobState]}, "Only these."),
-            _query("host", TEXT, "Only those of this host."),
-            _query("cursor", {"type": "string", "pattern": "^[0-9]{1,18}$"}, "The `next` of the page before."),
-            _query("limit", _whole(1, 500, 50), "Jobs in a page."),
+            choice("state", [state.value for state in JobState], "Only jobs in this state."),
+            text("host", "Only jobs on this host."),
+            matching(
+                "cursor",
+                r"[0-9]{1,18}",
+                'must be the "next" of an earlier page, without changes',
+                "The `next` of the page before.",
+            ),
+            number("limit", 1, LIST_MAX, 50, "Jobs in a page."),
         ),
         errors=(400,),
     ),
-    Operation(
+    Endpoint(
         method="get",
         path="/resources/jobs/{job_id}",
-        name="show_job",
-        summary="One job as it stands",
+        handler=jobs.show_job,
+        summary="One job with its resources",
         answer=answers.JobView,
         parameters=(JOB,),
         errors=(404,),
     ),
-    Operation(
+    _control(
+        "",
+        jobs.change_job,
+        "Change a job's limits, from the next resource on",
         method="patch",
-        path="/resources/jobs/{job_id}",
-        name="change_job",
-        summary="Change a job's limits, from the next resource on",
-        answer=answers.Controlled,
-        status=202,
         body=ChangeRequest,
         example={"bandwidth_limit": 10_000_000},
-        parameters=(JOB,),
-        errors=(400, 404, 409, 413, 415),
-        headers=JOB_LOCATION,
     ),
-    Operation(
+    Endpoint(
         method="delete",
         path="/resources/jobs/{job_id}",
-        name="delete_job",
-        summary="Forget an ended job",
+        handler=jobs.delete_job,
+        summary="Delete an ended job and its history",
         answer=answers.Deleted,
         parameters=(JOB,),
         errors=(404, 409),
     ),
-    _control("pause", "Stop what runs on the instance, or hold the job in its queue"),
-    _control("resume", "Let a paused job go on"),
-    _control("cancel", "End a job"),
-    _control("retry", "A new job with what was not installed"),
-    Operation(
-        method="post",
-        path="/resources/jobs/{job_id}/move",
-        name="move_job",
-        summary="Another place in the queue of its instance",
-        answer=answers.Controlled,
-        status=202,
+    _control("/pause", jobs.pause_job, "Stop what runs on the instance, or hold the job in its queue"),
+    _control("/resume", jobs.resume_job, "Continue a paused job"),
+    _control("/cancel", jobs.cancel_job, "End a job"),
+    _control("/retry", jobs.retry_job, "Start a new job with the resources that this one did not install"),
+    _control(
+        "/move",
+        jobs.move_job,
+        "Give a job another place in the queue of its instance",
         body=MoveRequest,
         example={"before": "first"},
-        parameters=(JOB,),
-        errors=(400, 404, 409, 413, 415),
-        headers=JOB_LOCATION,
     ),
-    _on_instance("pause", "Pause all jobs of an instance"),
-    _on_instance("resume", "Let all jobs of an instance go on"),
-    Operation(
+    _instance_control("/pause", jobs.pause_instance, "Pause all jobs of an instance"),
+    _instance_control("/resume", jobs.resume_instance, "Continue all jobs of an instance"),
+    Endpoint(
         method="get",
         path="/resources/jobs/{job_id}/events",
-        name="read_events",
+        handler=events.read_events,
         summary="The history of a job, in three forms",
-        note=EVENTS_NOTE,
+        note="As a JSON page; as NDJSON with `Accept: application/x-ndjson` (the whole history, one event a line); or "
+        "as server-sent events with `Accept: text/event-stream`: the history, then each new event, up to the terminal "
+        "one. `id` is the sequence, and a client that reconnects continues after its `Last-Event-ID`. 204: no event "
+        "can follow.",
         answer={
             JSON: answers.EventPage,
-            "application/x-ndjson": {"type": "string", "description": "One Event as JSON in each line."},
-            "text/event-stream": {"type": "string", "description": "`id: <sequence>` and `data: <Event as JSON>`."},
+            NDJSON: {"type": "string", "description": "One Event as JSON in each line."},
+            SSE: {"type": "string", "description": "`id: <sequence>` and `data: <Event as JSON>`."},
         },
-        more={204: "The job has ended, and all of it was seen."},
+        more={204: "The job has ended, and the client has seen every event."},
         parameters=(
             JOB,
-            _query("after", _whole(0, NUMBER_MAX, 0), "The last sequence that was seen."),
-            _query("limit", _whole(1, 10_000, 1_000), "Events in a page."),
-            _query("type", {"type": "array", "items": TEXT}, "Only events of these types; may stand several times."),
-            _query(
+            number("after", 0, NUMBER_MAX, 0, "The last sequence that the client has seen."),
+            number("limit", 1, 10_000, 1_000, "Events in a page."),
+            texts("type", "types", "Only events of this type; may be given several times."),
+            choice(
                 "replay",
-                {"type": "string", "enum": ["full", "compact"], "default": "full"},
-                "compact: all but what tools printed, with the last progress of each resource and stage.",
+                ("full", "compact"),
+                COMPACT,
+                default="full",
             ),
-            _header(
+            matching(
                 "Last-Event-ID",
-                {"type": "string", "pattern": "^[0-9]{0,16}$"},
-                "For text/event-stream: goes before `after`.",
+                r"[0-9]{0,16}",
+                "must be the id of an event, an integer",
+                "For text/event-stream: takes precedence over `after`.",
+                within="header",
+                read=lambda given: int(given) if given else None,
             ),
         ),
         errors=(400, 404),
     ),
-    Operation(
+    Endpoint(
         method="get",
         path="/resources/jobs/{job_id}/report",
-        name="report_job",
+        handler=reports.report_job,
         summary="The post-mortem of a job",
-        answer={JSON: answers.Report, "text/html": {"type": "string", "description": "A page that prints well."}},
-        parameters=(
-            JOB,
-            _query("format", {"type": "string", "enum": ["json", "html"]}, "Goes before the Accept header."),
-        ),
+        answer={JSON: answers.Report, HTML: {"type": "string", "description": "A page that prints well."}},
+        parameters=(JOB, choice("format", ("json", "html"), "Takes precedence over the Accept header.")),
         errors=(400, 404),
     ),
-    Operation(
+    Endpoint(
         method="get",
         path="/resources/failures",
-        name="list_failures",
-        summary="What failed, grouped by cause, host and card",
+        handler=reports.list_failures,
+        summary="Failed resources, grouped by cause, host and card",
         answer=answers.FailureGroups,
         parameters=(
-            _query("since", {"type": "string", "format": "date-time"}, "Of jobs that ended at or after this time."),
-            _query("limit", _whole(1, 500, 100), "Groups, the largest first."),
+            moment("since", "Only of jobs that ended at or after this time."),
+            number("limit", 1, LIST_MAX, 100, "Groups, the largest first."),
         ),
         errors=(400,),
     ),
-    Operation(
+    Endpoint(
         method="get",
         path="/resources",
-        name="list_cards",
+        handler=cards.list_cards,
         summary="The library of cards; broken ones by name and reason",
         answer=answers.Cards,
     ),
-    Operation(
+    Endpoint(
         method="get",
         path="/resources/{path}",
-        name="show_card",
+        handler=cards.show_card,
         summary="One card",
-        note="400: the card is there, but broken.",
+        note="400: the card exists, but is broken.",
         answer=answers.CardWithScript,
         parameters=(CARD,),
         errors=(400, 404),
     ),
-    Operation(
+    Endpoint(
         method="get",
         path="/healthz",
-        name="is_alive",
+        handler=health.is_alive,
         summary="The service is alive",
         answer=answers.Health,
         is_open=True,
     ),
-    Operation(
+    Endpoint(
         method="get",
         path="/readyz",
-        name="is_ready",
+        handler=health.is_ready,
         summary="The service is able to work: its database is writable and migrated",
         answer=answers.Readiness,
         more={503: answers.Readiness},
         is_open=True,
     ),
-    Operation(
+    Endpoint(
         method="get",
         path="/metrics",
-        name="metrics",
+        handler=health.metrics,
         summary="Figures for Prometheus",
         answer={"text/plain": TEXT},
     ),
-    Operation(
+    Endpoint(
         method="get",
         path="/openapi.json",
-        name="describe",
+        handler=health.describe,
         summary="This description",
         answer={JSON: {"type": "object", "required": ["openapi", "info", "paths"]}},
     ),
+    Endpoint(
+        method="get",
+        path="/asyncapi.json",
+        handler=health.describe_events,
+        summary="The description of the Socket.IO interface, AsyncAPI 3.0",
+        answer={JSON: {"type": "object", "required": ["asyncapi", "info", "channels"]}},
+    ),
 )
+OPEN_PATHS = frozenset(endpoint.path for endpoint in ENDPOINTS if endpoint.is_open)

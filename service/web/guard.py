@@ -1,7 +1,7 @@
-"""Who is let in: hosts, origins, the token; and every refusal in the contract's shape.
+"""Who is let in, by Host, Origin and token; and every error on its way out becomes a refusal in the contract's shape.
 
-Hosts are an allow-list, since a name that was rebound to this address passes any check of origins. The same guard
-stands before Socket.IO.
+Hosts are an allow-list: a name that was rebound to this address would pass any check of origins. Socket.IO is behind
+the same guard.
 """
 
 from __future__ import annotations
@@ -17,23 +17,12 @@ from urllib.parse import urlsplit
 from aiohttp import web
 from aiohttp.typedefs import Handler, Middleware
 
-from service.errors import (
-    BodyTooLarge,
-    CardError,
-    FieldError,
-    Forbidden,
-    InvalidRequest,
-    RequestError,
-    StoreUnavailable,
-    TargetRefused,
-    Unauthorized,
-    WrongState,
-)
+from service.errors import BodyTooLarge, Forbidden, InstallerError, InvalidRequest, Unauthorized
+from service.web import refusals
 
 logger = logging.getLogger(__name__)
 
 BODY_BYTES_MAX = 1 << 20
-OPEN_PATHS = ("/healthz", "/readyz")
 # Socket.IO asks for the token itself.
 SOCKET_PATH = "/socket.io/"
 LOOPBACK_NAMES = ("localhost", "127.0.0.1", "::1")
@@ -43,13 +32,19 @@ _ALLOWED_METHODS = "GET, HEAD, POST, PATCH, DELETE, OPTIONS"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Guard:
-    """The rules of one service. ``hosts``: names it answers to beside the loopback ones and the one it is bound to."""
+    """The rules of one service. ``hosts``: names it answers to, beside those of loopback and of the address it is bound
+    to. ``is_open``: whether a path is answered without a token."""
 
     bound_host: str
     bound_to_loopback: bool
     hosts: Sequence[str] = ()
     origins: Sequence[str] = ()
     api_token: str | None = None
+    is_open: Callable[[str], bool] = lambda _path: False
+
+    def middlewares(self) -> list[Middleware]:
+        """Outermost first."""
+        return [self._check_host_and_origin, refuse, self._check_token]
 
     def allows_host(self, header: str | None) -> bool:
         name = _host_name(header or "")
@@ -70,7 +65,7 @@ class Guard:
         return self.bound_to_loopback and parts.hostname in LOOPBACK_NAMES
 
     def allows_socket_origin(self, origin: str, environ: Any) -> bool:
-        """The form in which Engine.IO asks."""
+        """The same question as Engine.IO asks it."""
         return self.allows_origin(origin, environ.get("HTTP_HOST"))
 
     def allows_token(self, authorization: str | None) -> bool:
@@ -79,42 +74,18 @@ class Guard:
         scheme, _, token = (authorization or "").partition(" ")
         return scheme.lower() == "bearer" and hmac.compare_digest(token.strip().encode(), self.api_token.encode())
 
-
-def middlewares(guard: Guard, is_open: Callable[[str], bool] = lambda _path: False) -> list[Middleware]:
-    """Outermost first: refusals get their shape, then hosts and origins, then the token. ``is_open``: whether a path
-    is answered without one."""
-
     @web.middleware
-    async def refuse(request: web.Request, handler: Handler) -> web.StreamResponse:
-        try:
-            return await handler(request)
-        except (RequestError, TargetRefused, CardError, StoreUnavailable) as error:
-            return refusal(error)
-        except web.HTTPRequestEntityTooLarge:
-            return refusal(BodyTooLarge(f"the body is larger than {BODY_BYTES_MAX} bytes"))
-        except web.RequestPayloadError:
-            return refusal(InvalidRequest("the body cannot be read: its Content-Encoding or its chunks are broken"))
-        except web.HTTPException as error:
-            if error.status < 400:
-                raise
-            allow = {"Allow": error.headers["Allow"]} if "Allow" in error.headers else None
-            return _answer(error.status, f"{error.reason}: {request.method} {request.path[:200]}", headers=allow)
-        except ConnectionError:
-            raise
-        except Exception:
-            logger.exception("%s %s failed", request.method, request.path)
-            return _answer(500, "the service failed: its log says more")
-
-    @web.middleware
-    async def check_host_and_origin(request: web.Request, handler: Handler) -> web.StreamResponse:
+    async def _check_host_and_origin(self, request: web.Request, handler: Handler) -> web.StreamResponse:
         host = request.headers.get("Host")
-        if not guard.allows_host(host):
-            return refusal(Forbidden(f'host "{(host or "")[:100]}" is not let in: add it to INSTALLER_ALLOWED_HOSTS'))
+        if not self.allows_host(host):
+            message = f'host "{(host or "")[:100]}" is not let in: add it to INSTALLER_ALLOWED_HOSTS'
+            return refusals.response(Forbidden(message))
         origin = request.headers.get("Origin")
         if origin is None:
             return await handler(request)
-        if not guard.allows_origin(origin, host):
-            return refusal(Forbidden(f'origin "{origin[:100]}" is not let in: add it to INSTALLER_CORS_ORIGINS'))
+        if not self.allows_origin(origin, host):
+            message = f'origin "{origin[:100]}" is not let in: add it to INSTALLER_CORS_ORIGINS'
+            return refusals.response(Forbidden(message))
         if request.path.startswith(SOCKET_PATH):
             return await handler(request)
         preflight = request.method == "OPTIONS" and "Access-Control-Request-Method" in request.headers
@@ -124,53 +95,42 @@ def middlewares(guard: Guard, is_open: Callable[[str], bool] = lambda _path: Fal
         return response
 
     @web.middleware
-    async def check_token(request: web.Request, handler: Handler) -> web.StreamResponse:
-        path = request.path
-        needs_none = path in OPEN_PATHS or path.startswith(SOCKET_PATH) or is_open(path)
-        if not needs_none and not guard.allows_token(request.headers.get("Authorization")):
-            return refusal(Unauthorized("wrong or missing token: send Authorization: Bearer <token>"))
+    async def _check_token(self, request: web.Request, handler: Handler) -> web.StreamResponse:
+        needs_none = request.path.startswith(SOCKET_PATH) or self.is_open(request.path)
+        if not needs_none and not self.allows_token(request.headers.get("Authorization")):
+            return refusals.response(Unauthorized("wrong or missing token: send Authorization: Bearer <token>"))
         return await handler(request)
 
-    return [check_host_and_origin, refuse, check_token]
+
+@web.middleware
+async def refuse(request: web.Request, handler: Handler) -> web.StreamResponse:
+    """Every error becomes a refusal in the contract's shape."""
+    try:
+        return await handler(request)
+    except InstallerError as error:
+        if error.status == 500:
+            logger.exception("%s %s failed", request.method, request.path)
+        return refusals.response(error)
+    except web.HTTPRequestEntityTooLarge:
+        return refusals.response(BodyTooLarge(f"the body is larger than {BODY_BYTES_MAX} bytes"))
+    except web.RequestPayloadError:
+        message = "the body cannot be read: its Content-Encoding or its chunks are broken"
+        return refusals.response(InvalidRequest(message))
+    except web.HTTPException as error:
+        if error.status < 400:
+            raise
+        return refusals.http_response(error, f"{request.method} {request.path[:200]}")
+    except ConnectionError:
+        raise
+    except Exception:
+        logger.exception("%s %s failed", request.method, request.path)
+        return refusals.response(InstallerError())
 
 
 def cors_headers(request: web.Request) -> dict[str, str]:
-    """For a response that is prepared by its handler: the origin has been checked by then."""
+    """For a response that is prepared before the middleware sees it; the origin was checked before."""
     origin = request.headers.get("Origin")
     return _cors(origin) if origin is not None else {}
-
-
-def refusal(error: Exception) -> web.Response:
-    """The answer to the caller, in the contract's shape."""
-    if isinstance(error, RequestError):
-        headers = {"WWW-Authenticate": "Bearer"} if isinstance(error, Unauthorized) else None
-        return _answer(error.status, error.message, error.errors, headers=headers, **_state_of(error))
-    if isinstance(error, TargetRefused):
-        return _answer(400, str(error), [FieldError("ssh_host", str(error))])
-    if isinstance(error, StoreUnavailable):
-        return _answer(503, f"not able now, try again: {error}", headers={"Retry-After": "5"})
-    return _answer(400, str(error))
-
-
-def _state_of(error: RequestError) -> dict[str, Any]:
-    return {"state": error.state, "possible": error.possible} if isinstance(error, WrongState) else {}
-
-
-def _answer(
-    status: int,
-    message: str,
-    errors: Sequence[FieldError] = (),
-    *,
-    headers: dict[str, str] | None = None,
-    **more: Any,
-) -> web.Response:
-    body = {
-        "success": False,
-        "message": message,
-        "errors": [{"field": error.field, "message": error.message} for error in errors],
-        **more,
-    }
-    return web.json_response(body, status=status, headers=headers)
 
 
 def _cors(origin: str) -> dict[str, str]:

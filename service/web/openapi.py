@@ -1,46 +1,46 @@
-"""The description of the HTTP face, OpenAPI 3.1: built from the models that validate requests, the models of the
-answers and the events' own types, so that it cannot say anything else than they do."""
+"""The description of the API, OpenAPI 3.1: made from the declarations of the endpoints, the models that validate
+requests, the types of the answers and the types of the events."""
 
 from __future__ import annotations
 
 import dataclasses
 import re
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Iterable, Mapping
+from types import ModuleType
+from typing import Any, Literal
 
-from pydantic import BaseModel, TypeAdapter
-from pydantic.json_schema import models_json_schema
+from pydantic import TypeAdapter
+from typing_extensions import is_typeddict
 
 from service.events import event_types
 from service.events.event_types import Event
 from service.web import answers
-from service.web.endpoints import JSON, OPERATIONS, Operation
-from service.web.requests import ChangeRequest, InstallRequest, MoveRequest
+from service.web.endpoints import ENDPOINTS, JSON, Endpoint
 
 REFS = "#/components/schemas/{model}"
 _REFUSED = {
     400: "The request is not valid; `errors` names every wrong field.",
     401: "The token is missing or wrong.",
-    403: "The Host or the Origin is not let in.",
-    404: "No such job, instance or card.",
+    403: "The service does not let in this Host or Origin.",
+    404: "The job, instance or card does not exist.",
     409: "The state of the job does not allow it; `possible` says what it does allow.",
     413: "The body is too large.",
     415: "The body is not `application/json`.",
-    503: "Not able now: the same request may work later.",
+    503: "The service cannot do this now: the same request may work later.",
 }
 _ALWAYS = (403, 503)
 _HEADERS: dict[int, dict[str, Any]] = {
     401: {"WWW-Authenticate": {"required": True, "schema": {"type": "string"}}},
     503: {"Retry-After": {"schema": {"type": "integer"}}},
 }
-_REQUESTS: tuple[type[BaseModel], ...] = (InstallRequest, MoveRequest, ChangeRequest)
+JOB_LOCATION = {"Location": {"description": "The job.", "required": True, "schema": {"type": "string"}}}
 
 
 def document(version: str) -> dict[str, Any]:
     """The whole description."""
     paths: dict[str, dict[str, Any]] = {}
-    for operation in OPERATIONS:
-        paths.setdefault(operation.path, {})[operation.method] = _operation(operation)
+    for endpoint in ENDPOINTS:
+        paths.setdefault(endpoint.path, {})[endpoint.method] = _operation(endpoint)
     return {
         "openapi": "3.1.0",
         "info": {
@@ -59,40 +59,40 @@ def document(version: str) -> dict[str, Any]:
                 "token": {
                     "type": "http",
                     "scheme": "bearer",
-                    "description": "INSTALLER_API_TOKEN; without that setting nothing is asked for.",
+                    "description": "INSTALLER_API_TOKEN; without that setting the service asks for no token.",
                 }
             },
         },
     }
 
 
-def _operation(operation: Operation) -> dict[str, Any]:
-    described: dict[str, Any] = {"operationId": operation.name, "summary": operation.summary}
-    if operation.note:
-        described["description"] = operation.note
-    if operation.is_open:
+def _operation(endpoint: Endpoint) -> dict[str, Any]:
+    described: dict[str, Any] = {"operationId": endpoint.name, "summary": endpoint.summary}
+    if endpoint.note:
+        described["description"] = endpoint.note
+    if endpoint.is_open:
         described["security"] = []
-    if operation.parameters:
-        described["parameters"] = [dict(parameter) for parameter in operation.parameters]
-    if operation.body is not None:
-        content = {"schema": _ref(operation.body), "example": operation.example}
+    if endpoint.parameters:
+        described["parameters"] = [parameter.described() for parameter in endpoint.parameters]
+    if endpoint.body is not None:
+        content = {"schema": _ref(endpoint.body), "example": endpoint.example}
         described["requestBody"] = {"required": True, "content": {JSON: content}}
-    described["responses"] = _responses(operation)
+    described["responses"] = _responses(endpoint)
     return described
 
 
-def _responses(operation: Operation) -> dict[str, Any]:
-    done: dict[str, Any] = {"description": operation.summary, "content": _content(operation.answer)}
-    if operation.headers:
-        done["headers"] = dict(operation.headers)
-    responses = {str(operation.status): done}
-    for status, answer in operation.more.items():
+def _responses(endpoint: Endpoint) -> dict[str, Any]:
+    done: dict[str, Any] = {"description": endpoint.summary, "content": _content(endpoint.answer)}
+    if endpoint.location is not None:
+        done["headers"] = JOB_LOCATION
+    responses = {str(endpoint.status): done}
+    for status, answer in endpoint.more.items():
         is_text = isinstance(answer, str)
         responses[str(status)] = (
-            {"description": answer} if is_text else {"description": "Not able now.", "content": _content(answer)}
+            {"description": answer} if is_text else {"description": "Not ready.", "content": _content(answer)}
         )
-    always = _ALWAYS if operation.is_open else (401, *_ALWAYS)
-    for status in sorted({*operation.errors, *always}):
+    always = _ALWAYS if endpoint.is_open else (401, *_ALWAYS)
+    for status in sorted({*endpoint.errors, *always}):
         if str(status) not in responses:
             responses[str(status)] = _refused(status)
     return dict(sorted(responses.items()))
@@ -106,44 +106,48 @@ def _refused(status: int) -> dict[str, Any]:
     return refused
 
 
-def _content(answer: type[BaseModel] | Mapping[str, Any]) -> dict[str, Any]:
+def _content(answer: type | Mapping[str, Any]) -> dict[str, Any]:
     if isinstance(answer, Mapping):
         return {kind: {"schema": _ref(of) if isinstance(of, type) else dict(of)} for kind, of in answer.items()}
     return {JSON: {"schema": _ref(answer)}}
 
 
-def _ref(model: type[BaseModel]) -> dict[str, str]:
+def _ref(model: type) -> dict[str, str]:
     return {"$ref": REFS.format(model=model.__name__)}
 
 
 def _schemas() -> dict[str, Any]:
-    shown = {
-        model
-        for model in vars(answers).values()
-        if isinstance(model, type) and issubclass(model, answers.Answer) and model is not answers.Answer
-    }
-    _, given = models_json_schema([(model, "validation") for model in _REQUESTS], ref_template=REFS)
-    _, told = models_json_schema(
-        [(model, "serialization") for model in sorted(shown, key=lambda model: model.__name__)], ref_template=REFS
-    )
-    schemas = {**given["$defs"], **{name: _open(schema) for name, schema in told["$defs"].items()}}
-    schemas["EventPage"]["properties"]["events"]["items"] = {"$ref": REFS.format(model="Event")}
-    return {**schemas, **_event_schemas()}
+    bodies = {endpoint.body for endpoint in ENDPOINTS if endpoint.body is not None}
+    given = definitions(bodies, "validation")
+    returned = definitions(types_of(answers))
+    returned["EventPage"]["properties"]["events"]["items"] = {"$ref": REFS.format(model="Event")}
+    return {**given, **returned, **event_schemas()}
 
 
-def _open(schema: dict[str, Any]) -> dict[str, Any]:
-    """A later version may add fields to an answer: a client must not be told that there are none."""
-    return {name: value for name, value in schema.items() if not (name == "additionalProperties" and value is False)}
+def types_of(module: ModuleType) -> list[type]:
+    """The TypedDicts that a module defines."""
+    return [kind for kind in vars(module).values() if is_typeddict(kind) and kind.__module__ == module.__name__]
 
 
-def _event_schemas() -> dict[str, Any]:
-    kinds = sorted(_subclasses(Event), key=lambda kind: kind.type)
+def definitions(
+    models: Iterable[type], mode: Literal["validation", "serialization"] = "serialization"
+) -> dict[str, Any]:
+    """The schemas of these and of all that they consist of, by name. They say nothing of other fields: a later version
+    may add some to an answer."""
+    ordered = sorted(models, key=lambda model: model.__name__)
+    _, schema = TypeAdapter.json_schemas([(model, mode, TypeAdapter(model)) for model in ordered], ref_template=REFS)
+    found: dict[str, Any] = schema["$defs"]
+    return found
+
+
+def event_schemas() -> dict[str, Any]:
+    kinds = event_kinds()
     schemas = {kind.__name__ + "Event": _event_schema(kind) for kind in kinds}
     known = [{"$ref": REFS.format(model=name)} for name in schemas]
-    common = _common({"type": "string", "description": "A type that this version does not know is passed on."})
+    common = _common({"type": "string", "description": "The service passes on types that this version does not know."})
     return schemas | {
         "Event": {
-            "description": "One event of a job: the same flat object on every way. Fields may be added to a type.",
+            "description": "One event of a job, the same over HTTP and Socket.IO. Fields may be added to a type.",
             "anyOf": [*known, {"$ref": REFS.format(model="OtherEvent")}],
         },
         "OtherEvent": {**common, "not": {"properties": {"type": {"enum": [kind.type for kind in kinds]}}}},
@@ -182,9 +186,7 @@ def _has_no_default(of: dataclasses.Field[Any]) -> bool:
     return of.default is dataclasses.MISSING and of.default_factory is dataclasses.MISSING
 
 
-def _subclasses(kind: type[Event]) -> list[type[Event]]:
-    return [known for known in vars(event_types).values() if isinstance(known, type) and _is_event(known, kind)]
-
-
-def _is_event(known: type, kind: type[Event]) -> bool:
-    return issubclass(known, kind) and known is not kind and hasattr(known, "type")
+def event_kinds() -> list[type[Event]]:
+    """The types of events that this version knows."""
+    known = [kind for kind in vars(event_types).values() if isinstance(kind, type) and issubclass(kind, Event)]
+    return sorted((kind for kind in known if kind is not Event), key=lambda kind: kind.type)

@@ -1,7 +1,7 @@
 """The pages that the service serves: the dashboard at ``/``, the description of the API at ``/docs``, and their assets.
 
-They are files that the build made (see dashboard/). Which ones there are is read once, so that no address that a
-client names ever becomes a path. The pages are open to all: what they show, they ask for with the token.
+The build makes these files (see dashboard/). Their names are read once, at the start, so that an address that a client
+sends never becomes a path. The pages are open to all: they ask for their data with the token.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ FOLDER = Path(__file__).parent / "dashboard"
 ASSETS = "/assets/"
 PAGES = {"/": "index.html", "/docs": "docs.html"}
 
-# Nothing inline, nothing of other origins; 'self' includes the WebSocket of the same origin.
+# Nothing inline, nothing from other origins; 'self' includes the WebSocket of the same origin.
 POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; font-src 'self'; "
     "connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
@@ -34,7 +34,7 @@ _NOT_BUILT = """<!doctype html>
 <body>
 <h1>The pages are not built</h1>
 <p>The service runs and its API works. In its source tree, <code>make dashboard</code> builds the pages; then start the
-service again. A wheel that <code>make build</code> makes has them in it.</p>
+service again. A wheel that <code>make build</code> makes contains them.</p>
 </body>
 </html>
 """
@@ -47,7 +47,7 @@ class Pages:
         self._pages = {address: folder / name for address, name in PAGES.items() if (folder / name).is_file()}
         assets = folder / ASSETS.strip("/")
         found = assets.iterdir() if assets.is_dir() else ()
-        # The compressed form of a file is found by aiohttp, beside it.
+        # aiohttp finds the compressed form of a file beside it.
         self._assets = {path.name: path for path in found if path.suffix not in ("", ".gz")}
 
     def add_to(self, app: web.Application) -> None:
@@ -68,6 +68,6 @@ class Pages:
         return web.FileResponse(path, headers=_FOR_EVER)
 
 
-def is_open(path: str) -> bool:
-    """Whether a page or an asset is what this path names: they are shown without a token."""
+def is_page(path: str) -> bool:
+    """Whether this path names a page or an asset: they are shown without a token."""
     return path in PAGES or path.startswith(ASSETS)

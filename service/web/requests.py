@@ -1,4 +1,4 @@
-"""The requests that clients send, as models that validate them, and the plain words for what is wrong."""
+"""The bodies of requests, as models that validate them, and plain words for each mistake."""
 
 from __future__ import annotations
 
@@ -53,9 +53,8 @@ PARALLEL_MAX = 8
 ATTEMPTS_MAX = 10
 BANDWIDTH_MIN = 1024
 BANDWIDTH_MAX = 1 << 40
-_KEY = re.compile(r"[\x21-\x7e]{1,255}")
 
-# What the description of the API says where a rule is more than a schema can hold.
+# What the description of the API says where a validator checks more than a schema can say.
 _PART = r"[^./\\\x00-\x1f\x7f][^/\\\x00-\x1f\x7f]*"
 CARD_PATH_SCHEMA = {"type": "string", "maxLength": PATH_CHARACTERS_MAX, "pattern": rf"^{_PART}(/{_PART})*\.md$"}
 _HOST_SCHEMA = {
@@ -63,7 +62,7 @@ _HOST_SCHEMA = {
     "maxLength": _HOST_CHARACTERS_MAX,
     "anyOf": [
         {"pattern": rf"^{_LABEL}(\.{_LABEL})*\.?$"},
-        # Global and local unicast: all others are never a target.
+        # Global and local unicast; other addresses are never a target.
         {"format": "ipv6", "pattern": "^([23][0-9A-Fa-f]{3}|[Ff][CcDd][0-9A-Fa-f]{2}):"},
     ],
     "description": "A host name or an address, without user, port or spaces; no link-local and no metadata address.",
@@ -95,7 +94,7 @@ class InstallRequest(_Request):
     verify: bool = True
 
     def digest(self) -> str:
-        """The same for all bodies that ask for the same."""
+        """Equal for requests that ask for the same."""
         return hashlib.sha256(self.model_dump_json().encode()).hexdigest()
 
 
@@ -107,25 +106,12 @@ class MoveRequest(_Request):
 
 
 class ChangeRequest(_Request):
-    """The body of ``PATCH /resources/jobs/{id}``; null takes the limit away."""
+    """The body of ``PATCH /resources/jobs/{id}``; null removes the limit."""
 
     bandwidth_limit: Bandwidth | None
 
 
 Request = TypeVar("Request", bound=BaseModel)
-
-
-def parse_install(body: bytes) -> InstallRequest:
-    """Raises InvalidRequest, which names every wrong field."""
-    return parse(InstallRequest, body)
-
-
-def parse_key(header: str | None) -> str | None:
-    """The Idempotency-Key of a request, if it has one. Raises InvalidRequest."""
-    if header is not None and not _KEY.fullmatch(header):
-        message = "must be 1 to 255 printable ASCII characters without spaces"
-        raise InvalidRequest(f"Idempotency-Key: {message}", [FieldError("Idempotency-Key", message)])
-    return header
 
 
 def parse(model: type[Request], body: bytes) -> Request:
@@ -170,7 +156,7 @@ def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     fields: dict[str, Any] = {}
     for name, value in pairs:
         if name in fields:
-            raise ValueError(f'the field "{name[:80]}" stands there twice')
+            raise ValueError(f'the field "{name[:80]}" is given twice')
         fields[name] = value
     return fields
 
@@ -182,7 +168,7 @@ def _number(text: str) -> int | float:
 
 
 def _no_constant(name: str) -> Any:
-    raise ValueError(f"{name} is no JSON number")
+    raise ValueError(f"{name} is not a JSON number")
 
 
 def _field(entry: Any) -> str:
@@ -203,5 +189,5 @@ def _message(entry: Any) -> str:
     if kind == "too_short":
         return "must name at least one resource"
     if kind == "string_pattern_mismatch":
-        return "does not fit the pattern of a user name: letters, digits, _ . - and $"
+        return "is not a user name: use letters, digits, _ . - and $"
     return str(entry["msg"]).removeprefix("Value error, ").replace("Input should", "should")[:300]

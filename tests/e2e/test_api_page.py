@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from playwright.async_api import expect
 
-from service.web.endpoints import OPERATIONS
+from service.web.endpoints import ENDPOINTS
 from tests.kit.browser import Browser, open_browser
 from tests.kit.running import running
 
@@ -27,8 +27,8 @@ async def test_every_operation_is_there_and_can_be_tried(tmp_path: Path, browser
     async with running(tmp_path, api_token=TOKEN) as service:
         page = await browser.page(f"{service.url}/docs")
         await page.get_by_label("API token").fill(TOKEN)
-        await page.get_by_role("button", name="Go on").click()
-        await expect(page.locator(".opblock")).to_have_count(len(OPERATIONS))
+        await page.get_by_role("button", name="Continue").click()
+        await expect(page.locator(".opblock")).to_have_count(len(ENDPOINTS))
         browser.expect_refused(401)
         block = page.locator(".opblock", has_text="/readyz")
         await block.locator("button").first.click()

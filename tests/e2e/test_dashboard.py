@@ -95,7 +95,7 @@ async def test_the_whole_story(world: World, browser: Browser) -> None:
     await expect(page.get_by_text("Reconnecting to the service")).to_be_visible()
     await world.service.start()
     await expect(page.get_by_text("Reconnecting to the service")).to_be_hidden()
-    await expect(page.get_by_text("the service was restarted meanwhile")).to_be_visible()
+    await expect(page.get_by_text("the service has restarted")).to_be_visible()
 
     address = page.url
     await page.close()
@@ -186,7 +186,7 @@ async def test_controls_of_the_queue(world: World, browser: Browser) -> None:
     await page.goto(f"{world.service.url}/#/jobs/{third}")
     await expect(page.locator("h1 .state")).to_have_text("Failed")
     (world.instance.home / "good").touch()
-    await page.get_by_role("button", name="Retry what is missing").click()
+    await page.get_by_role("button", name="Retry the missing resources").click()
     await expect(page).not_to_have_url(re.compile(third))
     await expect(page.locator("h1 .state")).to_have_text("Completed")
     await expect(page.get_by_text(f"retry of {third[:8]}")).to_be_visible()
@@ -219,10 +219,10 @@ async def test_a_token_is_asked_for_once(world: World, browser: Browser) -> None
     await world.service.start(INSTALLER_API_TOKEN="a-token-of-32-characters-or-more!")
     page = await browser.page(world.service.url)
     await page.get_by_label("API token").fill("not this one")
-    await page.get_by_role("button", name="Go on").click()
+    await page.get_by_role("button", name="Continue").click()
     await expect(page.get_by_text("The service did not accept this token.")).to_be_visible()
     await page.get_by_label("API token").fill("a-token-of-32-characters-or-more!")
-    await page.get_by_role("button", name="Go on").click()
+    await page.get_by_role("button", name="Continue").click()
     await expect(page.get_by_text("Nothing was installed yet")).to_be_visible()
     world.card("other/a.md", "echo hello")
     await start(page, world, "Card other/a.md")
@@ -338,7 +338,7 @@ async def test_pasted_lines_are_split(world: World, browser: Browser) -> None:
             await page.get_by_label(name, exact=True).fill("")
         await field.fill(case["line"])
         if case["target"] is None:
-            await expect(page.get_by_text("This is no ssh line")).to_be_visible()
+            await expect(page.get_by_text("This is not an ssh line")).to_be_visible()
             continue
         expected = case["target"]
         await expect(page.get_by_label("Host", exact=True)).to_have_value(expected["host"])

@@ -1,4 +1,4 @@
-"""Each control in each standing of a job: what is answered, and what is in the log."""
+"""Each control in each standing of a job: the answer, and the events in the log."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ from tests.kit.running import running, write_card
 ENDED: dict[str, Any] = {"installed": 0, "total": 2, "results": []}
 FAILED = types.ResourceFailed(cause="network", error="e", hint="h", exit_code=1, seconds=1.0, tail=[])
 INSTALLED = types.ResourceInstalled(exit_code=0, seconds=1.0)
-# What a running job is told to come to each standing.
-TOLD: dict[str, list[tuple[Event, str | None]]] = {
+# The events that bring a running job to each standing.
+LEADING_TO: dict[str, list[tuple[Event, str | None]]] = {
     "running": [],
     "cancelling": [(types.CancelRequested(), None)],
     "paused": [(types.JobPaused(), None)],
@@ -34,7 +34,7 @@ TOLD: dict[str, list[tuple[Event, str | None]]] = {
     ],
     "cancelled": [(types.JobCancelled(error="e", cause="cancelled", hint="h", **ENDED), None)],
 }
-STANDINGS = ("queued", "paused in the queue", *TOLD)
+STANDINGS = ("queued", "paused in the queue", *LEADING_TO)
 CALLS: dict[str, tuple[str, str, Any]] = {
     "pause": ("POST", "/pause", None),
     "resume": ("POST", "/resume", None),
@@ -100,7 +100,7 @@ class World:
                 assert (await self.control(job_id, "pause"))[0] == 202
             return job_id
         job_id = await self.running()
-        for event, resource in TOLD[standing]:
+        for event, resource in LEADING_TO[standing]:
             await self.service._journal.append(job_id, [NewEvent(event=event, resource=resource)])
         return job_id
 
@@ -116,6 +116,7 @@ async def test_each_control_in_each_standing(tmp_path: Path, standing: str, cont
         job_id = await world.job_in(standing)
         before = await world.types_of(job_id)
         allowed = () if standing == "cancelling" else POSSIBLE[Standing(standing)]
+        assert (await world.job(job_id))["possible"] == list(allowed)
         status, answer = await world.control(job_id, control)
         if control not in allowed:
             assert (status, answer["success"], answer["possible"]) == (409, False, list(allowed)), answer
@@ -138,7 +139,7 @@ async def test_each_control_in_each_standing(tmp_path: Path, standing: str, cont
             assert added[len(before)] == ("cancel_requested" if started else "job_cancelled")
             assert await ended(world, job_id) == "cancelled"
         elif control == "move":
-            # It is the last already, so that nothing changes.
+            # It is the last already: nothing changes.
             assert await world.types_of(job_id) == before
             assert answer["queue_position"] == (2 if standing == "queued" else None)
         else:
@@ -194,7 +195,7 @@ async def test_the_queue_is_moved(tmp_path: Path) -> None:
             return await world.call("POST", f"/resources/jobs/{job_id}/move", {"before": before})
 
         assert await order() == [a, b, c, d]
-        # It is told behind what was decided, and of several changes at once only what came of them.
+        # Positions follow the decision; several changes at once give one event.
         async with asyncio.timeout(60):
             while await told(b) != [2]:
                 await asyncio.sleep(0.01)
@@ -297,7 +298,7 @@ async def test_an_idempotency_key(tmp_path: Path) -> None:
         ({"verify": "yes"}, "verify"),
     ],
 )
-async def test_options_that_cannot_be(tmp_path: Path, more: dict[str, Any], field: str) -> None:
+async def test_impossible_options_are_refused(tmp_path: Path, more: dict[str, Any], field: str) -> None:
     async with running(tmp_path) as service:
         world = World(service, tmp_path)
         body = {"ssh_host": "h", "ssh_port": 22, "ui_home": "/ui", "resources": ["a.md"], **more}
@@ -305,7 +306,7 @@ async def test_options_that_cannot_be(tmp_path: Path, more: dict[str, Any], fiel
         assert (status, [error["field"] for error in answer["errors"]]) == (400, [field])
 
 
-async def test_an_unknown_job_can_do_nothing(tmp_path: Path) -> None:
+async def test_an_unknown_job_allows_no_control(tmp_path: Path) -> None:
     async with running(tmp_path) as service:
         world = World(service, tmp_path)
         for name in CALLS:

@@ -1,4 +1,4 @@
-"""The HTTP face of a real service: what it refuses, how it says so, and the history in its three forms."""
+"""The HTTP API of a real service: what it refuses and how, and the history in its three forms."""
 
 from __future__ import annotations
 
@@ -39,11 +39,23 @@ async def http() -> AsyncIterator[aiohttp.ClientSession]:
         yield session
 
 
+CODES = {
+    400: "invalid",
+    401: "unauthorized",
+    403: "forbidden",
+    404: "not_found",
+    405: "method_not_allowed",
+    409: "conflict",
+    413: "too_large",
+    415: "unsupported_media",
+}
+
+
 async def refused(response: aiohttp.ClientResponse, status: int) -> dict[str, Any]:
-    """The body of a refusal, after its shape was looked at."""
+    """The body of a refusal, once its shape is checked."""
     body = await response.json()
     assert response.status == status, body
-    assert body["success"] is False
+    assert (body["success"], body["code"]) == (False, CODES[status])
     assert isinstance(body["message"], str)
     assert body["message"]
     assert all(set(error) == {"field", "message"} for error in body["errors"])
@@ -65,7 +77,7 @@ BAD_BODIES = [
     ({**GOOD, "ssh_host": "-oProxyCommand=x"}, "ssh_host", "host name or an address"),
     ({**GOOD, "ssh_host": "169.254.169.254"}, "ssh_host", "never a target"),
     ({**GOOD, "ssh_host": "metadata.google.internal"}, "ssh_host", "never a target"),
-    ({**GOOD, "ssh_user": "-x"}, "ssh_user", "pattern"),
+    ({**GOOD, "ssh_user": "-x"}, "ssh_user", "is not a user name"),
     ({**GOOD, "ui_home": "workspace/ComfyUI"}, "ui_home", "absolute path"),
     ({**GOOD, "ui_home": "/a\0b"}, "ui_home", "NUL"),
     ({**GOOD, "ui_home": 5}, "ui_home", "valid string"),
@@ -110,12 +122,14 @@ async def test_bad_input_is_named(
         (b"[]", "must be a JSON object"),
         (b"null", "must be a JSON object"),
         (b'{"ssh_port": NaN}', "NaN"),
-        (b'{"ssh_port": 1, "ssh_port": 2}', "stands there twice"),
+        (b'{"ssh_port": 1, "ssh_port": 2}', "is given twice"),
         (b"[" * 100_000, "nested too deeply"),
         (b'{"ssh_port": 1' + b"0" * 5_000 + b"}", ""),
     ],
 )
-async def test_what_is_no_request(service: Service, http: aiohttp.ClientSession, raw: bytes, words: str) -> None:
+async def test_a_body_that_is_not_a_request(
+    service: Service, http: aiohttp.ClientSession, raw: bytes, words: str
+) -> None:
     headers = {"Content-Type": "application/json"}
     async with http.post(f"{service.url}/resources/install", data=raw, headers=headers) as response:
         assert words in (await refused(response, 400))["message"]
@@ -297,7 +311,7 @@ async def test_the_history_in_three_forms(
             assert (await refused(response, 400))["errors"][0]["field"] == query.split("=")[0]
 
 
-async def test_server_sent_events_go_on_where_they_were(
+async def test_server_sent_events_continue_after_the_last_one_seen(
     history: tuple[str, list[dict[str, Any]]], http: aiohttp.ClientSession
 ) -> None:
     url, events = history

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import inspect
 import json
 import sys
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args, get_type_hints
 
 import aiohttp
 import pytest
@@ -18,19 +19,20 @@ from sqlalchemy import select
 
 from service.app import VERSION, Service
 from service.store.tables import jobs
-from service.web import answers
-from service.web.endpoints import INSTALL_EXAMPLE, OPERATIONS
+from service.web import answers, router
+from service.web.endpoints import ENDPOINTS, INSTALL_EXAMPLE, JSON, Endpoint
 from service.web.openapi import document
-from service.web.requests import parse_install
-from tests.events.golden import TRANSCRIPTS, exit_code, parse
+from service.web.requests import InstallRequest, parse
+from tests.events.golden import TRANSCRIPTS, exit_code
+from tests.events.golden import parse as parsed
 from tests.kit.ports import free_port
 from tests.kit.running import running, write_card
 
 TOKEN = "a-token-for-the-tests"
 CARD = "checkpoints/flux_schnell.md"
 TRY_SECONDS_MAX = 560
-# What a schema cannot say, and a request that fits it can still get wrong: which job waits in which queue, and which
-# card is broken. Everything else is as the tool has it.
+# A schema cannot say which job waits in which queue, or which card is broken: a request that fits it can still be
+# refused. All other checks keep the defaults of the tool.
 RULES = "\n".join(
     f"""
 [[operations]]
@@ -61,18 +63,17 @@ async def service(folder: Path) -> AsyncIterator[Service]:
 
 
 def routes(service: Service) -> Iterator[tuple[str, str]]:
-    """Method and path of every route of the API; pages and Socket.IO have their own."""
+    """Method and path of every route of the API, without those of the pages and of Socket.IO."""
     for route in service._runner.app.router.routes():
-        qualified = getattr(route.handler, "__qualname__", "")
-        if qualified.startswith("Routes.") and route.method != hdrs.METH_HEAD:
+        if route.handler.__module__ == router.__name__ and route.method != hdrs.METH_HEAD:
             assert isinstance(route.resource, web.Resource)
             yield route.method.lower(), route.resource.canonical
 
 
 async def test_no_route_is_missing_and_none_is_invented(service: Service, described: dict[str, Any]) -> None:
-    told = {(method, path) for path, methods in described["paths"].items() for method in methods}
-    assert told == set(routes(service))
-    assert len(told) == len(OPERATIONS)
+    described_routes = {(method, path) for path, methods in described["paths"].items() for method in methods}
+    assert described_routes == set(routes(service))
+    assert len(described_routes) == len(ENDPOINTS)
 
 
 def test_it_is_openapi(described: dict[str, Any]) -> None:
@@ -82,8 +83,21 @@ def test_it_is_openapi(described: dict[str, Any]) -> None:
     assert len(set(ids)) == len(ids)
 
 
+def test_what_clients_were_promised_is_still_there(described: dict[str, Any]) -> None:
+    """Names that were published once stay; more may be added."""
+    promised = json.loads((Path(__file__).parent / "contract.json").read_text(encoding="utf-8"))
+    for route, once in promised["paths"].items():
+        method, _, path = route.partition(" ")
+        now = described["paths"][path][method.lower()]
+        assert now["operationId"] == once["name"]
+        assert set(once["parameters"]) <= {f"{each['in']} {each['name']}" for each in now.get("parameters", [])}, route
+        assert set(once["answers"]) <= set(now["responses"]), route
+    for name, fields in promised["fields"].items():
+        assert set(fields) <= set(described["components"]["schemas"][name]["properties"]), name
+
+
 def test_the_example_is_a_request() -> None:
-    assert parse_install(json.dumps(INSTALL_EXAMPLE).encode()).resources == [CARD]
+    assert parse(InstallRequest, json.dumps(INSTALL_EXAMPLE).encode()).resources == [CARD]
 
 
 def event_schema(described: dict[str, Any]) -> Draft202012Validator:
@@ -94,7 +108,7 @@ def test_all_that_the_tools_print_fits_the_events(described: dict[str, Any]) -> 
     validator, kinds = event_schema(described), set()
     head = {"job_id": "j", "sequence": 1, "at": "2026-01-31T00:00:00.000Z", "resource": "a.md", "attempt": 1}
     for path in TRANSCRIPTS:
-        for new in parse([path.read_bytes()], exit_code(path))[:50]:
+        for new in parsed([path.read_bytes()], exit_code(path))[:50]:
             validator.validate({**head, **new.event.to_dict()})
             kinds.add(new.event.type)
     assert kinds == {"stage_start", "progress", "stage_complete", "output"}
@@ -103,58 +117,91 @@ def test_all_that_the_tools_print_fits_the_events(described: dict[str, Any]) -> 
 @pytest.mark.parametrize(
     "wrong", [{"percent": "45"}, {"stage": None}, {"sequence": 0}, {"type": "job_started", "at": None}]
 )
-def test_an_event_that_is_none_does_not_fit(described: dict[str, Any], wrong: dict[str, Any]) -> None:
+def test_a_malformed_event_does_not_fit(described: dict[str, Any], wrong: dict[str, Any]) -> None:
     good = {"type": "progress", "job_id": "j", "sequence": 1, "at": "2026-01-31T00:00:00.000Z", "stage": "model"}
     assert event_schema(described).is_valid(good)
     assert not event_schema(described).is_valid({**good, **wrong})
 
 
+@pytest.mark.parametrize("endpoint", ENDPOINTS, ids=lambda endpoint: endpoint.name)
+def test_a_handler_takes_what_is_declared_and_returns_it(endpoint: Endpoint) -> None:
+    services, *arguments = inspect.signature(endpoint.handler).parameters.values()
+    assert services.name == "services"
+    assert all(argument.kind is argument.KEYWORD_ONLY for argument in arguments)
+    declared = {parameter.argument for parameter in endpoint.parameters}
+    declared |= {"body"} if endpoint.body is not None else set()
+    declared |= {"content_type"} if len(endpoint.content_types) > 1 else set()
+    assert {argument.name for argument in arguments} == declared
+    hints = get_type_hints(endpoint.handler)
+    if endpoint.body is not None:
+        assert hints["body"] is endpoint.body
+    answer = (
+        endpoint.answer[JSON] if JSON in endpoint.content_types and len(endpoint.content_types) > 1 else endpoint.answer
+    )
+    if isinstance(answer, type) and answer is not answers.EventPage:
+        returned = hints["return"]
+        assert answer in (get_args(returned) or (returned,))
+
+
+def closed(schema: Any) -> Any:
+    """The schema, with no field allowed that it does not describe."""
+    if isinstance(schema, list):
+        return [closed(each) for each in schema]
+    if not isinstance(schema, dict):
+        return schema
+    inner = {name: closed(value) for name, value in schema.items()}
+    return {"additionalProperties": False, **inner} if schema.get("type") == "object" else inner
+
+
 class Asked:
-    """Answers of a service, each read by the model that describes it."""
+    """Answers of a service, each validated by its description: a field that nobody described fails."""
 
     def __init__(self, service: Service) -> None:
         self._url = service.url
+        schemas = document(VERSION)["components"]["schemas"]
+        events = {name: schema for name, schema in schemas.items() if name.endswith("Event")}
+        self._components = {"schemas": {name: closed(schema) for name, schema in schemas.items()} | events}
 
-    async def told(self, model: type[answers.Answer], method: str, path: str, status: int = 200, **more: Any) -> Any:
+    async def asked(self, model: type, method: str, path: str, status: int = 200, **more: Any) -> Any:
         async with aiohttp.ClientSession() as http, http.request(method, self._url + path, **more) as response:
-            text = await response.text()
-            assert response.status == status, text
-        # By the model and strictly, so that a field that nobody described is found.
-        model.model_validate_json(text)
-        return json.loads(text)
+            answer = await response.json()
+            assert response.status == status, answer
+        schema = {"$ref": f"#/components/schemas/{model.__name__}", "components": self._components}
+        Draft202012Validator(schema).validate(answer)
+        return answer
 
 
 async def test_answers_are_what_the_models_say(folder: Path, described: dict[str, Any]) -> None:
     wanted = {"ssh_host": "127.0.0.1", "ssh_port": free_port(), "ui_home": "/ui", "resources": ["loras/b.md"]}
     async with running(folder) as service:
-        told = Asked(service).told
-        job_id = (await told(answers.Accepted, "POST", "/resources/install", 202, json=wanted))["job_id"]
-        await told(answers.Accepted, "POST", "/resources/install", 202, json=wanted)
+        asked = Asked(service).asked
+        job_id = (await asked(answers.Accepted, "POST", "/resources/install", 202, json=wanted))["job_id"]
+        await asked(answers.Accepted, "POST", "/resources/install", 202, json=wanted)
         path = f"/resources/jobs/{job_id}"
-        await told(answers.Controlled, "PATCH", path, 202, json={"bandwidth_limit": 2048})
-        await told(answers.Conflict, "POST", f"{path}/retry", 409)
+        await asked(answers.Controlled, "PATCH", path, 202, json={"bandwidth_limit": 2048})
+        await asked(answers.Conflict, "POST", f"{path}/retry", 409)
         instance = f"root@127.0.0.1:{wanted['ssh_port']}"
-        await told(answers.ControlledJobs, "POST", f"/resources/instances/{instance}/pause", 202)
-        await told(answers.ControlledJobs, "POST", f"/resources/instances/{instance}/resume", 202)
-    # The next service gives up its first connection soon: the job's report has something to say.
+        await asked(answers.ControlledJobs, "POST", f"/resources/instances/{instance}/pause", 202)
+        await asked(answers.ControlledJobs, "POST", f"/resources/instances/{instance}/resume", 202)
+    # The next service gives up its first connection soon: then the job's report holds a failure.
     async with running(folder, connect_timeout=1) as service:
-        told = Asked(service).told
+        asked = Asked(service).asked
         async with asyncio.timeout(60):
-            while (await told(answers.JobView, "GET", path))["state"] != "failed":
+            while (await asked(answers.JobView, "GET", path))["state"] != "failed":
                 await asyncio.sleep(0.1)
-        await told(answers.JobPage, "GET", "/resources/jobs?limit=1")
-        assert (await told(answers.Report, "GET", f"{path}/report"))["failures"]
-        assert (await told(answers.FailureGroups, "GET", "/resources/failures"))["failures"]
-        assert (await told(answers.EventPage, "GET", f"{path}/events?replay=compact"))["skipped"] == []
-        for event in (await told(answers.EventPage, "GET", f"{path}/events"))["events"]:
+        await asked(answers.JobPage, "GET", "/resources/jobs?limit=1")
+        assert (await asked(answers.Report, "GET", f"{path}/report"))["failures"]
+        assert (await asked(answers.FailureGroups, "GET", "/resources/failures"))["failures"]
+        assert (await asked(answers.EventPage, "GET", f"{path}/events?replay=compact"))["skipped"] == []
+        for event in (await asked(answers.EventPage, "GET", f"{path}/events"))["events"]:
             event_schema(described).validate(event)
-        assert (await told(answers.Cards, "GET", "/resources"))["broken"]
-        assert (await told(answers.CardWithScript, "GET", "/resources/loras/b.md"))["stars"] == 3
-        await told(answers.Health, "GET", "/healthz")
-        await told(answers.Readiness, "GET", "/readyz")
-        again = await told(answers.Controlled, "POST", f"{path}/retry", 202)
-        await told(answers.Refusal, "POST", f"/resources/jobs/{again['job_id']}/move", 400, json={"before": ""})
-        await told(answers.Deleted, "DELETE", path)
+        assert (await asked(answers.Cards, "GET", "/resources"))["broken"]
+        assert (await asked(answers.CardWithScript, "GET", "/resources/loras/b.md"))["stars"] == 3
+        await asked(answers.Health, "GET", "/healthz")
+        await asked(answers.Readiness, "GET", "/readyz")
+        again = await asked(answers.Controlled, "POST", f"{path}/retry", 202)
+        await asked(answers.Refusal, "POST", f"/resources/jobs/{again['job_id']}/move", 400, json={"before": ""})
+        await asked(answers.Deleted, "DELETE", path)
         for status, method, where, more in (
             (400, "GET", "/resources/jobs?limit=0", {}),
             (404, "GET", path, {}),
@@ -163,7 +210,7 @@ async def test_answers_are_what_the_models_say(folder: Path, described: dict[str
             (415, "POST", "/resources/install", {"data": "x"}),
             (403, "GET", "/resources", {"headers": {"Origin": "https://evil.example"}}),
         ):
-            await told(answers.Refusal, method, where, status, **more)
+            await asked(answers.Refusal, method, where, status, **more)
 
 
 async def test_the_content_types_of_a_history(service: Service, described: dict[str, Any]) -> None:
@@ -171,8 +218,8 @@ async def test_the_content_types_of_a_history(service: Service, described: dict[
     async with aiohttp.ClientSession(base_url=service.url) as http:
         async with http.post("/resources/install", json=wanted) as response:
             path = response.headers["Location"]
-        told = described["paths"]["/resources/jobs/{job_id}/events"]["get"]["responses"]
-        for content_type in told["200"]["content"]:
+        responses = described["paths"]["/resources/jobs/{job_id}/events"]["get"]["responses"]
+        for content_type in responses["200"]["content"]:
             async with http.get(f"{path}/events", headers={"Accept": content_type}) as response:
                 assert (response.status, response.content_type) == (200, content_type)
         async with http.get(f"{path}/events", headers={"Last-Event-ID": "x"}) as response:
@@ -180,9 +227,9 @@ async def test_the_content_types_of_a_history(service: Service, described: dict[
 
 
 async def test_whole_numbers_may_be_written_as_floats() -> None:
-    """As a schema has it, 22.0 is an integer."""
+    """To a JSON schema, 22.0 is an integer."""
     body = json.dumps({**INSTALL_EXAMPLE, "ssh_port": 22.0})
-    assert parse_install(body.encode()).ssh_port == 22
+    assert parse(InstallRequest, body.encode()).ssh_port == 22
 
 
 async def fetched(service: Service) -> bytes:
@@ -214,9 +261,9 @@ async def tried(folder: Path, *options: str) -> None:
     program = Path(sys.executable).with_name("schemathesis")
     async with running(folder, api_token=TOKEN, connect_timeout=1) as service:
         await one_failed_job(service)
-        # Behind it nothing is claimed: the hosts that the tool makes up must never be connected to.
+        # From here on no job is claimed: the service must never connect to the hosts that the tool makes up.
         await service._worker.stop()
-        # From a file: of a schema that it has fetched, the tool leaves that address out.
+        # From a file: the tool does not test the address that it fetched a schema from.
         (folder / "openapi.json").write_bytes(await fetched(service))
         process = await asyncio.create_subprocess_exec(
             program,
@@ -224,7 +271,7 @@ async def tried(folder: Path, *options: str) -> None:
             "openapi.json",
             *("--url", service.url, "--header", f"Authorization: Bearer {TOKEN}", "--checks", "all", "--no-color"),
             *("--phases", "examples,coverage,fuzzing,stateful", "--request-timeout", "60"),
-            # How long the tool takes to make up its data says nothing of the service.
+            # The time that the tool takes to make up its data says nothing about the service.
             *("--suppress-health-check", "too_slow"),
             *options,
             cwd=folder,
@@ -239,7 +286,7 @@ async def tried(folder: Path, *options: str) -> None:
                 process.kill()
                 await process.wait()
         assert process.returncode == 0, said.decode()
-        assert f"Tested: {len(OPERATIONS)}" in said.decode()
+        assert f"Tested: {len(ENDPOINTS)}" in said.decode()
         async with service._database.read() as connection:
             states = set((await connection.execute(select(jobs.c.state))).scalars())
         assert "running" not in states

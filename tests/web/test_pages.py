@@ -24,7 +24,7 @@ async def get(url: str, **headers: str) -> tuple[int, Mapping[str, str], bytes]:
 
 
 def first_load() -> list[Path]:
-    """What a browser asks for to show the first page: the page, and what it names, and what that imports at once."""
+    """The files that a browser needs for the first page: the page, the files it names, and what they import at once."""
     found, open_names = [FOLDER / "index.html"], ["index.html"]
     while open_names:
         text = (FOLDER / open_names.pop()).read_text(encoding="utf-8")
@@ -85,7 +85,7 @@ async def test_pages_and_assets_have_their_headers(tmp_path: Path) -> None:
         "/none",
     ],
 )
-async def test_what_is_no_page_is_refused_in_the_contracts_shape(tmp_path: Path, path: str) -> None:
+async def test_an_unknown_page_is_refused_in_the_contracts_shape(tmp_path: Path, path: str) -> None:
     async with running(tmp_path) as service:
         status, headers, body = await get(service.url + path)
         assert status == 404
@@ -93,7 +93,7 @@ async def test_what_is_no_page_is_refused_in_the_contracts_shape(tmp_path: Path,
         assert b'"success": false' in body
 
 
-async def test_the_pages_need_no_token_but_all_that_they_show_does(tmp_path: Path) -> None:
+async def test_the_pages_need_no_token_but_their_data_does(tmp_path: Path) -> None:
     async with running(tmp_path, api_token=TOKEN) as service:
         for path in ("/resources", "/openapi.json", "/metrics", "/assetsx"):
             assert (await get(service.url + path))[0] == 401, path

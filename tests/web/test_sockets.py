@@ -1,4 +1,4 @@
-"""The Socket.IO face: acknowledgements, order, and clients that send what no client should."""
+"""The Socket.IO interface: acknowledgements, order, and clients that send forged or malformed frames."""
 
 from __future__ import annotations
 
@@ -13,6 +13,8 @@ import pytest
 import socketio
 
 from service.app import Service
+from service.errors import StoreUnavailable
+from service.events.job import Job
 from tests.kit.ports import free_port
 from tests.kit.running import running, write_card
 from tests.kit.service import ANSWER_SECONDS_MAX, NAMESPACE, Watcher, connect, until
@@ -26,7 +28,7 @@ async def service(tmp_path: Path) -> AsyncIterator[Service]:
 
 
 async def queue(service: Service) -> str:
-    """A job that stays queued or connects to nobody."""
+    """A job that stays queued, or whose instance does not exist."""
     body = {"ssh_host": "127.0.0.1", "ssh_port": free_port(), "ui_home": "/ui", "resources": ["a.md"]}
     async with aiohttp.ClientSession() as http, http.post(f"{service.url}/resources/install", json=body) as response:
         return str((await response.json())["job_id"])
@@ -131,7 +133,7 @@ async def test_a_forged_disconnect_leaves_the_subscription(service: Service, raw
     assert json.loads(answer.partition(",8")[2]) == [{"success": True, "job_id": job_id}]
 
 
-async def test_what_cannot_be_subscribed_to(service: Service) -> None:
+async def test_a_subscription_that_is_refused_says_why(service: Service) -> None:
     job_id = await queue(service)
     client = socketio.AsyncClient(reconnection=False, request_timeout=ANSWER_SECONDS_MAX)
     errors: list[dict[str, Any]] = []
@@ -142,13 +144,40 @@ async def test_what_cannot_be_subscribed_to(service: Service) -> None:
         return await client.call("subscribe_install", wanted, namespace=NAMESPACE)
 
     answer = await subscribe(job_id="nope")
-    assert answer == {"success": False, "message": 'unknown job "nope": no such job in the log'}
+    message = 'unknown job "nope": no such job in the log'
+    assert answer == {"success": False, "message": message, "code": "not_found"}
     await until(lambda: errors)
-    assert errors == [{"job_id": "nope", "error": answer["message"], "cause": "unknown_job"}]
+    assert errors == [{"job_id": "nope", "error": message, "cause": "unknown_job", "code": "not_found"}]
     assert "but the job has" in (await subscribe(job_id=job_id, after=1_000))["message"]
     for after in (-1, "3", 1.5, True, 2**60):
-        assert "integer, 0 or more" in (await subscribe(job_id=job_id, after=after))["message"]
-    assert (await client.call("unsubscribe_install", {"job_id": job_id}, namespace=NAMESPACE))["success"] is False
+        answer = await subscribe(job_id=job_id, after=after)
+        assert "integer, 0 or more" in answer["message"]
+        assert (answer["success"], answer["code"]) == (False, "invalid")
+    answer = await client.call("unsubscribe_install", {"job_id": job_id}, namespace=NAMESPACE)
+    assert (answer["success"], answer["code"]) == (False, "not_found")
+    await client.disconnect()
+
+
+async def test_a_store_that_cannot_answer_now_says_when_to_ask_again(
+    service: Service, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job_id = await queue(service)
+    client = socketio.AsyncClient(reconnection=False, request_timeout=ANSWER_SECONDS_MAX)
+    await connect(client, service.url)
+
+    async def no_disk(_job_id: str, _after: int) -> Job:
+        raise StoreUnavailable("database or disk is full")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(service._journal, "check_after", no_disk)
+        answer = await client.call("subscribe_install", {"job_id": job_id}, namespace=NAMESPACE)
+    assert answer == {
+        "success": False,
+        "message": "the service cannot do this now, try again: database or disk is full",
+        "code": "unavailable",
+        "retry_after_seconds": 5,
+    }
+    assert (await client.call("subscribe_install", {"job_id": job_id}, namespace=NAMESPACE))["success"] is True
     await client.disconnect()
 
 
@@ -175,6 +204,9 @@ async def test_the_token(tmp_path: Path) -> None:
                 assert client.connected
                 await client.disconnect()
             else:
+                refusals: list[dict[str, Any]] = []
+                client.on("connect_error", refusals.append, namespace=NAMESPACE)
                 with pytest.raises(socketio.exceptions.ConnectionError):
                     await connect(client, service.url, auth=auth)
+                assert [refusal["data"]["code"] for refusal in refusals] == ["unauthorized"]
                 await client.disconnect()

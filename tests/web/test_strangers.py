@@ -1,4 +1,4 @@
-"""Clients that are no clients: who has no token, comes from elsewhere, or sends what cannot be read."""
+"""Clients without a token, clients from foreign origins, and clients that send garbage."""
 
 from __future__ import annotations
 
@@ -16,7 +16,8 @@ import pytest
 import socketio
 
 from service.app import Service
-from service.web.sockets import MESSAGE_BYTES_MAX, SUBSCRIPTIONS_MAX
+from service.web.rooms import SUBSCRIPTIONS_MAX
+from service.web.sockets import MESSAGE_BYTES_MAX
 from tests.kit.ports import free_port
 from tests.kit.running import running, write_card
 from tests.kit.service import NAMESPACE, connect
@@ -67,7 +68,7 @@ async def websocket(service: Service, **headers: str) -> AsyncIterator[aiohttp.C
 
 
 async def heard(socket: aiohttp.ClientWebSocketResponse, prefix: str) -> list[str]:
-    """All that comes up to the first frame that begins like this."""
+    """The frames up to the first one with this prefix."""
     frames: list[str] = []
     async with asyncio.timeout(60):
         while not (frames and frames[-1].startswith(prefix)):
@@ -76,7 +77,7 @@ async def heard(socket: aiohttp.ClientWebSocketResponse, prefix: str) -> list[st
 
 
 async def received(socket: aiohttp.ClientWebSocketResponse, seconds: float = 0.3) -> list[str]:
-    """All that comes within this time, or until the other side hangs up."""
+    """The frames within this time, or until the other side closes the connection."""
     frames: list[str] = []
     try:
         async with asyncio.timeout(seconds):
@@ -105,7 +106,7 @@ async def received(socket: aiohttp.ClientWebSocketResponse, seconds: float = 0.3
         f'40,{{"token":"{TOKEN}"}}',
     ],
 )
-async def test_nothing_is_heard_without_joining_by_the_token(guarded: Service, joining: str) -> None:
+async def test_a_client_without_the_token_receives_nothing(guarded: Service, joining: str) -> None:
     job_id = await install(guarded, TOKEN)
     async with websocket(guarded) as socket:
         if joining:
@@ -126,7 +127,7 @@ async def test_the_token_opens_the_same_door(guarded: Service) -> None:
     assert frames[1].startswith(f"43{NAMESPACE},1")
 
 
-async def test_every_page_wants_the_token_and_none_shows_it(guarded: Service, http: aiohttp.ClientSession) -> None:
+async def test_every_path_requires_the_token_and_none_shows_it(guarded: Service, http: aiohttp.ClientSession) -> None:
     job_id = await install(guarded, TOKEN)
     paths = ["/resources", "/resources/a.md", "/resources/jobs", f"/resources/jobs/{job_id}", "/nowhere"]
     for path in [*paths, f"/resources/jobs/{job_id}/events", "/healthz/", "/readyz/../resources/jobs"]:
@@ -141,10 +142,10 @@ async def test_every_page_wants_the_token_and_none_shows_it(guarded: Service, ht
         assert response.status == 401
 
 
-# --- from elsewhere -----------------------------------------------------------------------------------------------
+# --- foreign origins ----------------------------------------------------------------------------------------------
 
 
-async def test_an_origin_that_is_let_in_is_let_in_everywhere(guarded: Service, http: aiohttp.ClientSession) -> None:
+async def test_an_allowed_origin_is_allowed_everywhere(guarded: Service, http: aiohttp.ClientSession) -> None:
     job_id = await install(guarded, TOKEN)
     headers = {"Origin": ORIGIN, "Authorization": f"Bearer {TOKEN}"}
     for path in ("/resources/jobs", f"/resources/jobs/{job_id}/events", "/resources/none.md"):
@@ -195,7 +196,7 @@ async def test_a_preflight_needs_no_token(guarded: Service, http: aiohttp.Client
         {"Host": "gpu.example.evil"},
     ],
 )
-async def test_from_elsewhere_neither_http_nor_a_websocket(
+async def test_a_foreign_origin_gets_neither_http_nor_a_websocket(
     guarded: Service, http: aiohttp.ClientSession, headers: dict[str, str]
 ) -> None:
     given = {"Authorization": f"Bearer {TOKEN}", **headers}
@@ -204,7 +205,7 @@ async def test_from_elsewhere_neither_http_nor_a_websocket(
         assert (await response.json())["success"] is False
     with pytest.raises(aiohttp.WSServerHandshakeError) as raised:
         async with websocket(guarded, **headers):
-            pytest.fail("it was let in")
+            pytest.fail("the service let it in")
     assert raised.value.status == 403
 
 
@@ -215,7 +216,7 @@ async def test_the_names_that_it_answers_to(guarded: Service, http: aiohttp.Clie
         assert response.status == 200
 
 
-# --- what cannot be read ------------------------------------------------------------------------------------------
+# --- garbage ------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -253,7 +254,7 @@ async def test_strange_values_are_refused_in_few_words(
 
 @pytest.mark.parametrize("host", ["gpu-1.example.com", "gpu_1", "109.231.106.68", "::1", "[::1]", "example.com."])
 async def test_hosts_of_every_usual_form(service: Service, http: aiohttp.ClientSession, host: str) -> None:
-    # They are somebody's: nobody asks for their addresses or connects to them.
+    # These hosts exist: the test neither resolves nor contacts them.
     await service._worker.stop()
     async with http.post(f"{service.url}/resources/install", json=body(ssh_host=host)) as response:
         job_id = (await response.json())["job_id"]
@@ -266,7 +267,7 @@ async def test_a_doubled_field_is_found_among_many(service: Service, http: aioht
     raw = b"{" + many + b',"k7":2}'
     async with http.post(f"{service.url}/resources/install", data=raw, headers=JSON) as response:
         assert response.status == 400
-        assert 'the field "k7" stands there twice' in (await response.json())["message"]
+        assert 'the field "k7" is given twice' in (await response.json())["message"]
 
 
 async def test_compressed_bodies_are_bounded_too(service: Service, http: aiohttp.ClientSession) -> None:
@@ -281,7 +282,7 @@ async def test_compressed_bodies_are_bounded_too(service: Service, http: aiohttp
             assert (await response.json())["success"] is (status == 202)
 
 
-async def test_requests_that_are_no_http_harm_nobody(service: Service, http: aiohttp.ClientSession) -> None:
+async def test_malformed_http_harms_nobody(service: Service, http: aiohttp.ClientSession) -> None:
     host, port = service.url.removeprefix("http://").split(":")
     for raw in (
         b"\0\1garbage\r\n\r\n",
@@ -293,7 +294,7 @@ async def test_requests_that_are_no_http_harm_nobody(service: Service, http: aio
         writer.write(raw)
         assert (await asyncio.wait_for(reader.readline(), 60)).split()[1] in (b"400", b"415")
         writer.close()
-        # The service hung up on what it did not read to the end.
+        # The service closed the connection before it had read everything.
         with contextlib.suppress(ConnectionError):
             await writer.wait_closed()
     async with http.get(f"{service.url}/healthz") as response:
@@ -313,7 +314,7 @@ async def test_a_frame_that_is_too_large_ends_that_client_alone(service: Service
         await heard(other, f"43{NAMESPACE},1")
 
 
-async def test_a_client_has_so_many_subscriptions(service: Service) -> None:
+async def test_a_client_has_a_bounded_number_of_subscriptions(service: Service) -> None:
     jobs = await asyncio.gather(*(install(service) for _ in range(SUBSCRIPTIONS_MAX + 1)))
     client = socketio.AsyncClient(reconnection=False)
     await connect(client, service.url, transports=["websocket"])

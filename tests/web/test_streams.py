@@ -1,4 +1,4 @@
-"""Streams that are still running, at both faces: whoever comes late, leaves or comes back has every event once."""
+"""Running streams, over HTTP and Socket.IO: a client that comes late, leaves or comes back gets every event once."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ async def service(tmp_path: Path) -> AsyncIterator[Service]:
 
 
 class Running:
-    """A job whose instance never answers, so that its stream grows only by what the test records."""
+    """A job whose instance never answers: its stream grows only by the events that the test appends."""
 
     def __init__(self, service: Service) -> None:
         self._journal = service._journal
@@ -82,7 +82,7 @@ async def job(service: Service) -> Running:
 
 
 async def sse(job: Running, seen: list[int], *, stop_at: int | None = None, query: str = "") -> list[dict[str, Any]]:
-    """Follow, behind the last that was seen, to the end or until so many are there."""
+    """Follow after the last seen event, to the end or until ``stop_at`` events are there."""
     events = []
     headers = {"Accept": "text/event-stream"} | ({"Last-Event-ID": str(seen[-1])} if seen else {})
     url = f"{job.url}/resources/jobs/{job.job_id}/events{query}"
@@ -118,7 +118,7 @@ async def test_followers_that_come_and_go_have_every_event_once(job: Running) ->
         assert await asyncio.wait_for(follower, 60) == job.all()
 
 
-async def test_a_follower_of_some_types_is_told_the_end(job: Running) -> None:
+async def test_a_follower_of_some_types_gets_the_end(job: Running) -> None:
     seen: list[int] = []
     following = asyncio.create_task(sse(job, seen, query="?type=job_completed&type=resource_started"))
     await job.bars(5)
@@ -191,7 +191,7 @@ async def test_clients_that_come_in_the_middle_have_all_in_order(job: Running) -
 
 
 async def test_a_client_that_polls_has_all_in_order(job: Running) -> None:
-    """By hand: the Python client would take at most 16 packets of one poll."""
+    """By hand: the Python client reads at most 16 packets of one poll."""
     url = f"{job.url}/socket.io/?EIO=4&transport=polling"
     seen: list[int] = []
     async with aiohttp.ClientSession() as http:
@@ -232,7 +232,7 @@ async def test_a_second_subscription_takes_the_place_of_the_first(job: Running) 
     await watcher.leave()
 
 
-async def test_whoever_leaves_hears_no_more(job: Running) -> None:
+async def test_a_client_that_unsubscribes_gets_no_more_events(job: Running) -> None:
     watcher, other = Watcher(job.url, job.job_id), Watcher(job.url, job.job_id)
     await watcher.join()
     await other.join()
@@ -276,13 +276,13 @@ async def test_after_is_at_most_where_the_log_ends(job: Running) -> None:
     answer = await watcher._client.call("subscribe_install", beyond, namespace=NAMESPACE)
     assert answer["success"] is False
     assert f"the job has {job.last} events" in answer["message"]
-    # What was refused left the subscription as it was.
+    # The refusal left the subscription as it was.
     await job.bars(1)
     await until(lambda: watcher.sequences == job.all())
     await watcher.leave()
 
 
-# --- a disk that is full ------------------------------------------------------------------------------------------
+# --- a full disk --------------------------------------------------------------------------------------------------
 
 
 @pytest.fixture
@@ -295,7 +295,7 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
 
 
 @needs_root
-async def test_not_able_now_is_said_so_and_passes(tmp_path: Path, small_disk: Path) -> None:
+async def test_a_full_disk_is_answered_as_unavailable_and_passes(tmp_path: Path, small_disk: Path) -> None:
     write_card(tmp_path, "a.md")
     url = f"sqlite+aiosqlite:///{small_disk / 'installer.sqlite3'}"
     body = {"ssh_host": "127.0.0.1", "ssh_port": free_port(), "ui_home": "/" + "x" * 4_000, "resources": ["a.md"]}
@@ -314,7 +314,8 @@ async def test_not_able_now_is_said_so_and_passes(tmp_path: Path, small_disk: Pa
                 break
             accepted.append(answer["job_id"])
         assert (status, answer["success"], retry_after) == (503, False, "5")
-        assert "not able now" in answer["message"]
+        assert (answer["code"], answer["retry_after_seconds"]) == ("unavailable", 5)
+        assert answer["message"].startswith("the service cannot do this now, try again: ")
         async with http.get(f"{service.url}/readyz") as response:
             ready = await response.json()
             assert (response.status, ready["status"], ready["database"]["writable"]) == (503, "not ready", False)

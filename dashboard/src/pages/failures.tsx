@@ -1,11 +1,11 @@
-// Which card fails, on which hosts, and why: one look across jobs.
+// Which cards fail, on which hosts and why, over all jobs.
 
 import { useEffect, useState } from "preact/hooks";
 
 import { call, message } from "../api";
 import { dateTime, words } from "../format";
 import { Foreign, Heading, Notice } from "../parts/common";
-import type { FailureGroup } from "../types";
+import type { FailureGroup, FailureGroups } from "../types";
 
 const spans: [string, number][] = [
   ["the last day", 1],
@@ -20,7 +20,7 @@ export function FailuresPage() {
   const [failure, setFailure] = useState<string | null>(null);
   useEffect(() => {
     const since = new Date(Date.now() - days * 86_400_000).toISOString();
-    call<{ failures: FailureGroup[] }>("GET", `/resources/failures?limit=200&since=${since}`).then(
+    call<FailureGroups>("GET", `/resources/failures?limit=200&since=${since}`).then(
       (answer) => {
         setGroups(answer.failures);
         setFailure(null);

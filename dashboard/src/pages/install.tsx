@@ -9,7 +9,7 @@ import { Field, Foreign, Heading, Notice } from "../parts/common";
 import { Library, withDependencies } from "../parts/library";
 import { go, jobAddress } from "../router";
 import { parseSshLine } from "../ssh_line";
-import type { Card, Cards } from "../types";
+import type { Accepted, Cards, CardView, InstallRequest } from "../types";
 
 interface Draft {
   ssh_host: string;
@@ -43,7 +43,7 @@ export function InstallPage() {
   const [wrong, setWrong] = useState<Record<string, string>>({});
   const [isBusy, setBusy] = useState(false);
   const picked = useSignal<ReadonlySet<string>>(new Set());
-  // The same request, sent again after an answer that never came, makes no second job.
+  // With this key the same request, sent again after a lost answer, starts no second job.
   const [attemptKey, setAttemptKey] = useState(newKey);
 
   useEffect(() => {
@@ -73,7 +73,7 @@ export function InstallPage() {
     setBusy(true);
     try {
       const headers = { "Idempotency-Key": attemptKey };
-      const made = await call<{ job_id: string }>("POST", "/resources/install", { body: body(draft, picked.value), headers });
+      const made = await call<Accepted>("POST", "/resources/install", { body: body(draft, picked.value), headers });
       localStorage.setItem(rememberedKey, JSON.stringify(keep(draft)));
       go(jobAddress(made.job_id));
     } catch (error) {
@@ -117,7 +117,7 @@ export function InstallPage() {
   );
 }
 
-function Chosen({ cards, picked }: { cards: Card[]; picked: ReadonlySet<string> }) {
+function Chosen({ cards, picked }: { cards: CardView[]; picked: ReadonlySet<string> }) {
   if (cards.length === 0) return <span class="soft">Nothing is picked yet.</span>;
   const known = cards.every((card) => card.size !== null);
   const size = cards.reduce((sum, card) => sum + (card.size ?? 0), 0);
@@ -127,7 +127,7 @@ function Chosen({ cards, picked }: { cards: Card[]; picked: ReadonlySet<string> 
       {size > 0 && `${known ? "" : "more than "}${bytes(size)}`}
       {added.length > 0 && (
         <>
-          {size > 0 && ", "}with what they need: <Foreign>{added.map((card) => card.title).join(", ")}</Foreign>
+          {size > 0 && ", "}with their dependencies: <Foreign>{added.map((card) => card.title).join(", ")}</Foreign>
         </>
       )}
     </span>
@@ -160,7 +160,7 @@ function InstanceFields({ draft, wrong, change }: FieldsProps) {
         id="ssh_line"
         label="Paste the instance's ssh line"
         hint="ssh -p 44686 root@109.231.106.68 -L 8080:localhost:8080"
-        error={isOdd ? "This is no ssh line: fill in the fields below." : undefined}
+        error={isOdd ? "This is not an ssh line: fill in the fields below." : undefined}
       >
         <input
           id="ssh_line"
@@ -183,10 +183,20 @@ function InstanceFields({ draft, wrong, change }: FieldsProps) {
 
 function OptionFields({ draft, wrong, change }: FieldsProps) {
   return (
-    <details open={["parallel", "limit", "bandwidth_limit", "max_attempts", "host_key_sha256"].some((name) => wrong[name])}>
+    <details
+      open={["parallel", "limit", "bandwidth_limit", "max_attempts", "host_key_sha256"].some((name) => wrong[name])}
+    >
       <summary>Options</summary>
       <div class="grid">
-        <Text id="parallel" label="Downloads at once" hint="1 to 8" draft={draft} wrong={wrong} change={change} inputMode="numeric" />
+        <Text
+          id="parallel"
+          label="Downloads at once"
+          hint="1 to 8"
+          draft={draft}
+          wrong={wrong}
+          change={change}
+          inputMode="numeric"
+        />
         <Text
           id="limit"
           label="Bandwidth limit, MB/s"
@@ -198,8 +208,8 @@ function OptionFields({ draft, wrong, change }: FieldsProps) {
         />
         <Text
           id="max_attempts"
-          label="Attempts at each"
-          hint="1 to 10; only what can heal is tried again"
+          label="Attempts for each resource"
+          hint="1 to 10; only failures that may pass are tried again"
           draft={draft}
           wrong={wrong}
           change={change}
@@ -208,14 +218,18 @@ function OptionFields({ draft, wrong, change }: FieldsProps) {
         <Text
           id="host_key_sha256"
           label="Host key"
-          hint="SHA256:…; empty: as the service is set"
+          hint="SHA256:…; empty: by the service's settings"
           draft={draft}
           wrong={wrong}
           change={change}
         />
       </div>
       <label class="inline">
-        <input type="checkbox" checked={draft.verify} onChange={(event) => change({ verify: event.currentTarget.checked })} />
+        <input
+          type="checkbox"
+          checked={draft.verify}
+          onChange={(event) => change({ verify: event.currentTarget.checked })}
+        />
         Verify the files before they count as installed
       </label>
     </details>
@@ -249,7 +263,7 @@ function Text({ id, label, hint, inputMode, draft, wrong, change }: TextProps) {
   );
 }
 
-// What can be seen to be wrong here; all else is the service's to say.
+// The mistakes that this page can see; the service reports all others.
 function mistakes(draft: Draft, picked: number): Record<string, string> {
   const found: Record<string, string> = {};
   if (draft.ssh_host.trim() === "") found["ssh_host"] = "The instance's address is missing";
@@ -265,11 +279,11 @@ function mistakes(draft: Draft, picked: number): Record<string, string> {
 const isWhole = (text: string, least: number, most: number): boolean =>
   /^\d+$/.test(text.trim()) && Number(text) >= least && Number(text) <= most;
 
-function body(draft: Draft, picked: ReadonlySet<string>): Record<string, unknown> {
-  const optional: Record<string, unknown> = {};
-  if (draft.ssh_user.trim() !== "") optional["ssh_user"] = draft.ssh_user.trim();
-  if (draft.host_key_sha256.trim() !== "") optional["host_key_sha256"] = draft.host_key_sha256.trim();
-  if (draft.limit.trim() !== "") optional["bandwidth_limit"] = Math.round(Number(draft.limit) * 1_000_000);
+function body(draft: Draft, picked: ReadonlySet<string>): InstallRequest {
+  const optional: Partial<InstallRequest> = {};
+  if (draft.ssh_user.trim() !== "") optional.ssh_user = draft.ssh_user.trim();
+  if (draft.host_key_sha256.trim() !== "") optional.host_key_sha256 = draft.host_key_sha256.trim();
+  if (draft.limit.trim() !== "") optional.bandwidth_limit = Math.round(Number(draft.limit) * 1_000_000);
   return {
     ssh_host: draft.ssh_host.trim(),
     ssh_port: Number(draft.ssh_port),
@@ -282,7 +296,7 @@ function body(draft: Draft, picked: ReadonlySet<string>): Record<string, unknown
   };
 }
 
-// "resources[0]" and "resources" are the same place on this page.
+// "resources[0]" and "resources" are the same field on this page.
 const fields = (error: ApiError): Record<string, string> =>
   Object.fromEntries(error.errors.map((each) => [each.field.split(/[.[]/)[0]!, each.message]));
 
@@ -294,11 +308,11 @@ function remembered(): Draft {
     const strings = Object.entries(kept).filter(([name, value]) => name in empty && typeof value === "string");
     return { ...empty, ...Object.fromEntries(strings) };
   } catch {
-    // Whatever was kept there is not what this page wrote: begin anew.
+    // This page did not write what is stored there: start with an empty form.
     return empty;
   }
 }
 
-// crypto.randomUUID is not there on pages without TLS.
+// Pages without TLS have no crypto.randomUUID.
 const newKey = (): string =>
   [...crypto.getRandomValues(new Uint8Array(16))].map((byte) => byte.toString(16).padStart(2, "0")).join("");

@@ -1,4 +1,4 @@
-// One job, live: what stands, what happened, what was printed, and what can be done about it.
+// One job, live: its state, its history, its output, and its controls.
 
 import { useEffect, useMemo, useState } from "preact/hooks";
 
@@ -104,7 +104,7 @@ function Standing({ feed, job }: Shown & { feed: Feed }) {
     job.state === "running" ? left(job.eta) : "",
   ];
   return (
-    <section aria-label="Where it stands">
+    <section aria-label="Current state">
       <p class="soft">
         <Foreign>{job.instance}</Foreign> · <Foreign>{job.uiHome}</Foreign> · {dateTime(job.createdAt)}
         {job.retryOf !== null && (
@@ -117,11 +117,11 @@ function Standing({ feed, job }: Shown & { feed: Feed }) {
       <Bar label="Whole install" share={job.share} tone={tone(job)} />
       <p class="figures">{facts.filter((fact) => fact !== "").join(" · ")}</p>
       {link.value === "reconnecting" && (
-        <Notice tone="warn">Reconnecting to the service. The install goes on meanwhile.</Notice>
+        <Notice tone="warn">Reconnecting to the service. The install continues.</Notice>
       )}
       {feed.replaying.value > 0 && <Notice tone="info">Replaying {count(feed.replaying.value, "event")}</Notice>}
       {job.link === "reconnecting" && (
-        <Notice tone="warn">The service lost its connection to the instance. The install goes on there.</Notice>
+        <Notice tone="warn">The service lost its connection to the instance. The install continues there.</Notice>
       )}
       {feed.leftOut.value > 0 && (
         <p class="help">
@@ -140,11 +140,7 @@ function Ending({ job }: { job: JobModel }) {
   if (!job.isEnded) return null;
   const report = <a href={reportAddress(job.jobId)}>Post-mortem</a>;
   if (job.state === "completed") {
-    return (
-      <Notice tone="good">
-        Everything is installed. {report}
-      </Notice>
-    );
+    return <Notice tone="good">Everything is installed. {report}</Notice>;
   }
   return (
     <Notice tone={job.state === "failed" ? "bad" : "warn"}>
@@ -154,7 +150,7 @@ function Ending({ job }: { job: JobModel }) {
       {job.hint !== null && <p>{job.hint}</p>}
       {job.partialFiles.length > 0 && (
         <p>
-          Left half done on the instance: <Foreign>{job.partialFiles.join(", ")}</Foreign>
+          Unfinished files on the instance: <Foreign>{job.partialFiles.join(", ")}</Foreign>
         </p>
       )}
       <p>{report}</p>
@@ -162,7 +158,7 @@ function Ending({ job }: { job: JobModel }) {
   );
 }
 
-// Of a history without its progress the service's own report tells the throughput.
+// A history without its progress shows the throughput of the service's own report.
 function Throughput({ feed, job, version }: Shown & { feed: Feed }) {
   const [reported, setReported] = useState<[number[], number[]] | null>(null);
   const isPartial = feed.leftOut.value > 0;
@@ -175,13 +171,13 @@ function Throughput({ feed, job, version }: Shown & { feed: Feed }) {
   }, [feed, isPartial]);
   const own = useMemo(() => job.flow.points(!job.isEnded), [job, version]);
   const shown = isPartial && reported !== null ? joined(reported, own) : own;
-  const arrived = total([...job.resources.values()], (resource) => arrivedOf(resource));
+  const received = total([...job.resources.values()], (resource) => receivedOf(resource));
   if (shown[0].length < 2) return null;
   return (
     <section aria-labelledby="throughput-title">
       <h2 id="throughput-title">Throughput</h2>
       <LazyPlot points={shown} />
-      {arrived !== null && <p class="soft">{bytes(arrived)} arrived</p>}
+      {received !== null && <p class="soft">{bytes(received)} received</p>}
     </section>
   );
 }
@@ -196,12 +192,20 @@ export function points(report: Report): [number[], number[]] {
 function joined(reported: [number[], number[]], own: [number[], number[]]): [number[], number[]] {
   const end = reported[0].at(-1) ?? 0;
   const from = own[0].findIndex((at) => at > end);
-  return from < 0 ? reported : [[...reported[0], ...own[0].slice(from)], [...reported[1], ...own[1].slice(from)]];
+  return from < 0
+    ? reported
+    : [
+        [...reported[0], ...own[0].slice(from)],
+        [...reported[1], ...own[1].slice(from)],
+      ];
 }
 
-function arrivedOf(resource: ResourceModel): number | null {
+function receivedOf(resource: ResourceModel): number | null {
   const stages = [...resource.stages.values()].filter((stage) => stage.name !== "verify");
-  return stages.reduce<number | null>((sum, stage) => (stage.downloaded === null ? sum : (sum ?? 0) + stage.downloaded), null);
+  return stages.reduce<number | null>(
+    (sum, stage) => (stage.downloaded === null ? sum : (sum ?? 0) + stage.downloaded),
+    null,
+  );
 }
 
 function total<Item>(items: Item[], figure: (item: Item) => number | null): number | null {

@@ -1,7 +1,7 @@
 // All installs, live.
 
-import type { VNode } from "preact";
 import { useComputed, useSignal } from "@preact/signals";
+import type { VNode } from "preact";
 import { useEffect, useMemo, useRef } from "preact/hooks";
 
 import { dateTime, left, shortId, speed, words } from "../format";
@@ -9,9 +9,7 @@ import { JobsStore } from "../jobs_store";
 import { Bar, Foreign, Heading, Notice, State } from "../parts/common";
 import { jobAddress } from "../router";
 import { link } from "../socket";
-import type { JobSummary } from "../types";
-
-const states = ["queued", "running", "paused", "completed", "failed", "cancelled"];
+import { type JobSummary, jobStates } from "../types";
 
 export function JobsPage() {
   const store = useMemo(() => new JobsStore(), []);
@@ -24,7 +22,7 @@ export function JobsPage() {
   const shown = useComputed(() =>
     store.order.value.filter((id) => matches(store.row(id).value, state.value, search.value.trim().toLowerCase())),
   );
-  // The same node again for a row that stays: a list of hundreds is not compared anew for one that came.
+  // A row that stays keeps its node: one new row does not compare hundreds of others again.
   const nodes = useRef(new Map<string, VNode>());
   const rows = shown.value.map((id) => {
     const node = nodes.current.get(id) ?? <Row key={id} id={id} store={store} />;
@@ -43,14 +41,14 @@ export function JobsPage() {
       {store.failure.value !== null && <Notice tone="bad">{store.failure.value}</Notice>}
       {link.value === "reconnecting" && <Notice tone="warn">Reconnecting to the service</Notice>}
       {isEmpty ? (
-        <p>Nothing was installed yet. Pick an instance and what to put on it: the rest is shown here.</p>
+        <p>Nothing was installed yet. Pick an instance and resources: this page shows the rest.</p>
       ) : (
         <div class="row filters" role="search" aria-label="Installs">
           <label class="inline">
             State
             <select value={state.value} onChange={(event) => (state.value = event.currentTarget.value)}>
               <option value="">all</option>
-              {states.map((each) => (
+              {jobStates.map((each) => (
                 <option key={each} value={each}>
                   {words(each)}
                 </option>

@@ -1,4 +1,4 @@
-// The post-mortem of one job: what failed, what shows it, what to do, and how the time went.
+// The post-mortem of one job: what failed, the evidence, what to do, and how the time was spent.
 
 import { useEffect, useState } from "preact/hooks";
 
@@ -116,11 +116,11 @@ function Failed({ failed }: { failed: Failure }) {
       </dl>
       {failed.evidence.length > 0 && (
         <table>
-          <caption>Evidence: event of the job, byte in the log on the instance</caption>
+          <caption>Evidence: event of the job, offset in the log on the instance</caption>
           <thead>
             <tr>
               <th scope="col">Event</th>
-              <th scope="col">Byte</th>
+              <th scope="col">Offset</th>
               <th scope="col">Line</th>
             </tr>
           </thead>
@@ -166,7 +166,7 @@ function Spans({ spans }: { spans: Span[] }) {
   const whole = Math.max(1, end - begin);
   return (
     <section aria-labelledby="spans-title">
-      <h2 id="spans-title">How the time went</h2>
+      <h2 id="spans-title">How the time was spent</h2>
       <table class="spans">
         <thead>
           <tr>
@@ -213,7 +213,7 @@ function Attempts({ attempts }: { attempts: Attempt[] }) {
         <table>
           <thead>
             <tr>
-              {["Resource", "Attempt", "Outcome", "Cause", "Took", "Arrived", "Mean speed"].map((name) => (
+              {["Resource", "Attempt", "Outcome", "Cause", "Took", "Received", "Mean speed"].map((name) => (
                 <th key={name} scope="col">
                   {name}
                 </th>

@@ -1,5 +1,5 @@
-// Small pieces that all pages share. Whatever came from an instance, a card or a request is a text node inside <bdi>,
-// so that no letters of it change the direction of what stands around it.
+// Small pieces that all pages share. Text from an instance, a card or a request is a text node inside <bdi>, so that its
+// letters cannot change the direction of the text around it.
 
 import type { ComponentChildren } from "preact";
 import { useEffect, useRef } from "preact/hooks";
@@ -25,7 +25,7 @@ export function Heading({ children, title }: { children: ComponentChildren; titl
 
 interface BarProps {
   label: string;
-  // 0 to 1; null: under way, but nobody knows how far.
+  // 0 to 1; null: in progress, but nobody knows how far.
   share: number | null;
   tone?: "run" | "done" | "bad" | "rest";
 }

@@ -1,4 +1,4 @@
-// A question before what cannot be taken back.
+// A question before an action that cannot be undone.
 
 import { useEffect, useRef } from "preact/hooks";
 
@@ -20,7 +20,7 @@ export function Confirm({ title, text, action, onAnswer }: ConfirmProps) {
         <button class="danger" onClick={() => onAnswer(true)}>
           {action}
         </button>
-        <button onClick={() => onAnswer(false)}>Leave it as it is</button>
+        <button onClick={() => onAnswer(false)}>Keep it</button>
       </div>
     </dialog>
   );

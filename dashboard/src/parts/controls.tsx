@@ -1,4 +1,4 @@
-// What can be done with a job in its state. The service decides: a refusal is shown in its words.
+// The controls that a job allows now. The service decides: a refusal is shown in its words.
 
 import { useEffect, useState } from "preact/hooks";
 
@@ -6,7 +6,7 @@ import { call, message } from "../api";
 import { shortId, speed } from "../format";
 import type { Shown } from "../job_model";
 import { go, jobAddress } from "../router";
-import type { JobPage, JobSummary, JobView } from "../types";
+import type { Control, Controlled, Deleted, JobPage, JobSummary } from "../types";
 import { Notice } from "./common";
 import { Confirm } from "./confirm";
 
@@ -19,11 +19,11 @@ export function Controls({ job, version }: Shown) {
   const [question, setQuestion] = useState<Question>(null);
   const path = `/resources/jobs/${job.jobId}`;
 
-  const act = async (method: string, to: string, body?: unknown): Promise<JobView | null> => {
+  const act = async (method: string, to: string, body?: unknown): Promise<Controlled | Deleted | null> => {
     setBusy(true);
     setRefusal(null);
     try {
-      const answer = await call<JobView & { message: string }>(method, to, body === undefined ? {} : { body });
+      const answer = await call<Controlled | Deleted>(method, to, body === undefined ? {} : { body });
       setSaid(answer.message);
       return answer;
     } catch (error) {
@@ -45,39 +45,43 @@ export function Controls({ job, version }: Shown) {
     if (made !== null) go(jobAddress(made.job_id));
   };
 
-  const isOver = job.isEnded;
-  const waits = !job.started && !isOver;
+  const can = (control: Control) => job.possible.includes(control);
   return (
     <section aria-label="Controls">
       <div class="row">
-        {!isOver && job.state !== "paused" && (
-          <button disabled={isBusy || job.cancelling} onClick={() => void act("POST", `${path}/pause`)}>
+        {can("pause") && (
+          <button disabled={isBusy} onClick={() => void act("POST", `${path}/pause`)}>
             Pause
           </button>
         )}
-        {job.state === "paused" && (
-          <button class="primary" disabled={isBusy || job.cancelling} onClick={() => void act("POST", `${path}/resume`)}>
+        {can("resume") && (
+          <button class="primary" disabled={isBusy} onClick={() => void act("POST", `${path}/resume`)}>
             Resume
           </button>
         )}
-        {!isOver && (
+        {(can("cancel") || job.cancelling) && (
           <button class="danger" disabled={isBusy || job.cancelling} onClick={() => setQuestion("cancel")}>
             {job.cancelling ? "Cancelling…" : "Cancel"}
           </button>
         )}
-        {(job.state === "failed" || job.state === "cancelled") && (
+        {can("retry") && (
           <button class="primary" disabled={isBusy} onClick={() => void retry()}>
-            Retry what is missing
+            Retry the missing resources
           </button>
         )}
-        {isOver && (
+        {can("delete") && (
           <button disabled={isBusy} onClick={() => setQuestion("delete")}>
             Delete
           </button>
         )}
-        {waits && <Move job={job} version={version} onMove={(before) => void act("POST", `${path}/move`, { before })} />}
-        {!isOver && !job.cancelling && (
-          <Bandwidth limit={job.bandwidthLimit} onChange={(limit) => void act("PATCH", path, { bandwidth_limit: limit })} />
+        {can("move") && (
+          <Move job={job} version={version} onMove={(before) => void act("POST", `${path}/move`, { before })} />
+        )}
+        {can("change") && (
+          <Bandwidth
+            limit={job.bandwidthLimit}
+            onChange={(limit) => void act("PATCH", path, { bandwidth_limit: limit })}
+          />
         )}
       </div>
       {refusal !== null && <Notice tone="bad">{refusal}</Notice>}
@@ -89,7 +93,7 @@ export function Controls({ job, version }: Shown) {
       {question === "cancel" && (
         <Confirm
           title="Cancel this install?"
-          text="What runs on the instance is ended. What is installed stays; a download that is half done has to begin again."
+          text="Running downloads on the instance are stopped. Installed files stay; an unfinished download has to start again."
           action="Cancel the install"
           onAnswer={(yes) => void answered(yes)}
         />
@@ -97,7 +101,7 @@ export function Controls({ job, version }: Shown) {
       {question === "delete" && (
         <Confirm
           title="Delete this job?"
-          text="Its history and its post-mortem are forgotten. Files on the instance stay."
+          text="Its history and its post-mortem are deleted. Files on the instance stay."
           action="Delete the job"
           onAnswer={(yes) => void answered(yes)}
         />
@@ -112,7 +116,9 @@ function Move({ job, onMove }: Shown & { onMove: (before: string) => void }) {
     const query = `state=queued&limit=100&host=${encodeURIComponent(job.host)}`;
     void call<JobPage>("GET", `/resources/jobs?${query}`).then(
       (page) =>
-        setOthers(page.jobs.filter((other) => other.job_id !== job.jobId && other.instance.endsWith(`:${job.port}`)).reverse()),
+        setOthers(
+          page.jobs.filter((other) => other.job_id !== job.jobId && other.instance.endsWith(`:${job.port}`)).reverse(),
+        ),
       () => setOthers([]),
     );
   }, [job.jobId, job.queuePosition]);

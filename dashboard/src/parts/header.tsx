@@ -12,7 +12,7 @@ export function Header({ current }: { current: string }) {
     <>
       {/* biome-ignore lint/a11y/useValidAnchor: a skip link is a link, also where its address must stay as it is */}
       <a class="skip" href="#main" onClick={toMain}>
-        To the content
+        Skip to the content
       </a>
       <header>
         <a class="name" href="./#/">
@@ -30,7 +30,7 @@ export function Header({ current }: { current: string }) {
   );
 }
 
-// The address names the page, so that the link must not change it.
+// The address names the page: the link must not change it.
 function toMain(event: Event): void {
   event.preventDefault();
   document.getElementById("main")?.focus();

@@ -1,10 +1,11 @@
-// The question that a changed host key asks. Accepting it is a new install that names the key.
+// The question about a changed host key. To accept the key is to start a new install that names it.
 
 import { useState } from "preact/hooks";
 
 import { call, message } from "../api";
 import type { Shown } from "../job_model";
 import { go, jobAddress } from "../router";
+import type { Accepted } from "../types";
 import { Foreign, Notice } from "./common";
 
 // The key that the instance showed, as the service's message names it; a revoked one is not offered.
@@ -20,7 +21,7 @@ export function HostKeyQuestion({ job }: Shown) {
   const accept = async () => {
     try {
       const missing = [...job.resources.values()].filter((resource) => resource.state !== "installed");
-      const made = await call<{ job_id: string }>("POST", "/resources/install", {
+      const made = await call<Accepted>("POST", "/resources/install", {
         body: {
           ssh_host: job.host,
           ssh_port: job.port,
@@ -43,14 +44,14 @@ export function HostKeyQuestion({ job }: Shown) {
     <section class="question" aria-labelledby="key-title">
       <h2 id="key-title">Is this still your instance?</h2>
       <p>
-        <Foreign>{job.instance}</Foreign> shows another host key than before. That is so when a new instance was rented at
-        the same address. If it was not, somebody may stand between you and it.
+        <Foreign>{job.instance}</Foreign> shows another host key than before. That is expected after you rented a new
+        instance at the same address. Otherwise somebody may be between you and the instance.
       </p>
       <p>
         It shows <code>{key}</code>
       </p>
       <p class="help">
-        On the instance, <code>ssh-keygen -l -f /etc/ssh/ssh_host_ed25519_key.pub</code> prints the key that it has.
+        On the instance, <code>ssh-keygen -l -f /etc/ssh/ssh_host_ed25519_key.pub</code> prints its key.
       </p>
       {refusal !== null && <Notice tone="bad">{refusal}</Notice>}
       <button class="primary" onClick={() => void accept()}>

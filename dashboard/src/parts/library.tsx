@@ -2,8 +2,8 @@
 
 import { useState } from "preact/hooks";
 
-import { bytes } from "../format";
-import type { Card, Cards } from "../types";
+import { bytes, count } from "../format";
+import type { Cards, CardView } from "../types";
 import { Foreign, Notice } from "./common";
 
 interface LibraryProps {
@@ -17,13 +17,13 @@ export function Library({ cards, picked, onPick }: LibraryProps) {
   const [type, setType] = useState("");
   const [ecosystem, setEcosystem] = useState("");
   const [onlyPicked, setOnlyPicked] = useState(false);
-  const wordsSought = search.toLowerCase().split(/\s+/).filter(Boolean);
+  const searched = search.toLowerCase().split(/\s+/).filter(Boolean);
   const shown = cards.resources.filter(
     (card) =>
       (type === "" || card.type === type) &&
       (ecosystem === "" || card.ecosystem === ecosystem) &&
       (!onlyPicked || picked.has(card.path)) &&
-      wordsSought.every((word) => sought(card).includes(word)),
+      searched.every((word) => searchable(card).includes(word)),
   );
   const toggle = (path: string) => {
     const next = new Set(picked);
@@ -45,7 +45,11 @@ export function Library({ cards, picked, onPick }: LibraryProps) {
           onChoose={setEcosystem}
         />
         <label class="inline">
-          <input type="checkbox" checked={onlyPicked} onChange={(event) => setOnlyPicked(event.currentTarget.checked)} />
+          <input
+            type="checkbox"
+            checked={onlyPicked}
+            onChange={(event) => setOnlyPicked(event.currentTarget.checked)}
+          />
           Picked only
         </label>
         <span class="soft" role="status">
@@ -53,7 +57,7 @@ export function Library({ cards, picked, onPick }: LibraryProps) {
         </span>
       </div>
       {cards.resources.length === 0 && (
-        <Notice tone="warn">The library has no cards: put some below INSTALLER_RESOURCES_DIR.</Notice>
+        <Notice tone="warn">The library has no cards: put some into the folder INSTALLER_RESOURCES_DIR.</Notice>
       )}
       <ul class="cards">
         {shown.map((card) => (
@@ -62,7 +66,7 @@ export function Library({ cards, picked, onPick }: LibraryProps) {
       </ul>
       {cards.broken.length > 0 && (
         <details>
-          <summary>{cards.broken.length} cards cannot be read</summary>
+          <summary>{count(cards.broken.length, "card")} could not be read</summary>
           <ul>
             {cards.broken.map((card) => (
               <li key={card.path}>
@@ -76,8 +80,10 @@ export function Library({ cards, picked, onPick }: LibraryProps) {
   );
 }
 
-function CardRow({ card, isPicked, onToggle }: { card: Card; isPicked: boolean; onToggle: () => void }) {
-  const facts = [card.type, card.ecosystem, card.basemodel, bytes(card.size)].filter((fact) => fact !== null && fact !== "");
+function CardRow({ card, isPicked, onToggle }: { card: CardView; isPicked: boolean; onToggle: () => void }) {
+  const facts = [card.type, card.ecosystem, card.basemodel, bytes(card.size)].filter(
+    (fact) => fact !== null && fact !== "",
+  );
   return (
     <li class={isPicked ? "card picked" : "card"}>
       <label>
@@ -125,9 +131,9 @@ function Choice({ label, value, values, onChoose }: ChoiceProps) {
   );
 }
 
-// The picked cards and what they depend on, each once; what is not in the library is the service's to say.
-export function withDependencies(paths: string[], cards: Map<string, Card>): Card[] {
-  const found = new Map<string, Card>();
+// The picked cards and their dependencies, each once. The service reports a dependency that is not in the library.
+export function withDependencies(paths: string[], cards: Map<string, CardView>): CardView[] {
+  const found = new Map<string, CardView>();
   const open = [...paths];
   for (let path = open.pop(); path !== undefined; path = open.pop()) {
     const card = cards.get(path);
@@ -138,8 +144,10 @@ export function withDependencies(paths: string[], cards: Map<string, Card>): Car
   return [...found.values()];
 }
 
-const sought = (card: Card): string =>
-  [card.title, card.path, card.type, card.ecosystem, card.basemodel, ...card.tags, card.description].join(" ").toLowerCase();
+const searchable = (card: CardView): string =>
+  [card.title, card.path, card.type, card.ecosystem, card.basemodel, ...card.tags, card.description]
+    .join(" ")
+    .toLowerCase();
 
-const distinct = (cards: Card[], figure: (card: Card) => string | null): string[] =>
+const distinct = (cards: CardView[], figure: (card: CardView) => string | null): string[] =>
   [...new Set(cards.map(figure).filter((value): value is string => value !== null && value !== ""))].sort();

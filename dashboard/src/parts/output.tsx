@@ -1,4 +1,4 @@
-// The last lines that the tools printed. Only ever text.
+// The last lines that the tools printed, as text alone.
 
 import { useLayoutEffect, useRef } from "preact/hooks";
 

@@ -1,4 +1,4 @@
-// Throughput over time. Loaded when a page shows it: the plot library is most of its weight.
+// Throughput over time. Loaded only when a page shows it, because the plot library is heavy.
 
 import { useEffect, useRef } from "preact/hooks";
 import uPlot from "uplot";
@@ -42,7 +42,7 @@ export default function Plot({ points }: PlotProps) {
 }
 
 function summary(rates: number[]): string {
-  if (rates.length === 0) return "Throughput: nothing has arrived yet";
+  if (rates.length === 0) return "Throughput: nothing received yet";
   const mean = rates.reduce((sum, rate) => sum + rate, 0) / rates.length;
   return `Throughput over time: ${speed(mean)} on average, ${speed(Math.max(...rates))} at most`;
 }
@@ -57,7 +57,10 @@ function options(within: HTMLElement): uPlot.Options {
     cursor: { show: false },
     legend: { show: false },
     scales: { y: { range: (_plot, _min, max) => [0, Math.max(max, 1) * 1.1] } },
-    axes: [{ ...axis, space: 90, incrs: tickSeconds, values: (_plot, times) => times.map(clock) }, { ...axis, size: 80, values: (_plot, rates) => rates.map((rate) => speed(rate)) }],
+    axes: [
+      { ...axis, space: 90, incrs: tickSeconds, values: (_plot, times) => times.map(clock) },
+      { ...axis, size: 80, values: (_plot, rates) => rates.map((rate) => speed(rate)) },
+    ],
     series: [{}, { stroke: color("--accent"), fill: color("--accent-soft"), width: 2, points: { show: false } }],
   };
 }

@@ -1,4 +1,4 @@
-// One resource of a job: a bar for each stage, how fast, how long still, and why not.
+// One resource of a job: a bar for each stage, its speed, the time left, and why it failed.
 
 import { useEffect, useState } from "preact/hooks";
 
@@ -28,7 +28,8 @@ export function ResourceCard({ resource, isPaused }: { resource: ResourceModel; 
           </>
         )}
         {resource.attempt > 1 && ` · attempt ${resource.attempt}`}
-        {resource.verified !== null && ` · ${resource.verified === "verified" ? "verified" : "nothing to verify it against"}`}
+        {resource.verified !== null &&
+          ` · ${resource.verified === "verified" ? "verified" : "nothing to verify it with"}`}
       </p>
       {bars.map((stage) => (
         <StageBar key={stage.name} stage={stage} resource={resource} />
@@ -75,5 +76,5 @@ function RetryIn({ at }: { at: number }) {
     return () => clearInterval(timer);
   }, []);
   const seconds = Math.max(0, Math.ceil((at - now) / 1000));
-  return <p class="help">{seconds > 0 ? `Tries again in ${seconds} s` : "Tries again now"}</p>;
+  return <p class="help">{seconds > 0 ? `Next attempt in ${seconds} s` : "Next attempt now"}</p>;
 }

@@ -1,9 +1,9 @@
-// What happened to a job, in plain words, newest first.
+// The history of a job in plain words, newest first.
 
 import { useState } from "preact/hooks";
 
 import { bytes, duration, speed, time, words } from "../format";
-import type { JobEvent } from "../types";
+import type { JobEvent, ResourceVerifiedEvent } from "../types";
 import { Foreign } from "./common";
 
 const shownFirst = 60;
@@ -55,7 +55,7 @@ function tone(type: string): string {
   return type === "link_lost" || type === "resource_retry_scheduled" || type === "job_cancelled" ? "warn" : "";
 }
 
-const sayings: Record<string, string> = {
+const sayings: { [Type in JobEvent["type"]]?: string } = {
   job_queued: "Install accepted",
   queue_position_changed: "New place in the queue",
   job_moved: "Moved in the queue",
@@ -66,12 +66,12 @@ const sayings: Record<string, string> = {
   limits_changed: "Bandwidth limit changed",
   host_key_accepted: "New host key remembered",
   resource_started: "Download begins",
-  link_lost: "Connection lost; the install goes on on the instance",
+  link_lost: "Connection lost; the install continues on the instance",
   job_reattached: "Connected again",
   verification_started: "Verifying",
   resource_verified: "Checked",
   resource_stalled: "Stalled",
-  resource_retry_scheduled: "Will be tried again",
+  resource_retry_scheduled: "Another attempt follows",
   resource_cancelled: "Cancelled",
   resource_installed: "Installed",
   resource_failed: "Failed",
@@ -80,37 +80,37 @@ const sayings: Record<string, string> = {
   job_cancelled: "The install was cancelled",
 };
 
-const against: Record<string, string> = { civitdl: "the site says", card: "its card says" };
+const sources: Record<string, string> = { civitdl: "the site", card: "its card" };
 
 const saying = (event: JobEvent): string => sayings[event.type] ?? words(event.type);
 
 function detail(event: JobEvent): string {
-  const field = (name: string): string => (event[name] === null || event[name] === undefined ? "" : String(event[name]));
   switch (event.type) {
     case "queue_position_changed":
-      return field("queue_position");
+      return String(event.queue_position);
     case "limits_changed":
-      return event["bandwidth_limit"] === null ? "none" : speed(Number(event["bandwidth_limit"]));
+      return event.bandwidth_limit === null ? "none" : speed(event.bandwidth_limit);
     case "host_key_accepted":
-      return field("host_key_sha256");
+      return event.host_key_sha256;
     case "link_lost":
-      return field("reason");
+      return event.reason;
     case "job_reattached":
-      return event["after_restart"] === true ? "the service was restarted meanwhile" : "";
+      return event.after_restart ? "the service has restarted" : "";
     case "resource_verified":
-      return `${field("file")}, ${bytes(Number(event["bytes"]))}, ${
-        event["result"] === "verified" ? `as ${against[field("held_against")] ?? "known"}` : "nothing to hold it against"
-      }`;
+      return `${event.file}, ${bytes(event.bytes)}, ${checked(event)}`;
     case "resource_retry_scheduled":
-      return `attempt ${field("next_attempt")} of ${field("max_attempts")} in ${duration(Number(event["delay_seconds"]))}, after ${words(field("cause")).toLowerCase()}`;
+      return `attempt ${event.next_attempt} of ${event.max_attempts} in ${duration(event.delay_seconds)}, after ${words(event.cause).toLowerCase()}`;
     case "resource_stalled":
-      return `nothing moved for ${field("stall_seconds")} s`;
+      return `nothing moved for ${event.stall_seconds} s`;
     case "resource_installed":
-      return duration(Number(event["seconds"]));
+      return duration(event.seconds);
     case "resource_failed":
     case "job_failed":
-      return words(field("cause"));
+      return words(event.cause);
     default:
       return "";
   }
 }
+
+const checked = ({ result, held_against }: ResourceVerifiedEvent): string =>
+  result === "verified" ? `as ${sources[held_against ?? ""] ?? "its source"} says` : "nothing known to compare it with";

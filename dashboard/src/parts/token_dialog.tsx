@@ -1,4 +1,4 @@
-// Asks for the API token, once: it is kept for the session of this tab.
+// Asks for the API token once; the tab keeps it for its session.
 
 import { useEffect, useRef, useState } from "preact/hooks";
 
@@ -23,11 +23,11 @@ export function TokenDialog() {
   return (
     <dialog ref={dialog} aria-labelledby="token-title" onCancel={(event) => event.preventDefault()}>
       <form onSubmit={submit}>
-        <h2 id="token-title">This service wants a token</h2>
+        <h2 id="token-title">Sign in</h2>
         <Field
           id="token"
           label="API token"
-          hint="The value of INSTALLER_API_TOKEN. It is kept until this tab is closed."
+          hint="The value of INSTALLER_API_TOKEN. This tab keeps it until you close it."
           error={wasWrong && isWanted ? "The service did not accept this token." : undefined}
         >
           <input
@@ -39,7 +39,7 @@ export function TokenDialog() {
             onInput={(event) => setValue(event.currentTarget.value)}
           />
         </Field>
-        <button class="primary">Go on</button>
+        <button class="primary">Continue</button>
       </form>
     </dialog>
   );
