@@ -53,7 +53,11 @@ export async function text(path: string, accept: string): Promise<string> {
   return (await answer("GET", path, { headers: { Accept: accept } })).text();
 }
 
-async function answer(method: string, path: string, { body, headers = {}, signal: abort }: CallOptions): Promise<Response> {
+async function answer(
+  method: string,
+  path: string,
+  { body, headers = {}, signal: abort }: CallOptions,
+): Promise<Response> {
   for (;;) {
     const sent: Record<string, string> = { Accept: "application/json", ...headers };
     if (token.value !== null) sent["Authorization"] = `Bearer ${token.value}`;

@@ -5,7 +5,7 @@ import { signal } from "@preact/signals";
 
 import { call, message } from "./api";
 import { JobModel } from "./job_model";
-import { subscribe, unwatch, watch, type Watcher } from "./socket";
+import { subscribe, unwatch, type Watcher, watch } from "./socket";
 import type { JobEvent, Subscribed } from "./types";
 
 // Above this many events a history comes without what the tools printed; the rest is asked for by the reader.

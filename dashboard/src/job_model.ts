@@ -46,7 +46,11 @@ export interface Shown {
 }
 
 const quiet = new Set(["progress", "output", "stage_start", "stage_complete"]);
-const endings: Record<string, JobState> = { job_completed: "completed", job_failed: "failed", job_cancelled: "cancelled" };
+const endings: Record<string, JobState> = {
+  job_completed: "completed",
+  job_failed: "failed",
+  job_cancelled: "cancelled",
+};
 
 export class JobModel {
   last = 0;

@@ -1,7 +1,7 @@
 // The list of jobs: what the service lists, asked for again every few seconds, and for those that run their own feeds,
 // so that their bars move.
 
-import { signal, type Signal } from "@preact/signals";
+import { type Signal, signal } from "@preact/signals";
 
 import { ApiError, call, message } from "./api";
 import { Feed } from "./feed";
@@ -77,7 +77,9 @@ export class JobsStore {
     await this.guarded(async () => {
       const newest = await call<JobPage>("GET", "/resources/jobs?limit=20");
       const active = await Promise.all(
-        ["running", "paused", "queued"].map((state) => call<JobPage>("GET", `/resources/jobs?limit=500&state=${state}`)),
+        ["running", "paused", "queued"].map((state) =>
+          call<JobPage>("GET", `/resources/jobs?limit=500&state=${state}`),
+        ),
       );
       if (!this.isLoaded.value) this.more.value = newest.next;
       this.isLoaded.value = true;

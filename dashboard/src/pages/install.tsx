@@ -73,7 +73,10 @@ export function InstallPage() {
     setBusy(true);
     try {
       const headers = { "Idempotency-Key": attemptKey };
-      const made = await call<{ job_id: string }>("POST", "/resources/install", { body: body(draft, picked.value), headers });
+      const made = await call<{ job_id: string }>("POST", "/resources/install", {
+        body: body(draft, picked.value),
+        headers,
+      });
       localStorage.setItem(rememberedKey, JSON.stringify(keep(draft)));
       go(jobAddress(made.job_id));
     } catch (error) {
@@ -183,10 +186,20 @@ function InstanceFields({ draft, wrong, change }: FieldsProps) {
 
 function OptionFields({ draft, wrong, change }: FieldsProps) {
   return (
-    <details open={["parallel", "limit", "bandwidth_limit", "max_attempts", "host_key_sha256"].some((name) => wrong[name])}>
+    <details
+      open={["parallel", "limit", "bandwidth_limit", "max_attempts", "host_key_sha256"].some((name) => wrong[name])}
+    >
       <summary>Options</summary>
       <div class="grid">
-        <Text id="parallel" label="Downloads at once" hint="1 to 8" draft={draft} wrong={wrong} change={change} inputMode="numeric" />
+        <Text
+          id="parallel"
+          label="Downloads at once"
+          hint="1 to 8"
+          draft={draft}
+          wrong={wrong}
+          change={change}
+          inputMode="numeric"
+        />
         <Text
           id="limit"
           label="Bandwidth limit, MB/s"
@@ -215,7 +228,11 @@ function OptionFields({ draft, wrong, change }: FieldsProps) {
         />
       </div>
       <label class="inline">
-        <input type="checkbox" checked={draft.verify} onChange={(event) => change({ verify: event.currentTarget.checked })} />
+        <input
+          type="checkbox"
+          checked={draft.verify}
+          onChange={(event) => change({ verify: event.currentTarget.checked })}
+        />
         Verify the files before they count as installed
       </label>
     </details>

@@ -140,11 +140,7 @@ function Ending({ job }: { job: JobModel }) {
   if (!job.isEnded) return null;
   const report = <a href={reportAddress(job.jobId)}>Post-mortem</a>;
   if (job.state === "completed") {
-    return (
-      <Notice tone="good">
-        Everything is installed. {report}
-      </Notice>
-    );
+    return <Notice tone="good">Everything is installed. {report}</Notice>;
   }
   return (
     <Notice tone={job.state === "failed" ? "bad" : "warn"}>
@@ -196,12 +192,20 @@ export function points(report: Report): [number[], number[]] {
 function joined(reported: [number[], number[]], own: [number[], number[]]): [number[], number[]] {
   const end = reported[0].at(-1) ?? 0;
   const from = own[0].findIndex((at) => at > end);
-  return from < 0 ? reported : [[...reported[0], ...own[0].slice(from)], [...reported[1], ...own[1].slice(from)]];
+  return from < 0
+    ? reported
+    : [
+        [...reported[0], ...own[0].slice(from)],
+        [...reported[1], ...own[1].slice(from)],
+      ];
 }
 
 function arrivedOf(resource: ResourceModel): number | null {
   const stages = [...resource.stages.values()].filter((stage) => stage.name !== "verify");
-  return stages.reduce<number | null>((sum, stage) => (stage.downloaded === null ? sum : (sum ?? 0) + stage.downloaded), null);
+  return stages.reduce<number | null>(
+    (sum, stage) => (stage.downloaded === null ? sum : (sum ?? 0) + stage.downloaded),
+    null,
+  );
 }
 
 function total<Item>(items: Item[], figure: (item: Item) => number | null): number | null {

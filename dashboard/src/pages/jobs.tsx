@@ -1,7 +1,7 @@
 // All installs, live.
 
-import type { VNode } from "preact";
 import { useComputed, useSignal } from "@preact/signals";
+import type { VNode } from "preact";
 import { useEffect, useMemo, useRef } from "preact/hooks";
 
 import { dateTime, left, shortId, speed, words } from "../format";

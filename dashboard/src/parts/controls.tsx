@@ -56,7 +56,11 @@ export function Controls({ job, version }: Shown) {
           </button>
         )}
         {job.state === "paused" && (
-          <button class="primary" disabled={isBusy || job.cancelling} onClick={() => void act("POST", `${path}/resume`)}>
+          <button
+            class="primary"
+            disabled={isBusy || job.cancelling}
+            onClick={() => void act("POST", `${path}/resume`)}
+          >
             Resume
           </button>
         )}
@@ -75,9 +79,14 @@ export function Controls({ job, version }: Shown) {
             Delete
           </button>
         )}
-        {waits && <Move job={job} version={version} onMove={(before) => void act("POST", `${path}/move`, { before })} />}
+        {waits && (
+          <Move job={job} version={version} onMove={(before) => void act("POST", `${path}/move`, { before })} />
+        )}
         {!isOver && !job.cancelling && (
-          <Bandwidth limit={job.bandwidthLimit} onChange={(limit) => void act("PATCH", path, { bandwidth_limit: limit })} />
+          <Bandwidth
+            limit={job.bandwidthLimit}
+            onChange={(limit) => void act("PATCH", path, { bandwidth_limit: limit })}
+          />
         )}
       </div>
       {refusal !== null && <Notice tone="bad">{refusal}</Notice>}
@@ -112,7 +121,9 @@ function Move({ job, onMove }: Shown & { onMove: (before: string) => void }) {
     const query = `state=queued&limit=100&host=${encodeURIComponent(job.host)}`;
     void call<JobPage>("GET", `/resources/jobs?${query}`).then(
       (page) =>
-        setOthers(page.jobs.filter((other) => other.job_id !== job.jobId && other.instance.endsWith(`:${job.port}`)).reverse()),
+        setOthers(
+          page.jobs.filter((other) => other.job_id !== job.jobId && other.instance.endsWith(`:${job.port}`)).reverse(),
+        ),
       () => setOthers([]),
     );
   }, [job.jobId, job.queuePosition]);

@@ -43,8 +43,8 @@ export function HostKeyQuestion({ job }: Shown) {
     <section class="question" aria-labelledby="key-title">
       <h2 id="key-title">Is this still your instance?</h2>
       <p>
-        <Foreign>{job.instance}</Foreign> shows another host key than before. That is so when a new instance was rented at
-        the same address. If it was not, somebody may stand between you and it.
+        <Foreign>{job.instance}</Foreign> shows another host key than before. That is so when a new instance was rented
+        at the same address. If it was not, somebody may stand between you and it.
       </p>
       <p>
         It shows <code>{key}</code>

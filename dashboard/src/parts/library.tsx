@@ -45,7 +45,11 @@ export function Library({ cards, picked, onPick }: LibraryProps) {
           onChoose={setEcosystem}
         />
         <label class="inline">
-          <input type="checkbox" checked={onlyPicked} onChange={(event) => setOnlyPicked(event.currentTarget.checked)} />
+          <input
+            type="checkbox"
+            checked={onlyPicked}
+            onChange={(event) => setOnlyPicked(event.currentTarget.checked)}
+          />
           Picked only
         </label>
         <span class="soft" role="status">
@@ -77,7 +81,9 @@ export function Library({ cards, picked, onPick }: LibraryProps) {
 }
 
 function CardRow({ card, isPicked, onToggle }: { card: Card; isPicked: boolean; onToggle: () => void }) {
-  const facts = [card.type, card.ecosystem, card.basemodel, bytes(card.size)].filter((fact) => fact !== null && fact !== "");
+  const facts = [card.type, card.ecosystem, card.basemodel, bytes(card.size)].filter(
+    (fact) => fact !== null && fact !== "",
+  );
   return (
     <li class={isPicked ? "card picked" : "card"}>
       <label>
@@ -139,7 +145,9 @@ export function withDependencies(paths: string[], cards: Map<string, Card>): Car
 }
 
 const sought = (card: Card): string =>
-  [card.title, card.path, card.type, card.ecosystem, card.basemodel, ...card.tags, card.description].join(" ").toLowerCase();
+  [card.title, card.path, card.type, card.ecosystem, card.basemodel, ...card.tags, card.description]
+    .join(" ")
+    .toLowerCase();
 
 const distinct = (cards: Card[], figure: (card: Card) => string | null): string[] =>
   [...new Set(cards.map(figure).filter((value): value is string => value !== null && value !== ""))].sort();

@@ -57,7 +57,10 @@ function options(within: HTMLElement): uPlot.Options {
     cursor: { show: false },
     legend: { show: false },
     scales: { y: { range: (_plot, _min, max) => [0, Math.max(max, 1) * 1.1] } },
-    axes: [{ ...axis, space: 90, incrs: tickSeconds, values: (_plot, times) => times.map(clock) }, { ...axis, size: 80, values: (_plot, rates) => rates.map((rate) => speed(rate)) }],
+    axes: [
+      { ...axis, space: 90, incrs: tickSeconds, values: (_plot, times) => times.map(clock) },
+      { ...axis, size: 80, values: (_plot, rates) => rates.map((rate) => speed(rate)) },
+    ],
     series: [{}, { stroke: color("--accent"), fill: color("--accent-soft"), width: 2, points: { show: false } }],
   };
 }

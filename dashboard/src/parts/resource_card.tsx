@@ -28,7 +28,8 @@ export function ResourceCard({ resource, isPaused }: { resource: ResourceModel; 
           </>
         )}
         {resource.attempt > 1 && ` · attempt ${resource.attempt}`}
-        {resource.verified !== null && ` · ${resource.verified === "verified" ? "verified" : "nothing to verify it against"}`}
+        {resource.verified !== null &&
+          ` · ${resource.verified === "verified" ? "verified" : "nothing to verify it against"}`}
       </p>
       {bars.map((stage) => (
         <StageBar key={stage.name} stage={stage} resource={resource} />

@@ -85,7 +85,8 @@ const against: Record<string, string> = { civitdl: "the site says", card: "its c
 const saying = (event: JobEvent): string => sayings[event.type] ?? words(event.type);
 
 function detail(event: JobEvent): string {
-  const field = (name: string): string => (event[name] === null || event[name] === undefined ? "" : String(event[name]));
+  const field = (name: string): string =>
+    event[name] === null || event[name] === undefined ? "" : String(event[name]);
   switch (event.type) {
     case "queue_position_changed":
       return field("queue_position");
@@ -99,7 +100,9 @@ function detail(event: JobEvent): string {
       return event["after_restart"] === true ? "the service was restarted meanwhile" : "";
     case "resource_verified":
       return `${field("file")}, ${bytes(Number(event["bytes"]))}, ${
-        event["result"] === "verified" ? `as ${against[field("held_against")] ?? "known"}` : "nothing to hold it against"
+        event["result"] === "verified"
+          ? `as ${against[field("held_against")] ?? "known"}`
+          : "nothing to hold it against"
       }`;
     case "resource_retry_scheduled":
       return `attempt ${field("next_attempt")} of ${field("max_attempts")} in ${duration(Number(event["delay_seconds"]))}, after ${words(field("cause")).toLowerCase()}`;
