@@ -9,6 +9,7 @@ SHELL_SCRIPTS = .ci/run $(shell find scripts service -name '*.sh')
 CORES := $(shell nproc 2>/dev/null || echo 2)
 # The tests wait for other processes half of the time: one worker more than there are cores.
 WORKERS ?= $(shell echo $$(($(CORES) + 1)))
+UNIT := --unit -m "not slow and not long" -n $(CORES) --dist worksteal
 # The versions that were tried together. `make constraints` takes today's.
 INSTALL := $(BIN)/python -m pip install --quiet --constraint constraints.txt
 .DEFAULT_GOAL := help
@@ -61,7 +62,7 @@ serve: $(VENV)/.demo $(VENV)/.dashboard ## the service, from this checkout
 setup: $(VENV)/.dev ## install all that the targets below need
 
 unit: $(VENV)/.tools ## the tests that start nothing real: seconds, needs neither Node nor Debian packages
-	$(BIN)/python -m pytest --quiet --unit -m "not long" -n $(CORES) --dist worksteal
+	$(BIN)/python -m pytest --quiet $(UNIT)
 
 check: $(VENV)/.tools $(VENV)/.dashboard ## format, lint, types, import arrows, shell, dashboard, migrations
 	$(BIN)/ruff format --check .
@@ -86,7 +87,7 @@ types: $(VENV)/.tools $(VENV)/.dashboard ## write the dashboard's types from the
 	$(BIN)/python scripts/dashboard_types.py
 
 coverage: $(VENV)/.tools $(if $(ALL),$(VENV)/.dev $(VENV)/.dashboard) ## how much of service/ the unit tests run; with ALL=1 the suite
-	$(BIN)/python -m pytest --quiet --cov $(if $(ALL),-n $(WORKERS) -m "not long",--unit -m "not long" -n $(CORES) --dist worksteal)
+	$(BIN)/python -m pytest --quiet --cov $(if $(ALL),-n $(WORKERS) -m "not long",$(UNIT))
 
 format: $(VENV)/.tools ## format and mend what can be mended by itself
 	$(BIN)/ruff format .

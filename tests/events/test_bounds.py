@@ -20,6 +20,7 @@ MEMORY_BYTES_MAX = 4 << 20
 BAR = b"\r 45%|##| 4/9 [00:03<00:04, 1B/s]"
 
 
+@pytest.mark.slow
 def test_bars_of_an_hour_are_kept_whole_and_a_flood_thins_out_by_halves() -> None:
     parser = ProgressParser()
     assert len(parser.feed(BAR * PROGRESS_EVENTS_FULL)) == PROGRESS_EVENTS_FULL
@@ -28,6 +29,7 @@ def test_bars_of_an_hour_are_kept_whole_and_a_flood_thins_out_by_halves() -> Non
     assert len(parser.feed(BAR * 1_600)) == 100
 
 
+@pytest.mark.slow
 def test_thinning_depends_on_the_bytes_alone() -> None:
     raw = BAR * (PROGRESS_EVENTS_FULL + 5_000)
     whole, pieces = ProgressParser(), ProgressParser()
@@ -84,6 +86,7 @@ def test_a_hundred_megabytes_without_a_newline_take_no_memory() -> None:
     assert new.source_offset == 100 << 20
 
 
+@pytest.mark.slow
 def test_what_the_evidence_holds_is_bounded() -> None:
     parser = ProgressParser()
     line = b"curl: (6) Could not resolve host: " + b"h" * LINE_BYTES_MAX + b"\n"

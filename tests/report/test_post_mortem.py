@@ -47,7 +47,7 @@ def test_silence_is_no_throughput() -> None:
     assert rates[51:61] == [MEGABYTE] * 10
 
 
-@pytest.mark.parametrize("seconds", [10, 3_600, 86_400])
+@pytest.mark.parametrize("seconds", [10, 3_600, pytest.param(86_400, marks=pytest.mark.slow)])
 def test_all_that_arrived_is_in_it_and_the_points_are_bounded(seconds: int) -> None:
     begun = (0, QUEUED), (0, ResourceStarted(title="A", card_sha256="0" * 64))
     bars = [(n * 1_000, Progress(stage="model", downloaded_bytes=n * 1_000)) for n in range(1, seconds + 1)]
