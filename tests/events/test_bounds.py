@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import tracemalloc
 
+import pytest
+
 from service.events.bounds import (
     OMITTED,
     OUTPUT_LINES_MAX,
