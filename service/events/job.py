@@ -5,6 +5,7 @@ from __future__ import annotations
 from enum import StrEnum
 from typing import Any, NamedTuple
 
+from service.events.addresses import instance_key, instance_name
 from service.events.recorded_event import rfc3339
 
 
@@ -172,8 +173,12 @@ class Job(NamedTuple):
 
     @property
     def instance(self) -> str:
-        host = f"[{self.ssh_host}]" if ":" in self.ssh_host else self.ssh_host
-        return f"{self.ssh_user}@{host}:{self.ssh_port}"
+        return instance_name(self.ssh_user, self.ssh_host, self.ssh_port)
+
+    @property
+    def instance_key(self) -> str:
+        """What the queue knows the instance by."""
+        return instance_key(self.ssh_host, self.ssh_port)
 
     @property
     def is_terminal(self) -> bool:

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from typing import Literal
 
 from service.errors import HostKeyChanged
-from service.runner.instance.known_hosts import KnownKey, fingerprint, plain_fingerprint
+from service.events.addresses import plain_fingerprint
+from service.runner.instance.known_hosts import KnownKey, fingerprint
 
 HostKeyPolicy = Literal["strict", "accept-new", "off"]
 

@@ -17,6 +17,7 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 
 from service.errors import LinkDown
+from service.events.addresses import plain_fingerprint
 
 PORT_DEFAULT = 22
 
@@ -86,11 +87,6 @@ class KnownHosts:
 def fingerprint(blob: bytes) -> str:
     """``SHA256:…`` without padding, as OpenSSH prints it."""
     return plain_fingerprint(base64.b64encode(hashlib.sha256(blob).digest()).decode())
-
-
-def plain_fingerprint(text: str) -> str:
-    """The same form from any usual way to write it: without the prefix, with padding."""
-    return "SHA256:" + text.removeprefix("SHA256:").rstrip("=")
 
 
 def _name(host: str, port: int) -> str:

@@ -10,8 +10,9 @@ import asyncssh
 import pytest
 
 from service.errors import HostKeyChanged, LinkDown
+from service.events.addresses import plain_fingerprint
 from service.runner.instance.host_keys import HOST_KEY_ALGORITHMS, HostKeyPolicy, HostKeyRule
-from service.runner.instance.known_hosts import KnownHosts, KnownKey, fingerprint, plain_fingerprint
+from service.runner.instance.known_hosts import KnownHosts, KnownKey, fingerprint
 
 KEYS = [asyncssh.generate_private_key("ssh-ed25519") for _ in range(3)]
 LINES = [key.export_public_key().decode().strip() for key in KEYS]
