@@ -21,6 +21,7 @@ InstallerError
 │   └── DatabaseNewer            a newer version of the service wrote this database
 └── RemoteError
     ├── LinkDown                 the link broke or never came up: never a failure in itself
+    ├── LinkFailed               the link cannot come up any more; carries the cause of the failure
     ├── TargetRefused            the address may not be a target (also raised at the POST, as 400)
     ├── AuthenticationFailed     the instance refused the key: cause ssh_auth
     ├── HostKeyChanged           the instance showed another key than before: cause host_key_changed
@@ -150,6 +151,14 @@ class RemoteError(InstallerError):
 
 class LinkDown(RemoteError):
     """The link broke, or did not come up. The install on the instance goes on."""
+
+
+class LinkFailed(RemoteError):
+    """The instance cannot be used any more. ``cause``: a cause of failure, as events name it."""
+
+    def __init__(self, message: str, *, cause: str) -> None:
+        super().__init__(message)
+        self.cause = cause
 
 
 class TargetRefused(RemoteError):

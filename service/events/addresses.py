@@ -18,7 +18,7 @@ def is_fingerprint(text: str) -> bool:
 
 
 def plain_fingerprint(text: str) -> str:
-    """The one form in which fingerprints are compared and stored: ``SHA256:…`` without padding, as OpenSSH prints it."""
+    """The form in which fingerprints are compared and stored: ``SHA256:…`` without padding, as OpenSSH prints it."""
     return _FINGERPRINT_PREFIX + text.removeprefix(_FINGERPRINT_PREFIX).rstrip("=")
 
 

@@ -31,24 +31,24 @@ class Eta:
         self._paused_at: float | None = None
         self._paused_seconds = 0.0
 
-    def begun(self, resource: str) -> None:
+    def start(self, resource: str) -> None:
         """An attempt begins: what an earlier one had downloaded counts no more."""
-        self.ended(resource)
+        self.finish(resource)
         rate = self._free_rates.pop() if self._free_rates else None
         self._downloads[resource] = _Download(self._downloads[resource].size, has_begun=True, rate=rate)
 
-    def ended(self, resource: str) -> None:
+    def finish(self, resource: str) -> None:
         """Installed, failed or cancelled: nothing of it is left to do."""
         download = self._downloads[resource]
         if download.is_running and download.rate is not None:
             self._free_rates.append(download.rate)
         download.has_ended = True
 
-    def paused(self, now: float) -> None:
+    def pause(self, now: float) -> None:
         if self._paused_at is None:
             self._paused_at = now
 
-    def resumed(self, now: float) -> None:
+    def resume(self, now: float) -> None:
         """The pause counts for nothing: the rate goes on from what it was."""
         if self._paused_at is not None:
             self._paused_seconds += now - self._paused_at

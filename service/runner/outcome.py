@@ -11,28 +11,11 @@ from dataclasses import dataclass
 
 from service.events.event_types import Cause
 from service.events.ledger import Evidence
+from service.runner.instance.ended import Ended
 
 ERROR_CHARACTERS_MAX = 500
 # So many causes are looked for before an HTTP status is.
 WORDS_BEFORE_STATUS = 6
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Ended:
-    """How an attempt ended, as the instance tells. ``exit_code`` None: unknown. ``disk_full``: the disk of the
-    attempt's own directory was full at the end. ``refused``: why nothing could be started there at all.
-    ``no_room``: the bytes that were needed, and those that were free."""
-
-    exit_code: int | None
-    timed_out: bool = False
-    killed: bool = False
-    instance_lost: bool = False
-    disk_full: bool = False
-    tool_missing: str | None = None
-    refused: str | None = None
-    stalled: bool = False
-    no_room: tuple[int, int] | None = None
-    partial_files: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

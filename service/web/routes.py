@@ -134,7 +134,7 @@ class Routes:
 
     async def change(self, request: web.Request) -> web.Response:
         wanted = parse(ChangeRequest, await _body(request))
-        job = await self.controls.change(request.match_info["job_id"], wanted.bandwidth_limit)
+        job = await self.controls.change_limits(request.match_info["job_id"], wanted.bandwidth_limit)
         begun = any(resource.state is ResourceState.RUNNING for resource in job.resources)
         message = "holds from the next resource on: downloads that run keep theirs" if begun else "holds from now on"
         return await self._controlled(job, message)

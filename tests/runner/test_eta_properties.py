@@ -85,7 +85,7 @@ def test_a_steady_download_is_estimated_steadily(
     grain = 10 ** (math.floor(math.log10(total)) + 1 - digits) if digits is not None else 1
     settled = max(20.0, 5 * grain / rate)
     eta, now, begin, told = Eta({"a": total}), 50.0, 50.0, []
-    eta.begun("a")
+    eta.start("a")
     while now - begin < settled + 60:
         now += every * (0.7 + 0.6 * chance.random())
         came = (now - begin) // burst_seconds * burst_seconds if burst_seconds else now - begin
@@ -98,10 +98,10 @@ def test_a_steady_download_is_estimated_steadily(
             assert estimate is not None
             told.append((estimate, (total * (1 - first) - rate * (now - begin)) / rate))
             if pause_seconds:
-                eta.paused(now)
+                eta.pause(now)
                 assert eta.job_eta_seconds(now + pause_seconds / 2) == estimate
                 now, begin, pause_seconds = now + pause_seconds, begin + pause_seconds, 0.0
-                eta.resumed(now)
+                eta.resume(now)
     errors = [abs(estimate / truth - 1) for estimate, truth in told]
     jumps = [max(a / b, b / a) for (a, _), (b, _) in itertools.pairwise(told)]
     assert statistics.median(errors or [0]) <= 0.2

@@ -9,7 +9,8 @@ import pytest
 
 from service.events.event_types import Cause
 from service.events.parser import ProgressParser
-from service.runner.outcome import ERROR_CHARACTERS_MAX, HINTS, Ended, Outcome, cause_in, judge
+from service.runner.instance.ended import Ended
+from service.runner.outcome import ERROR_CHARACTERS_MAX, HINTS, Outcome, cause_in, judge
 from tests.events.golden import OUTCOMES, TRANSCRIPTS
 
 STARTED = 'Now downloading "{0}"...\n  - Model ID: {1}\n  - Version ID: {2}\n'
@@ -191,7 +192,7 @@ def test_failures_by_exit_status(cause: Cause, exit_code: int, words: str) -> No
     ("ended", "cause"),
     [
         ({"exit_code": 143, "timed_out": True}, Cause.TIMEOUT),
-        ({"exit_code": None, "killed": True}, Cause.KILLED),
+        ({"exit_code": None}, Cause.KILLED),
         ({"exit_code": None, "instance_lost": True}, Cause.INSTANCE_LOST),
         ({"exit_code": None, "disk_full": True}, Cause.DISK_FULL),
         ({"exit_code": 1, "disk_full": True}, Cause.DISK_FULL),

@@ -14,9 +14,12 @@ from aiohttp import web
 from service.demo.civitai import StandInCivitai, StandInModel
 from service.events.event_types import Cause, Progress, StageComplete, StageStart
 from service.events.parser import ProgressParser
-from service.runner.instance.remote import CIVITDL_VERSION, HF_VERSION, AttemptSpec
-from service.runner.instance.ssh import Connection, Connector, Instance
-from service.runner.outcome import Ended, Outcome, judge
+from service.runner.instance.attempt_program import CIVITDL_VERSION, HF_VERSION, AttemptSpec
+from service.runner.instance.connector import Connector
+from service.runner.instance.ended import Ended
+from service.runner.instance.ssh import Connection
+from service.runner.instance.targets import Instance
+from service.runner.outcome import Outcome, judge
 from tests.kit.sshd import USER, Sshd
 from tests.runner.instance.test_remote import directory, run, spec, until
 from tests.runner.instance.test_signals import running

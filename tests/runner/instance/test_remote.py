@@ -16,9 +16,12 @@ from uuid import uuid4
 import pytest
 
 from service.errors import LinkDown
-from service.runner.instance.remote import AttemptSpec, Remote
-from service.runner.instance.ssh import Connection, Connector, Instance
-from service.runner.outcome import Ended
+from service.runner.instance.attempt_program import AttemptSpec
+from service.runner.instance.connector import Connector
+from service.runner.instance.ended import Ended
+from service.runner.instance.remote import Remote
+from service.runner.instance.ssh import Connection
+from service.runner.instance.targets import Instance
 from tests.kit.marks import needs_root
 from tests.kit.sshd import USER, Sshd
 
@@ -26,9 +29,8 @@ from tests.kit.sshd import USER, Sshd
 def spec(script: str, **changes: Any) -> AttemptSpec:
     values: dict[str, Any] = {
         "job_id": str(uuid4()),
-        "number": 1,
-        "attempt": 1,
-        "card_script": script,
+        "directory": "1-1",
+        "script": script,
         "ui_home": "/tmp/ComfyUI",
         "timeout_seconds": 60,
     }
@@ -44,7 +46,7 @@ async def run(connection: Connection, of: AttemptSpec, offset: int = 0) -> tuple
 
 
 def directory(sshd: Sshd, of: AttemptSpec) -> Path:
-    return sshd.home / ".local/state/resource-installer" / of.job_id / f"{of.number}-{of.attempt}"
+    return sshd.home / ".local/state/resource-installer" / of.job_id / of.directory
 
 
 async def until(condition: Callable[[], Any], seconds: float = 30) -> None:
@@ -246,7 +248,7 @@ async def test_a_killed_supervisor_leaves_nothing_running(connection: Connection
         await anext(chunks)
         sshd.kill_marked("supervise")
         assert [chunk async for chunk in chunks] == []
-        assert attachment.ended() == Ended(exit_code=None, killed=True)
+        assert attachment.ended() == Ended(exit_code=None)
     await until(lambda: not sshd.marked_processes())
 
 
