@@ -8,7 +8,8 @@ import pytest
 
 from service.events.event_types import Event, JobQueued, Progress, ResourceStarted
 from service.events.recorded_event import RecordedEvent
-from service.report.post_mortem import POINTS_MAX, report_of
+from service.report.post_mortem import report_of
+from service.report.throughput import POINTS_MAX
 
 MEGABYTE = 1_000_000
 QUEUED = JobQueued(
