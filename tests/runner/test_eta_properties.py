@@ -16,9 +16,9 @@ from service.runner.eta import SECONDS_MAX, Eta
 RESOURCES = ("a", "b", "c")
 AMOUNTS = st.one_of(st.integers(0, 100), st.integers(0, 10**18))
 CALLS = st.one_of(
-    st.tuples(st.just("begun"), st.sampled_from(RESOURCES)),
-    st.tuples(st.just("ended"), st.sampled_from(RESOURCES)),
-    st.tuples(st.sampled_from(["paused", "resumed"]), st.just("")),
+    st.tuples(st.just("start"), st.sampled_from(RESOURCES)),
+    st.tuples(st.just("finish"), st.sampled_from(RESOURCES)),
+    st.tuples(st.sampled_from(["pause", "resume"]), st.just("")),
     st.tuples(
         st.just("observe"),
         st.sampled_from(RESOURCES),
@@ -42,7 +42,7 @@ def test_whatever_is_told_is_a_time_or_nothing(
     seen: dict[str, int] = {}
     for seconds, (name, *given_) in calls:
         now += seconds
-        if name in ("paused", "resumed"):
+        if name in ("pause", "resume"):
             getattr(eta, name)(now)
         elif name == "observe":
             resource, downloaded, total, speed = given_
