@@ -147,4 +147,4 @@ async def _finish(live_job: LiveJob, outcome: Outcome) -> None:
         return rest or [NewEvent(event=job_completed_or_failed(job))]
 
     while not live_job.job.is_terminal:
-        await live_job.decide(terminal)
+        await live_job.append_from(terminal)

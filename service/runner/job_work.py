@@ -103,7 +103,7 @@ class JobWork:
             ]
 
         while lost_dependencies(self._live_job.job):
-            await self._live_job.decide(failures)
+            await self._live_job.append_from(failures)
 
     def _start(self) -> None:
         for resource in startable(self._live_job.job, self._at_work.values(), self._clock_ms()):

@@ -79,9 +79,9 @@ class LiveJob:
 
     async def append(self, events: Sequence[NewEvent]) -> None:
         """Append these events. While the log cannot be written, wait for it."""
-        await self.decide(lambda _job: events)
+        await self.append_from(lambda _job: events)
 
-    async def decide(self, decide: Decide) -> None:
+    async def append_from(self, decide: Decide) -> None:
         """Append the events that ``decide`` makes from the job as it stands. While the log cannot be written, wait
         for it."""
         try:

@@ -121,7 +121,7 @@ class ResourceRun:
             partial_files=list(dict.fromkeys(map(self._redact, attempt.partial_files))),
         )
         chance = random.random()  # noqa: S311 - spreads retries, guards nothing
-        await self._live_job.decide(lambda job: [*last_events, *map(self._event, self._after(end, job, chance))])
+        await self._live_job.append_from(lambda job: [*last_events, *map(self._event, self._after(end, job, chance))])
         if self._resource.state is ResourceState.CANCELLED:
             self._live_job.partial_files += end.partial_files
 

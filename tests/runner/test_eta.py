@@ -28,7 +28,7 @@ class Simulation:
             self.eta.observe(resource, self.now, 0, sizes[resource])
 
     def run(self, seconds: float, rate: float, resources: list[str] | None = None) -> list[float]:
-        """Download at this true rate in all; returns |estimate / truth - 1| for each report behind the first 15 s."""
+        """Download at this true rate in all; returns |estimate / truth - 1| for each report after the first 15 s."""
         running = resources or list(self.sizes)
         errors = []
         end, begin = self.now + seconds, self.now

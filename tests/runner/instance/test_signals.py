@@ -76,7 +76,7 @@ async def running(connection: Connection, of: AttemptSpec) -> AsyncIterator[asyn
         await asyncio.gather(task, return_exceptions=True)
 
 
-async def test_a_pause_stops_everything_and_a_resume_lets_it_go_on(connection: Connection, sshd: Sshd) -> None:
+async def test_a_pause_stops_everything_and_a_resume_continues_it(connection: Connection, sshd: Sshd) -> None:
     of = spec(TICKS)
     ticks = sshd.home / "ticks"
     async with running(connection, of):
@@ -131,7 +131,7 @@ async def test_what_ignores_the_term_is_killed_after_the_grace_time(connection: 
 
 
 async def test_a_pause_at_the_launch_holds(connection: Connection, sshd: Sshd) -> None:
-    """The pause may come at any moment of the launch: once it has found the attempt, nothing of it goes on."""
+    """The pause may come at any moment of the launch: once it has found the attempt, nothing of it continues."""
     for delay in (0.0, 0.05, 0.1, 0.15, 0.2, 0.3):
         of = spec(TICKS)
         (sshd.home / "ticks").unlink(missing_ok=True)
@@ -239,7 +239,7 @@ async def test_a_cancel_that_is_asked_for_again_says_the_same(connection: Connec
     assert (first.was_running, again.was_running) == (True, False)
 
 
-async def test_the_verification_is_told_too(connection: Connection, sshd: Sshd) -> None:
+async def test_the_verification_gets_signals_too(connection: Connection, sshd: Sshd) -> None:
     of = spec("true")
     await run(connection, of)
     verification = spec("echo begin; sleep 60", job_id=of.job_id, directory="1-1-verify")
@@ -250,7 +250,7 @@ async def test_the_verification_is_told_too(connection: Connection, sshd: Sshd) 
         assert (await asyncio.wait_for(task, 30))[1].exit_code == 143
 
 
-async def test_eight_are_followed_and_told_over_one_connection(connection: Connection, sshd: Sshd) -> None:
+async def test_eight_are_followed_and_signalled_over_one_connection(connection: Connection, sshd: Sshd) -> None:
     specs = [spec("echo begin; sleep 60", directory=f"{number}-1") for number in range(1, 9)]
     tasks = [asyncio.create_task(run(connection, of)) for of in specs]
     for of in specs:

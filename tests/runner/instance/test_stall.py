@@ -48,7 +48,7 @@ async def test_what_moves_nothing_is_stalled(connection: Connection, sshd: Sshd,
     assert not ended.timed_out
     assert ended.exit_code not in (0, None)
     assert 2 <= time.monotonic() - begin < 60
-    # The supervisor itself goes a moment behind its last word.
+    # The supervisor itself ends a moment after its last word.
     await until(lambda: not sshd.marked_processes())
 
 
