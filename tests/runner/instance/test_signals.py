@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import os
 import signal
 import subprocess
@@ -42,16 +41,17 @@ def state(pid: int) -> str:
 
 
 def states(sshd: Sshd) -> dict[int, str]:
-    """Of the attempts' processes, but for the supervisors, which lead their sessions."""
-    found = {}
-    for pid in sshd.marked_processes():
-        try:
-            if os.getsid(pid) == pid and b"/supervise" in Path(f"/proc/{pid}/cmdline").read_bytes():
-                continue
-        except (ProcessLookupError, OSError):
-            continue
-        found[pid] = state(pid)
-    return found
+    """Of the attempts' processes without their supervisors."""
+    found = {pid: state(pid) for pid in sshd.marked_processes() if not is_supervisor(pid)}
+    return {pid: letter for pid, letter in found.items() if letter != "gone"}
+
+
+def is_supervisor(pid: int) -> bool:
+    """It leads its session; the card's shell, which is forked from it, does not."""
+    try:
+        return os.getsid(pid) == pid and b"/supervise" in Path(f"/proc/{pid}/cmdline").read_bytes()
+    except OSError:
+        return False
 
 
 async def send(connection: Connection, of: AttemptSpec, signal_: Signal, **more: Any) -> SignalResult:
@@ -180,10 +180,9 @@ async def test_a_supervisor_outlives_signals(connection: Connection, sshd: Sshd,
     of = spec('echo begin; while [ ! -e "$HOME/go" ]; do sleep 0.05; done')
     async with running(connection, of) as task:
         await printed(sshd, of)
-        for pid in set(sshd.marked_processes()) - set(states(sshd)):
-            # What was only passing by is gone by now.
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(pid, number)
+        supervisors = [pid for pid in sshd.marked_processes() if is_supervisor(pid)]
+        assert len(supervisors) == 1
+        os.kill(supervisors[0], number)
         (sshd.home / "go").touch()
         assert (await asyncio.wait_for(task, 30))[1] == Ended(exit_code=0)
 
