@@ -21,7 +21,7 @@ from service.app import Service
 from service.config import load_settings
 from service.demo.civitai import StandInCivitai, StandInModel
 from service.demo.instance import DemoInstance
-from service.runner.instance.remote import civitdl_config
+from service.runner.instance.attempt_program import civitdl_config
 
 PICTURE = Path(__file__).resolve().parents[1] / "docs/install.png"
 BYTES_MAX = 120 * 1024

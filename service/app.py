@@ -1,4 +1,4 @@
-"""The composition root: everything is built here once, wired, started and stopped in order."""
+"""The composition root: builds everything once, connects it, and starts and stops it in order."""
 
 from __future__ import annotations
 
@@ -9,21 +9,22 @@ import time
 from importlib.metadata import version
 
 from aiohttp import web
+from pydantic import SecretStr
 
 from service.config import LOCAL_RESOURCES, Settings, resources_in_data_path
 from service.errors import ConfigError
+from service.events.job import Job
 from service.events.redaction import Redactor
 from service.library import Library, copy_samples
 from service.logs import concerns_job, log_changes
 from service.metrics import Metrics
 from service.runner.controls import Controls
 from service.runner.installer import ResourceInstaller
-from service.runner.instance.ssh import Connector
+from service.runner.instance.connector import Connector
 from service.runner.instance.targets import check_host
-from service.runner.job_run import JobRun
 from service.runner.queue_positions import QueuePositions
-from service.runner.resource_run import InstallRules
 from service.runner.retry import RetryRules
+from service.runner.rules import InstallRules
 from service.runner.worker import Worker
 from service.store.database import database_of
 from service.store.event_store import EventStore
@@ -65,7 +66,7 @@ class Service:
             bound_to_loopback=settings.bound_to_loopback,
             hosts=settings.allowed_hosts,
             origins=settings.cors_origins,
-            api_token=_secret(settings.api_token),
+            api_token=_revealed(settings.api_token),
             is_open=lambda path: path in OPEN_PATHS or is_page(path),
         )
         library = Library(settings.resources_dir)
@@ -83,7 +84,7 @@ class Service:
         self._event_store = EventStore(self._database, clock=time.perf_counter, observe=metrics.committed)
         self._journal = Journal(self._event_store, jobs, clock_ms=clock_ms, publish=self._rooms.publish)
         self._connector = _connector(settings)
-        installer = _LoggedInstaller(
+        installer = ResourceInstaller(
             journal=self._journal,
             jobs=jobs,
             library=library,
@@ -99,6 +100,7 @@ class Service:
             installer=installer,
             positions=QueuePositions(journal=self._journal, jobs=jobs),
             max_concurrent_jobs=settings.max_concurrent_jobs,
+            on_taken_up=_job_taken_up,
         )
         app = web.Application(middlewares=[*guard.middlewares(), log_changes], client_max_size=BODY_BYTES_MAX)
         services = Services(
@@ -149,9 +151,9 @@ class Service:
             logger.warning(NO_KEY)
 
     async def stop(self) -> None:
-        """Cut the links, close the clients, finish what is being written. The installs go on on their instances."""
+        """Cut the links, close the clients, finish what is being written. The installs continue on their instances."""
         self._stopping.set()
-        logger.info("service stops: installs go on on their instances")
+        logger.info("service stops: installs continue on their instances")
         await self._worker.stop()
         await self._sockets.close()
         await self._runner.cleanup()
@@ -162,14 +164,10 @@ class Service:
         logger.info("service stopped")
 
 
-class _LoggedInstaller(ResourceInstaller):
-    """Each job runs in a task of its own: all that is logged there has the job's id."""
-
-    async def install(self, run: JobRun) -> None:
-        concerns_job(run.job.job_id)
-        job = run.job
-        logger.info("job taken up", extra={"instance": job.instance, "resources": job.total, "state": job.state.value})
-        await super().install(run)
+def _job_taken_up(job: Job) -> None:
+    """Each job runs in a task of its own: from here on, everything logged there has the job's id."""
+    concerns_job(job.job_id)
+    logger.info("job taken up", extra={"instance": job.instance, "resources": job.total, "state": job.state.value})
 
 
 def _prepare_cards(settings: Settings) -> None:
@@ -203,7 +201,7 @@ def _connector(settings: Settings) -> Connector:
         host_key_policy=settings.host_key_policy,
         bound_to_loopback=settings.bound_to_loopback,
         ssh_targets=settings.ssh_targets,
-        # asyncssh gives up at the tick behind the last unanswered one: at 1.5 times the setting in all.
+        # asyncssh gives up at the tick after the last unanswered one: at 1.5 times the setting in all.
         keepalive_seconds=settings.keepalive / 2,
         keepalive_count_max=2,
     )
@@ -219,11 +217,10 @@ def _rules(settings: Settings) -> InstallRules:
         provision_tools=settings.provision_tools,
         remote_path=settings.remote_path,
         keep_remote_logs=settings.keep_remote_logs,
-        civitai_api_key=_secret(settings.civitai_api_key),
-        hf_token=_secret(settings.hf_token),
+        civitai_api_key=_revealed(settings.civitai_api_key),
+        hf_token=_revealed(settings.hf_token),
     )
 
 
-def _secret(value: object) -> str | None:
-    reveal = getattr(value, "get_secret_value", None)
-    return str(reveal()) if reveal is not None else None
+def _revealed(secret: SecretStr | None) -> str | None:
+    return secret.get_secret_value() if secret is not None else None

@@ -6,16 +6,17 @@ import difflib
 import ipaddress
 import os
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args
 
 from platformdirs import user_data_path
 from pydantic import Field, SecretStr, ValidationError, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from service.errors import ConfigError
+from service.events.addresses import USER_PATTERN
 
 PREFIX = "INSTALLER_"
-# Read elsewhere: by the fault injection of the tests, and by the terminal client.
+# Other parts read these: the fault injection of the tests, and the terminal client.
 OTHER_VARIABLES = ("INSTALLER_CRASH_AT", "INSTALLER_URL", "INSTALLER_TOKEN")
 CommaSeparated = Annotated[tuple[str, ...], NoDecode]
 
@@ -38,7 +39,8 @@ def _default_resources() -> Path:
 
 
 class Settings(BaseSettings):
-    """Every setting and its default. INSTALLER_ and the name make the environment variable."""
+    """Every setting and its default. The environment variable is the name in capitals after ``INSTALLER_``. A setting
+    that is a SecretStr is redacted wherever the service writes text, and no message shows it."""
 
     model_config = SettingsConfigDict(env_prefix=PREFIX, frozen=True, extra="forbid", env_ignore_empty=True)
 
@@ -47,7 +49,7 @@ class Settings(BaseSettings):
     database_url: str = Field(default_factory=lambda: f"sqlite+aiosqlite:///{_data_path() / 'installer.sqlite3'}")
     resources_dir: Path = Field(default_factory=_default_resources)
     ssh_key: Path | None = None
-    ssh_user: str = Field(default="root", pattern=r"^[A-Za-z0-9_.][A-Za-z0-9_.$-]{0,63}$")
+    ssh_user: str = Field(default="root", pattern=USER_PATTERN)
     known_hosts: Path = Field(default_factory=lambda: _data_path() / "known_hosts")
     host_key_policy: Literal["strict", "accept-new", "off"] = "accept-new"
     ssh_targets: CommaSeparated = ()
@@ -102,13 +104,12 @@ class Settings(BaseSettings):
         return "resources_dir" in self.model_fields_set
 
     def secrets(self) -> tuple[str, ...]:
-        """The texts that must never leave the service."""
-        given = (self.api_token, self.civitai_api_key, self.hf_token)
-        return tuple(secret.get_secret_value() for secret in given if secret is not None)
+        """The texts that must never leave the service: every setting that is a SecretStr."""
+        return tuple(value.get_secret_value() for _, value in self if isinstance(value, SecretStr))
 
 
 def load_settings(**given: Any) -> Settings:
-    """The settings; arguments override the environment. Raises ConfigError."""
+    """The settings; an argument that is not None overrides the environment. Raises ConfigError."""
     _refuse_unknown()
     try:
         settings = Settings(**{name: value for name, value in given.items() if value is not None})
@@ -141,8 +142,12 @@ def _refuse_unknown() -> None:
 
 
 def _message(entry: Any) -> str:
-    name = PREFIX + "_".join(str(part) for part in entry["loc"][:1]).upper()
+    field = "".join(str(part) for part in entry["loc"][:1])
     text = str(entry["msg"]).removeprefix("Value error, ")
-    secret = name in ("INSTALLER_API_TOKEN", "INSTALLER_CIVITAI_API_KEY", "INSTALLER_HF_TOKEN")
-    shown = "" if secret else f", got {str(entry['input'])[:80]!r}"
-    return f"{name}: {text}{shown}"
+    shown = "" if _is_secret(field) else f", got {str(entry['input'])[:80]!r}"
+    return f"{PREFIX}{field.upper()}: {text}{shown}"
+
+
+def _is_secret(field: str) -> bool:
+    known = Settings.model_fields.get(field)
+    return known is not None and SecretStr in (known.annotation, *get_args(known.annotation))

@@ -25,6 +25,7 @@ InstallerError
 │   └── DatabaseNewer            a newer version of the service wrote this database
 └── RemoteError
     ├── LinkDown                 the link broke or never came up: not a failure in itself
+    ├── LinkFailed               the link cannot come up any more; carries the cause of the failure
     ├── TargetRefused            400  invalid            the address may not be a target
     ├── AuthenticationFailed     the instance refused the key: cause ssh_auth
     ├── HostKeyChanged           the instance showed another key than before: cause host_key_changed
@@ -180,6 +181,14 @@ class RemoteError(InstallerError):
 
 class LinkDown(RemoteError):
     """The link broke, or did not come up. The install on the instance goes on."""
+
+
+class LinkFailed(RemoteError):
+    """The instance cannot be used any more. ``cause``: a cause of failure, as events name it."""
+
+    def __init__(self, message: str, *, cause: str) -> None:
+        super().__init__(message)
+        self.cause = cause
 
 
 class TargetRefused(RemoteError):

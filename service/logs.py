@@ -1,7 +1,7 @@
-"""The service's own log: one line an event of its life, as JSON or for a person, with the job that it concerns.
+"""The service's own log: one line for each event of its life, as JSON or for a person, with the job that it concerns.
 
-Everything goes through the standard library's logging, so that the lines of other libraries have the same form. What
-looks like a secret is redacted before it is written, and a hostile name cannot begin a line of its own.
+Everything goes through the standard library's logging, so that the lines of other libraries have the same form. Text
+that looks like a secret is redacted before it is written, and a hostile name cannot begin a line of its own.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ logger = logging.getLogger(__name__)
 CHANGING = ("POST", "PATCH", "PUT", "DELETE")
 API_PATH = "/resources"
 DEPTH_MAX = 8
-# Libraries that tell more at "info" than the service's own life.
+# Libraries that log too much at "info".
 QUIET = ("asyncssh", "aiohttp.access", "aiosqlite", "sqlalchemy.engine", "engineio", "socketio")
 
 _JOB = re.compile(r"\bjob ([0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12})\b")
@@ -38,12 +38,12 @@ _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
 def configure_logs(
     log_format: LogFormat | None, level: str, *, secrets: Iterable[str] = (), stream: IO[str] | None = None
 ) -> None:
-    """Send all logging to the stream (standard error). Without a format it is for a person on a terminal, else JSON."""
+    """Send all logging to the stream (standard error). Without a format: for a person on a terminal, JSON elsewhere."""
     stream = stream if stream is not None else sys.stderr
     log_format = log_format or ("console" if stream.isatty() else "json")
     handler = logging.StreamHandler(stream)
     handler.setFormatter(_formatter(log_format, Redactor(secrets), colors=stream.isatty()))
-    handler.addFilter(_malformed_in_one_line)
+    handler.addFilter(_shorten_malformed_http)
     root = logging.getLogger()
     for former in list(root.handlers):
         if isinstance(former.formatter, structlog.stdlib.ProcessorFormatter):
@@ -56,7 +56,7 @@ def configure_logs(
 
 
 def concerns_job(job_id: str) -> None:
-    """From here on every line of this task, and of the tasks that it begins, has this job's id."""
+    """From here on every line of this task, and of the tasks that it starts, has this job's id."""
     structlog.contextvars.bind_contextvars(job_id=job_id)
 
 
@@ -68,9 +68,9 @@ async def log_changes(request: web.Request, handler: Handler) -> web.StreamRespo
     with structlog.contextvars.bound_contextvars(**given):
         response = await handler(request)
         if request.method in CHANGING and request.path.startswith(API_PATH) and response.status < 400:
-            begun = response.headers.get("Location", "").rpartition("/")[2]
-            said = {"status": response.status, "remote": request.remote, **({"job_id": begun} if begun else {})}
-            logger.info("%s %s", request.method, request.path, extra=said)
+            started = response.headers.get("Location", "").rpartition("/")[2]
+            fields = {"status": response.status, "remote": request.remote, **({"job_id": started} if started else {})}
+            logger.info("%s %s", request.method, request.path, extra=fields)
         return response
 
 
@@ -95,7 +95,7 @@ def _formatter(log_format: LogFormat, redact: Callable[[str], str], *, colors: b
     return structlog.stdlib.ProcessorFormatter(foreign_pre_chain=shared, processors=render)
 
 
-def _malformed_in_one_line(record: logging.LogRecord) -> bool:
+def _shorten_malformed_http(record: logging.LogRecord) -> bool:
     """Malformed HTTP is the client's fault: log one line, no traceback, so that nobody can flood the log."""
     error = record.exc_info[1] if record.exc_info else None
     if isinstance(error, HttpProcessingError):
@@ -105,7 +105,7 @@ def _malformed_in_one_line(record: logging.LogRecord) -> bool:
 
 
 def _job_of_text(_logger: Any, _name: str, entry: Entry) -> Entry:
-    """What is written outside a job's own task names the job in its text."""
+    """A line from outside a job's own task names the job in its text."""
     if "job_id" not in entry:
         found = _JOB.search(str(entry.get("event", "")))
         if found is not None:
@@ -126,21 +126,21 @@ def _redacted(redact: Callable[[str], str]) -> Processor:
         return redact(str(value))
 
     def process(_logger: Any, _name: str, entry: Entry) -> Entry:
-        # The finished text, which another handler may have left in the record, says the same again.
+        # "message", which another handler may have left in the record, repeats the text.
         return {redact(name): clean(value) for name, value in entry.items() if name != "message"}
 
     return process
 
 
 def _in_order(_logger: Any, _name: str, entry: Entry) -> Entry:
-    """What every line has comes first."""
+    """The fields that every line has come first."""
     head = {"at": entry.pop("at"), "level": entry.pop("level"), "message": entry.pop("event")}
     return {**head, **entry}
 
 
 def _one_line(_logger: Any, _name: str, entry: Entry) -> Entry:
-    """On a terminal a name could hold escapes, or a line break with a forged line behind it. A traceback keeps its
-    line breaks."""
+    """On a terminal a name could hold escapes, or a line break followed by a forged line. A traceback keeps its line
+    breaks."""
     return {
         name: _CONTROL.sub(_escaped, value) if isinstance(value, str) and name != "exception" else value
         for name, value in entry.items()

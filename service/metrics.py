@@ -1,7 +1,7 @@
-"""What a monitoring system asks for at ``/metrics``, in Prometheus' text form.
+"""The figures for a monitoring system at ``/metrics``, in Prometheus' text form.
 
-A registry of its own, no global state. The event log tells it of each commit, once; everything else is looked up when
-somebody asks.
+It has a registry of its own and no global state. The event store reports each commit, once; all other figures are
+looked up at a scrape.
 """
 
 from __future__ import annotations
@@ -18,12 +18,12 @@ from service.store.tables import events, jobs
 
 SECONDS = (0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0)
 EVENTS_A_COMMIT = (1, 2, 5, 10, 20, 50, 100, 200, 500, 1_000, 4_096)
-# Of more replays at once than this, the lag of the first ones alone is looked up.
+# With more replays at once than this, only the lag of the first ones is looked up.
 REPLAYS_MAX = 500
 
 
 class Metrics:
-    """``committed`` is what the event store calls behind each commit; ``render`` is the answer to a scrape.
+    """The event store calls ``committed`` after each commit; ``render`` answers a scrape.
 
     ``clients``: how many are connected. ``replaying``: of each subscription that is not live, its job and the last
     sequence that it was sent.
@@ -68,12 +68,12 @@ class Metrics:
             "installer_replaying_subscriptions", "Subscriptions served from the log, not live.", registry=registry
         )
         self._replay_lag = Gauge(
-            "installer_replay_lag_events", "Events that the hindmost replay has not been sent.", registry=registry
+            "installer_replay_lag_events", "Events the slowest replay still has to receive.", registry=registry
         )
         self._wal = Gauge("installer_wal_bytes", "Size of the database's write-ahead log.", registry=registry)
 
     def committed(self, appends: Sequence[Append], commit_seconds: float, publish_seconds: float) -> None:
-        """One commit of the log: once a commit, however many events it holds."""
+        """Count one commit of the log, however many events it holds."""
         count = sum(len(append.events) for append in appends)
         self._events.inc(count)
         self._commit_events.observe(count)
@@ -82,7 +82,7 @@ class Metrics:
         self._remote_bytes.inc(sum(map(_remote_bytes, appends)))
 
     async def render(self) -> bytes:
-        """All figures as they stand. Raises StoreUnavailable."""
+        """All figures as they are now. Raises StoreUnavailable."""
         states, queued, lag = await self._look_up()
         for state in JobState:
             self._jobs.labels(state.value).set(states.get(state.value, 0))
@@ -95,7 +95,7 @@ class Metrics:
         return generate_latest(self._registry)
 
     async def _look_up(self) -> tuple[dict[str, int], int, int]:
-        """Jobs by state, instances with a queue, the lag of the hindmost replay."""
+        """Jobs by state, instances with a queue, the lag of the slowest replay."""
         replaying = list(self._replaying())[:REPLAYS_MAX]
         by_state = select(jobs.c.state, func.count()).group_by(jobs.c.state)
         instances = select(func.count(jobs.c.instance_key.distinct())).where(jobs.c.state == JobState.QUEUED)
@@ -111,7 +111,7 @@ class Metrics:
 
 
 def _remote_bytes(append: Append) -> int:
-    """How far this append went on in the instance's logs; a phase has a log of its own, which begins at 0."""
+    """How far this append advanced in the instance's logs; each phase has a log of its own, which begins at 0."""
     if append.before is None:
         return 0
     total = 0

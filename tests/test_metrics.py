@@ -1,4 +1,4 @@
-"""/metrics of a running service: the figures follow what happens, and stand behind the token."""
+"""/metrics of a running service: the figures follow what happens, and the token protects them."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ TOKEN = "a-token-for-the-tests"
 
 
 async def figures(service: Service, **headers: str) -> dict[str, float]:
-    """Every sample; the labels stand behind the name."""
+    """Every sample; the labels follow the name."""
     async with aiohttp.ClientSession() as http, http.get(f"{service.url}/metrics", headers=headers) as response:
         text = await response.text()
         assert response.status == 200, text
@@ -108,7 +108,7 @@ async def test_clients_and_replays_are_seen(tmp_path: Path, monkeypatch: pytest.
         seen = await figures(service)
         assert (seen["installer_clients"], seen["installer_replaying_subscriptions"]) == (1, 0)
         assert seen["installer_replay_lag_events"] == 0
-        # One that fell back: out of the room, and some events behind.
+        # One that fell back: out of the room, and some events late.
         room = service._rooms._rooms[job_id]
         (subscription,) = room.values()
         subscription.after = 0
@@ -120,7 +120,7 @@ async def test_clients_and_replays_are_seen(tmp_path: Path, monkeypatch: pytest.
         await until(lambda: service._rooms.client_count == 0)
 
 
-async def test_it_stands_behind_the_token(tmp_path: Path) -> None:
+async def test_the_token_protects_it(tmp_path: Path) -> None:
     async with running(tmp_path, api_token=TOKEN) as service, aiohttp.ClientSession() as http:
         async with http.get(f"{service.url}/metrics") as response:
             assert response.status == 401

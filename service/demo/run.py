@@ -24,7 +24,7 @@ from service.demo.civitai import StandInCivitai, sha256
 from service.demo.instance import DemoInstance
 from service.demo.models import FOLDERS, GONE, MODELS, write_cards
 from service.events.event_types import TERMINAL_TYPES
-from service.runner.instance.remote import civitdl_config
+from service.runner.instance.attempt_program import civitdl_config
 from service.web.socket_events import EVENT_NAMES, STATUS
 
 NAMESPACE = "/resources"

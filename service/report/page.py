@@ -1,4 +1,4 @@
-"""The post-mortem as one HTML file: nothing is loaded, nothing runs, what came from an instance is only ever text."""
+"""The post-mortem as one HTML file: it loads and runs nothing, and shows what came from an instance only as text."""
 
 from __future__ import annotations
 

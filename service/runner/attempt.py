@@ -1,184 +1,168 @@
-"""One attempt at one resource, or its verification: followed on the instance, its output into the journal, and what
-clients decide meanwhile made true there.
+"""One phase of an attempt: follows it on the instance, appends its output to the job, and makes the instance match
+what clients want of the job.
 
-A link that breaks leaves the parser as it is, and the next attach goes on at the byte behind the last one that was fed.
-After a restart of the service the log is read again from its first byte into a fresh parser, and the events that are
-stored already are dropped: a parser that began in the middle would not know a total or a name.
+A link that breaks leaves the parser as it is, and the next attach continues at the byte after the last one that was
+fed. After a restart of the service the log is read again from its first byte into a fresh parser, and the events that
+are stored already are dropped: a parser that began in the middle would not know a total or a name.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
-from typing import Protocol
 
 from service.crash_points import crash_point
 from service.errors import LinkDown, RemoteError
 from service.events.event_types import Progress
 from service.events.ledger import Evidence
 from service.events.recorded_event import NewEvent
-from service.runner.instance.remote import CANCEL, PAUSE, RESUME, AttemptSpec, Remote
+from service.runner.instance.attempt_program import AttemptSpec
+from service.runner.instance.ended import Ended
+from service.runner.instance.remote import Remote, Signal
 from service.runner.instance.ssh import Connection
-from service.runner.job_run import JobRun
-from service.runner.outcome import Ended
+from service.runner.live_job import LiveJob
+from service.runner.phases import Phase
 
 logger = logging.getLogger(__name__)
 
-TELL_AGAIN_SECONDS = 0.5
+SIGNAL_AGAIN_SECONDS = 0.5
 # Longer than the instance takes from the first TERM to the last KILL.
 ANSWER_SECONDS_MAX = 30.0
 # A megabyte of bars is seventeen thousand events: in one append they would take a hundred megabytes.
 FEED_BYTES_MAX = 32 * 1024
 
 
-class Parser(Protocol):
-    """Bytes in, events out; ``evidence`` behind the end."""
-
-    def feed(self, chunk: bytes) -> list[NewEvent]: ...
-
-    def close(self, exit_code: int | None) -> list[NewEvent]: ...
-
-    @property
-    def evidence(self) -> Evidence: ...
-
-
 class Attempt:
-    """``stored_offset``: the offset of the last event of this log that the journal holds already. ``is_new``: nothing
-    was ever launched for it, so that nothing there can be stopped. ``clock``: monotonic seconds."""
+    """``directories``: where a signal finds the attempt on the instance. ``stored_offset``: the offset of the last
+    event of this log that the job has already. ``is_new``: nothing was ever launched for it, so nothing there can be
+    stopped. ``clock``: monotonic seconds."""
 
     def __init__(
         self,
         *,
         spec: AttemptSpec,
-        parser: Parser,
+        phase: Phase,
+        directories: Sequence[str],
         stored_offset: int,
-        run: JobRun,
+        live_job: LiveJob,
         is_new: bool,
         clock: Callable[[], float],
     ) -> None:
         self._spec = spec
-        self._parser = parser
+        self._phase = phase
+        self._directories = directories
         self._stored_offset = stored_offset
-        self._run = run
+        self._live_job = live_job
         self._clock = clock
         self._fed_bytes = 0
-        # What the instance was told last; None: unknown.
-        self._told: str | None = RESUME if is_new else None
-        self._told_all = asyncio.Event()
-        self._told_all.set()
+        # The signal that holds on the instance; None: unknown.
+        self._in_effect: Signal | None = Signal.RESUME if is_new else None
+        self._is_answered = asyncio.Event()
+        self._is_answered.set()
         self.partial_files: tuple[str, ...] = ()
 
     async def follow(self, connection: Connection) -> Ended:
         """Start it or find it, and follow it to its end. Raises LinkDown; then call again with a new connection."""
         remote = Remote(connection)
-        await self._obey_first(remote)
+        await self._signal_before_launch(remote)
         crash_point("before_launch")
-        must_exist = self._spec.must_exist or self._fed_bytes > 0 or self._run.job.is_cancelling
-        obeying = asyncio.create_task(self._obey(remote))
+        must_exist = self._spec.must_exist or self._fed_bytes > 0 or self._live_job.job.is_cancelling
+        signalling = asyncio.create_task(self._signal_changes(remote))
         try:
             async with remote.attach(replace(self._spec, must_exist=must_exist), self._fed_bytes) as attachment:
                 async for chunk in attachment:
                     for begin in range(0, len(chunk), FEED_BYTES_MAX):
                         await self._feed(chunk[begin : begin + FEED_BYTES_MAX])
-                await self._answered()
+                await self._wait_for_answer()
                 return attachment.ended()
         except LinkDown:
-            # What was told last may never have arrived.
-            self._told = None
+            # The last signal may never have reached the instance.
+            self._in_effect = None
             raise
         finally:
-            obeying.cancel()
-            await asyncio.wait([obeying])
+            signalling.cancel()
+            await asyncio.wait([signalling])
 
     def close(self, ended: Ended) -> tuple[list[NewEvent], Evidence]:
         """The events of the last lines, and the evidence for a verdict."""
-        return self._fresh(self._parser.close(ended.exit_code)), self._parser.evidence
+        parser = self._phase.parser
+        return self._not_stored(parser.close(ended.exit_code)), parser.evidence
 
     async def _feed(self, piece: bytes) -> None:
         crash_point("before_parse")
-        events = self._parser.feed(piece)
+        events = self._phase.parser.feed(piece)
         crash_point("after_parse")
-        await self._keep(events)
+        new = [self._with_estimates(event) for event in self._not_stored(events)]
+        if new:
+            await self._live_job.append(new)
         self._fed_bytes += len(piece)
 
     @property
-    def _wanted(self) -> str:
-        if self._run.job.is_cancelling:
-            return CANCEL
-        return PAUSE if self._run.is_paused else RESUME
+    def _wanted(self) -> Signal:
+        if self._live_job.job.is_cancelling:
+            return Signal.CANCEL
+        return Signal.PAUSE if self._live_job.is_paused else Signal.RESUME
 
-    async def _obey_first(self, remote: Remote) -> None:
+    async def _signal_before_launch(self, remote: Remote) -> None:
         """Nothing is launched while the job is paused; what runs there already is stopped and followed."""
-        while True:
-            changed = self._run.changed
+        async for _job in self._live_job.changes():
             wanted = self._wanted
-            if wanted == self._told:
+            if wanted is self._in_effect or await self._signal(remote, wanted) or wanted is not Signal.PAUSE:
                 return
-            if await self._tell(remote, wanted) or wanted != PAUSE:
-                return
-            await changed.wait()
 
-    async def _obey(self, remote: Remote) -> None:
-        """Pass on what clients decide for as long as the attempt is followed."""
+    async def _signal_changes(self, remote: Remote) -> None:
+        """Make the instance match each change of the job for as long as the attempt is followed."""
         try:
-            while True:
-                changed = self._run.changed
+            changes = self._live_job.changes()
+            async for _job in changes:
                 wanted = self._wanted
-                found = wanted == self._told or await self._tell(remote, wanted)
+                is_found = wanted is self._in_effect or await self._signal(remote, wanted)
                 # An attempt that is just being launched is not found yet.
-                seconds = None if found or wanted == RESUME else TELL_AGAIN_SECONDS
-                try:
-                    async with asyncio.timeout(seconds):
-                        await changed.wait()
-                except TimeoutError:
-                    continue
+                if not is_found and wanted is not Signal.RESUME:
+                    changes.look_again_in(SIGNAL_AGAIN_SECONDS)
         except LinkDown:
-            # Whoever follows notices as well, and at the next attach the instance is told first.
-            self._told = None
+            # The follower notices as well, and the next attach begins with the signal.
+            self._in_effect = None
         except RemoteError:
-            logger.exception("job %s: the instance could not be told to %s", self._run.job.job_id, self._wanted)
+            logger.exception("job %s: the instance did not take the %s", self._live_job.job.job_id, self._wanted)
 
-    async def _tell(self, remote: Remote, wanted: str) -> bool:
+    async def _signal(self, remote: Remote, signal: Signal) -> bool:
         """Whether the attempt was found running."""
         crash_point("before_signal")
-        self._told_all.clear()
+        self._is_answered.clear()
         try:
-            answer = await remote.signal(self._spec.job_id, self._spec.number, self._spec.attempt, wanted)
+            result = await remote.signal(self._spec.job_id, self._directories, signal)
         finally:
-            self._told_all.set()
+            self._is_answered.set()
         crash_point("after_signal")
-        if answer.running or wanted == RESUME:
-            self._told = wanted
-        self.partial_files = answer.partial_files or self.partial_files
-        return answer.running
+        if result.was_running or signal is Signal.RESUME:
+            self._in_effect = signal
+        self.partial_files = result.partial_files or self.partial_files
+        return result.was_running
 
-    async def _answered(self) -> None:
-        """What is being told is answered first: the answer names the files that a cancelled download left, and comes
-        behind the end of the log."""
+    async def _wait_for_answer(self) -> None:
+        """A signal that is under way is answered first: the answer names the files that a cancelled download left half
+        done, and comes after the end of the log."""
         try:
             async with asyncio.timeout(ANSWER_SECONDS_MAX):
-                await self._told_all.wait()
+                await self._is_answered.wait()
         except TimeoutError:
-            logger.warning("job %s: the instance did not say what became of %s", self._run.job.job_id, self._wanted)
+            logger.warning("job %s: the instance did not answer the %s", self._live_job.job.job_id, self._wanted)
 
-    async def _keep(self, events: list[NewEvent]) -> None:
-        fresh = [self._with_estimates(new) for new in self._fresh(events)]
-        if fresh:
-            await self._run.record(fresh)
-
-    def _fresh(self, events: list[NewEvent]) -> list[NewEvent]:
-        """What the log does not hold yet. What came from one record was stored in one piece, so the offset decides."""
+    def _not_stored(self, events: list[NewEvent]) -> list[NewEvent]:
+        """The events that the job does not have yet. Those of one record were stored in one piece, so the offset
+        decides."""
         return [new for new in events if new.source_offset is None or new.source_offset > self._stored_offset]
 
     def _with_estimates(self, new: NewEvent) -> NewEvent:
-        """The parser knows no clock, so what depends on time is added here."""
+        """The parser knows no clock, so the estimates, which depend on the time, are added here."""
         progress = new.event
         if not isinstance(progress, Progress) or new.resource is None or progress.downloaded_bytes is None:
             return new
-        eta, now = self._run.eta, self._clock()
-        if self._spec.phase == "download":
+        eta, now = self._live_job.eta, self._clock()
+        if self._phase.is_measured:
             eta.observe(new.resource, now, progress.downloaded_bytes, progress.total_bytes, progress.bytes_per_second)
         of_resource, of_job = eta.resource_eta_seconds(new.resource, now), eta.job_eta_seconds(now)
         if of_resource is None and of_job is None:

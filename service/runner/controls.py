@@ -1,8 +1,8 @@
 """What clients may do to a job: pause, resume, cancel, move, retry, change its limits, delete it.
 
-A control is a decision: it is recorded in the job's stream while the stream is held, so that of two controls at once
-the second sees what the first has done, and it is refused when the job's standing does not allow it. Whoever runs the
-job is told afterwards and makes the instance match; after a restart it finds the decision in the log.
+A control is appended to the job's stream while the stream is locked, so that of two controls at once the second sees
+what the first has done, and it is refused when the job's standing does not allow it. The job's workers learn of it
+afterwards and make the instance match; after a restart they find it in the log.
 """
 
 from __future__ import annotations
@@ -14,15 +14,16 @@ from typing import Any
 from service.crash_points import crash_point
 from service.errors import FieldError, InvalidRequest, KeyReused, NotFound, UnknownJob, WrongState
 from service.events import event_types as types
-from service.events.causes import CAUSES, Cause
+from service.events.addresses import key_of_name
 from service.events.event_types import JobQueued
-from service.events.job import JOB_CANCELLED, Job, ResourceState, Standing
+from service.events.job import Job, ResourceState, Standing
 from service.events.recorded_event import NewEvent
+from service.runner.endings import job_cancelled
 from service.store.jobs import Jobs
 from service.store.journal import Journal
 from service.store.places import place_between
 
-# What each standing allows. A started job whose end was asked for allows nothing more: it is ending.
+# What each standing allows. A started job that was asked to end allows nothing more: it is ending.
 POSSIBLE: dict[Standing, tuple[str, ...]] = {
     Standing.QUEUED: ("pause", "cancel", "move", "change"),
     Standing.PAUSED_IN_QUEUE: ("resume", "cancel", "move", "change"),
@@ -41,7 +42,7 @@ def possible(job: Job) -> tuple[str, ...]:
 
 
 class Controls:
-    """``changed(job)`` is called behind each decision: it tells whoever runs the job, and the queue."""
+    """``changed(job)`` is called after each control: it wakes the job's workers and the queue."""
 
     def __init__(self, *, journal: Journal, jobs: Jobs, changed: Callable[[Job], None]) -> None:
         self._journal = journal
@@ -51,10 +52,8 @@ class Controls:
         self._starting = asyncio.Lock()
 
     async def start(self, queued: JobQueued) -> tuple[Job, bool]:
-        """Enqueue the job, or find the one that the same Idempotency-Key began; the second value: whether it is new.
-
-        Raises KeyReused when the key belongs to another request.
-        """
+        """Enqueue the job, or find the one that a request with the same Idempotency-Key enqueued; the second value:
+        whether it is new. Raises KeyReused when the key belongs to another request."""
         if queued.idempotency_key is None:
             return await self._enqueue(queued), True
         async with self._starting:
@@ -62,7 +61,7 @@ class Controls:
             if known is None:
                 return await self._enqueue(queued), True
         if known.body_sha256 != queued.body_sha256:
-            message = f"belongs to another request, which began job {known.job_id}: use a new key"
+            message = f"belongs to another request, which started job {known.job_id}: use a new key"
             raise KeyReused(f"Idempotency-Key: {message}", [FieldError("Idempotency-Key", message)])
         return known, False
 
@@ -73,16 +72,17 @@ class Controls:
         return await self._control(job_id, "resume", lambda _job: [types.JobResumed()])
 
     async def cancel(self, job_id: str) -> Job:
-        """A job in the queue ends at once; of a started one the end is asked for."""
+        """A queued job ends at once; a started one is asked to end."""
         return await self._control(job_id, "cancel", _cancelled)
 
-    async def change(self, job_id: str, bandwidth_limit: int | None) -> Job:
-        def decide(job: Job) -> Sequence[types.Event]:
-            return (
-                [] if job.bandwidth_limit == bandwidth_limit else [types.LimitsChanged(bandwidth_limit=bandwidth_limit)]
-            )
+    async def change_limits(self, job_id: str, bandwidth_limit: int | None) -> Job:
+        """``bandwidth_limit``: bytes a second for the whole job, None for no limit. Applies from the next attempt."""
 
-        return await self._control(job_id, "change", decide)
+        def changed(job: Job) -> Sequence[types.Event]:
+            is_same = job.bandwidth_limit == bandwidth_limit
+            return [] if is_same else [types.LimitsChanged(bandwidth_limit=bandwidth_limit)]
+
+        return await self._control(job_id, "change", changed)
 
     async def move(self, job_id: str, before: str) -> Job:
         """``before``: a job of the same instance's queue, ``first`` or ``last``. Raises InvalidRequest."""
@@ -94,12 +94,12 @@ class Controls:
             return await self._control(job_id, "move", lambda _job: moved)
 
     async def retry(self, job_id: str) -> Job:
-        """A new job with what this one did not install. Asked for again while that one is under way, the same one."""
+        """A new job with what this one did not install; while such a job is under way, that one."""
         async with self._starting:
             job = await self._jobs.get(job_id)
             _check(job, "retry")
             under_way = await self._jobs.active_retry_of(job_id)
-            return under_way if under_way is not None else await self._enqueue(_retry(job))
+            return under_way if under_way is not None else await self._enqueue(_rest_of(job))
 
     async def delete(self, job_id: str) -> None:
         """Forget an ended job: its events and its rows."""
@@ -129,7 +129,7 @@ class Controls:
         return job
 
     async def _on_instance(self, instance: str, name: str, control: Callable[[str], Any]) -> list[Job]:
-        found = await self._jobs.active_on(_key_of(instance))
+        found = await self._jobs.active_on(key_of_name(instance))
         if not found:
             raise NotFound(f'no job is queued, running or paused on instance "{instance[:200]}": use user@host:port')
         done, refused = [], None
@@ -173,21 +173,8 @@ def _cancelled(job: Job) -> Sequence[types.Event]:
     return [types.CancelRequested()]
 
 
-def job_cancelled(job: Job, partial_files: Sequence[str] = (), error: str = JOB_CANCELLED) -> types.JobCancelled:
-    """The end of a job that was cancelled: what had not ended by then is cancelled with it."""
-    ended = job.with_the_rest_cancelled()
-    return types.JobCancelled(
-        error=error,
-        cause=Cause.CANCELLED.value,
-        hint=CAUSES[Cause.CANCELLED].hint,
-        installed=ended.installed,
-        total=ended.total,
-        results=ended.results(),
-        partial_files=list(partial_files),
-    )
-
-
-def _retry(job: Job) -> JobQueued:
+def _rest_of(job: Job) -> JobQueued:
+    """A job with what this one did not install."""
     rest = [r for r in job.resources if r.state is not ResourceState.INSTALLED]
     paths = {r.resource for r in rest}
     return JobQueued(
@@ -211,10 +198,3 @@ def _retry(job: Job) -> JobQueued:
         verify=job.verify,
         retry_of=job.job_id,
     )
-
-
-def _key_of(instance: str) -> str:
-    """``user@host:port``, as the projection names an instance; the user may be left out."""
-    host, _, port = instance.rpartition("@")[2].rpartition(":")
-    bare = host[1:-1] if host.startswith("[") and host.endswith("]") else host
-    return f"{bare}:{port}"

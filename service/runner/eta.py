@@ -1,8 +1,8 @@
-"""How long a job will still take: bytes left over a measured rate. Pure: the time comes in.
+"""Estimates how long a job will still take: the bytes left, divided by a measured rate. Pure: the time comes in.
 
-The rate of a job is the sum of what runs, the rate of a resource the sum of its files; each file has its own, so that
-several at once, one behind the other, one continued in its middle and the time between them disturb no estimate. A
-figure that is too coarse to be measured leaves the word to the tool's own speed. What is not known is None.
+The rate of a job is the sum of the downloads that run, the rate of a resource the sum of its files. Each file has its
+own rate, so that several at once, one after the other, one continued in its middle, and the time between them disturb
+no estimate. Where a figure is too coarse to be measured, the tool's own speed counts. What is not known is None.
 """
 
 from __future__ import annotations
@@ -14,11 +14,24 @@ from service.runner.rate import WINDOW_SECONDS, WINDOW_SECONDS_MIN, Rate
 SPEED_SECONDS_MAX = 5.0
 SPEED_GAPS_MAX = 1.5
 FILES_MAX = 64
-# A file that is begun anew, and silent since: its first try is over.
+# A file that was begun anew, and silent since: its first try is over.
 TRY_SECONDS_MAX = 30.0
-# Some tools say nothing more of a file's last seconds.
+# Some tools print nothing of a file's last seconds.
 COMPLETE_SHARE = 0.9
 SECONDS_MAX = 30 * 86_400.0
+
+# Which file does a figure belong to? A tool prints "1.2 GB of 4 GB" and rarely a name, and several downloads of one
+# resource mix their lines. So a figure is given to the file that it fits best, in this order (`_Download._find`):
+#
+# 1. An open file of the same total that is not yet beyond the figure, since files only grow: of several, the one whose
+#    own speed predicts a figure nearest to this one.
+# 2. If all are beyond it, one that is ahead by no more than its last step, and not the last that was heard: two files
+#    at the same place may have had their figures swapped, and this swaps them back.
+# 3. A finished file that the figure repeats.
+# 4. The last file, if only its total has grown: several files that a tool counts as one, learning their sizes by turns.
+# 5. None: the figure is smaller than all, so a next file has begun, or a new try of an old one. The old one is dropped
+#    once it was silent for TRY_SECONDS_MAX while another of its total began later (`_is_given_up`), unless it was
+#    nearly whole, for then it may simply have ended unseen.
 
 
 class Eta:
@@ -26,30 +39,30 @@ class Eta:
 
     def __init__(self, sizes: Mapping[str, int | None]) -> None:
         self._downloads = {resource: _Download(size) for resource, size in sizes.items()}
-        # Of downloads that have ended, for those that take their places.
+        # The rates of downloads that have ended, for those that take their places.
         self._free_rates: list[float] = []
         self._paused_at: float | None = None
         self._paused_seconds = 0.0
 
-    def begun(self, resource: str) -> None:
-        """An attempt begins: what an earlier one had downloaded counts no more."""
-        self.ended(resource)
+    def start(self, resource: str) -> None:
+        """An attempt begins: what an earlier one had downloaded no longer counts."""
+        self.finish(resource)
         rate = self._free_rates.pop() if self._free_rates else None
         self._downloads[resource] = _Download(self._downloads[resource].size, has_begun=True, rate=rate)
 
-    def ended(self, resource: str) -> None:
+    def finish(self, resource: str) -> None:
         """Installed, failed or cancelled: nothing of it is left to do."""
         download = self._downloads[resource]
         if download.is_running and download.rate is not None:
             self._free_rates.append(download.rate)
         download.has_ended = True
 
-    def paused(self, now: float) -> None:
+    def pause(self, now: float) -> None:
         if self._paused_at is None:
             self._paused_at = now
 
-    def resumed(self, now: float) -> None:
-        """The pause counts for nothing: the rate goes on from what it was."""
+    def resume(self, now: float) -> None:
+        """The time of the pause does not count: the rate continues from what it was."""
         if self._paused_at is not None:
             self._paused_seconds += now - self._paused_at
             self._paused_at = None
@@ -62,7 +75,7 @@ class Eta:
         total_bytes: int | None,
         bytes_per_second: float | None = None,
     ) -> None:
-        """What a tool reports of one file, of several at once by turns, or of one after the other."""
+        """A figure that a tool printed: of one file, of several by turns, or of one after the other."""
         if downloaded_bytes is not None:
             self._downloads[resource].report(self._at(now), downloaded_bytes, total_bytes, bytes_per_second)
 
@@ -72,7 +85,7 @@ class Eta:
         return _seconds(download.left(), download.bytes_per_second(self._at(now)))
 
     def job_eta_seconds(self, now: float) -> float | None:
-        """For all that is still to come, at the rate of all that run together."""
+        """For all that is still to come, at the summed rate of all downloads that run."""
         left, rate, at = 0, 0.0, self._at(now)
         is_one_waiting = any(not download.has_begun for download in self._downloads.values())
         for download in self._downloads.values():
@@ -80,7 +93,7 @@ class Eta:
             if rest is None:
                 return None
             left += rest
-            # What has all its bytes is being looked at, and will leave its place to one that waits.
+            # A download that has all its bytes is being verified, and will leave its place to one that waits.
             if rest > 0 or is_one_waiting:
                 rate += download.bytes_per_second(at) or 0.0
         return _seconds(left, rate)
@@ -91,7 +104,7 @@ class Eta:
 
 
 class _Download:
-    """One resource, and the files of which its tool speaks, the last one last. ``rate``: the last that was known."""
+    """One resource, and the files that its tool reports, the last reported one last. ``rate``: the last known."""
 
     def __init__(self, size: int | None, *, has_begun: bool = False, rate: float | None = None) -> None:
         self.size = size
@@ -120,7 +133,7 @@ class _Download:
     def left(self) -> int | None:
         if self.has_ended:
             return 0
-        # Without a size on the card only the files at hand are known; with one, they may know better.
+        # Without a size on the card only the files at hand are known; with one, they may still prove it too small.
         at_hand = sum(max(0, file.total - file.current) for file in self._files if file.total is not None)
         if self.size is not None:
             return max(at_hand, self.size - self._done - sum(file.current for file in self._files))
@@ -133,12 +146,12 @@ class _Download:
         measured = self._measured(now)
         if measured is not None:
             return measured
-        # Between two files, and at the beginning of the next, the rate is what it was.
+        # Between two files, and at the beginning of the next, the last rate holds.
         files = self._open_files()
         return self.rate if not files or any(file.is_young(now) for file in files) else None
 
     def _measured(self, now: float) -> float | None:
-        """Of all files that run. One that has just begun is taken for one like the others."""
+        """Of all files that run. One that has just begun is assumed to be like the others."""
         rates = [(file, file.bytes_per_second(now)) for file in self._open_files()]
         known = [rate for _, rate in rates if rate is not None]
         if not known:
@@ -150,12 +163,10 @@ class _Download:
         return [file for file in self._files if not file.is_complete]
 
     def _find(self, now: float, downloaded: int, total: int | None) -> _File | None:
-        """Tools name no file beside a figure: it is of the file that must be about there by now. A figure that is
-        below all is of a next file, or of a new try."""
+        """The file that the figure belongs to, None for a new one: the strategy stands at the head of this file."""
         same = [file for file in self._files if total is None or file.total in (None, total)]
         files = [file for file in same if not file.is_complete]
         near = [file for file in files if file.current <= downloaded]
-        # Of two that were at the same place the figures may have been taken for each other's.
         near = near or [file for file in files if file is not self._files[-1] and file.is_just_above(downloaded)]
         if near:
             return min(near, key=lambda file: (file.surprise(now, downloaded), file.heard_at))
@@ -165,7 +176,6 @@ class _Download:
         last = self._files[-1] if self._files else None
         if last is None or last.is_complete or last.total is None or total is None:
             return None
-        # The total of several files together grows until all of them are known.
         return last if last.total < total and last.current <= downloaded else None
 
     def _forget(self, now: float) -> None:
@@ -181,7 +191,7 @@ class _Download:
 
 
 class _File:
-    """One file: how far it is, and how fast. ``heard_at``: when the tool last spoke of it."""
+    """One file: how far it is, and how fast. ``heard_at``: when the tool last printed a figure of it."""
 
     def __init__(self, now: float, current: int, total: int | None) -> None:
         self.current = current
@@ -191,7 +201,7 @@ class _File:
         self._gap_seconds = 0.0
         self._highest = current
         self._growth = 0
-        self._said: float | None = None
+        self._printed_speed: float | None = None
         self._rate = Rate()
 
     @property
@@ -204,16 +214,16 @@ class _File:
             self._rate.add(now, growth)
             self._highest, self._growth = downloaded, growth
         self._gap_seconds, self.heard_at = now - self.heard_at, now
-        # A tool that says 0 does not know yet, or has stopped: both are seen in its figure.
-        self.current, self._said = downloaded, speed or None
+        # A tool that prints a speed of 0 does not know it yet, or has stopped: the figure shows both.
+        self.current, self._printed_speed = downloaded, speed or None
         self.total = total if total is not None else self.total
 
     def is_young(self, now: float) -> bool:
         return now - self.begun_at < WINDOW_SECONDS
 
     def surprise(self, now: float, downloaded: int) -> float:
-        """How little the figure looks like the next one of this file."""
-        speed = self._said if self._said is not None else self._rate.value(self.heard_at)
+        """How far the figure is from the next one that this file's speed predicts."""
+        speed = self._printed_speed if self._printed_speed is not None else self._rate.value(self.heard_at)
         step = (speed or 0.0) * min(now - self.heard_at, SPEED_SECONDS_MAX)
         return abs(downloaded - self.current - step) / (step + 1)
 
@@ -224,8 +234,8 @@ class _File:
         if now - self.begun_at < WINDOW_SECONDS_MIN:
             return None
         is_fresh = now - self.heard_at <= max(SPEED_SECONDS_MAX, SPEED_GAPS_MAX * self._gap_seconds)
-        if self._said is not None and is_fresh and self._rate.is_coarse(now):
-            return self._said
+        if self._printed_speed is not None and is_fresh and self._rate.is_coarse(now):
+            return self._printed_speed
         return self._rate.value(now)
 
 

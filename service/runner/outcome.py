@@ -12,26 +12,11 @@ from dataclasses import dataclass
 from service.events.causes import CAUSES, Cause, cause_in
 from service.events.ledger import Evidence, ToolFailure
 from service.events.tools import cause_of_exit
+from service.runner.instance.ended import Ended
 
 ERROR_CHARACTERS_MAX = 500
 COMMAND_NOT_FOUND = 127
 _SIGNALS = {130: "SIGINT", 137: "SIGKILL", 143: "SIGTERM", 139: "SIGSEGV", 134: "SIGABRT"}
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Ended:
-    """How an attempt ended, as the instance tells. ``exit_code`` None: unknown. ``disk_full``: the disk of the
-    attempt's own directory was full at the end. ``refused``: why nothing could be started there at all.
-    ``no_room``: the bytes that were needed, and those that were free."""
-
-    exit_code: int | None
-    timed_out: bool = False
-    instance_lost: bool = False
-    disk_full: bool = False
-    tool_missing: str | None = None
-    refused: str | None = None
-    stalled: bool = False
-    no_room: tuple[int, int] | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,7 +1,7 @@
-"""Tells the jobs that wait for an instance how many go before them.
+"""Appends to the jobs that wait for an instance how many go before them.
 
-Only those near the front are told, each in its own stream and only when its position changed: a long queue would
-otherwise cost an event a job for every job that ends.
+Only those near the front, each in its own stream and only when its position changed: a long queue would otherwise cost
+an event per job for every job that ends.
 """
 
 from __future__ import annotations
@@ -14,12 +14,13 @@ from service.errors import StoreError, UnknownJob
 from service.events.event_types import QueuePositionChanged
 from service.events.job import Job, JobState
 from service.events.recorded_event import NewEvent
+from service.store.background import BackgroundLoop
 from service.store.jobs import Jobs
 from service.store.journal import Journal
 
 logger = logging.getLogger(__name__)
 
-POSITIONS_TOLD_MAX = 100
+POSITIONS_MAX = 100
 
 
 class QueuePositions:
@@ -29,40 +30,34 @@ class QueuePositions:
         self._journal = journal
         self._jobs = jobs
         self._changed: dict[str, None] = {}
-        self._news = asyncio.Event()
-        self._teller: asyncio.Task[None] | None = None
+        self._loop = BackgroundLoop("queue-positions", self._step)
 
     def start(self) -> None:
-        self._teller = asyncio.create_task(self._tell_until_stopped(), name="queue-positions")
+        self._loop.start()
 
     async def stop(self) -> None:
-        if self._teller is not None:
-            self._teller.cancel()
-            await asyncio.wait([self._teller])
+        await self._loop.stop()
 
     def changed(self, instance_key: str) -> None:
         self._changed[instance_key] = None
-        self._news.set()
+        self._loop.wake()
 
-    async def _tell_until_stopped(self) -> None:
-        while True:
-            await self._news.wait()
-            self._news.clear()
-            while self._changed:
-                instance_key = next(iter(self._changed))
-                del self._changed[instance_key]
-                try:
-                    await self._tell(instance_key)
-                except StoreError as error:
-                    # The position is looked up anew whenever a job is asked for; the next change tells it as well.
-                    logger.info("queue positions of %s were not told: %s", instance_key, error)
+    async def _step(self) -> None:
+        while self._changed and not self._loop.is_stopping:
+            instance_key = next(iter(self._changed))
+            del self._changed[instance_key]
+            try:
+                await self._append_positions(instance_key)
+            except StoreError as error:
+                # The position is looked up anew whenever a client asks for a job; the next change appends it as well.
+                logger.info("queue positions of %s were not appended: %s", instance_key, error)
 
-    async def _tell(self, instance_key: str) -> None:
-        queue = await self._jobs.queue_of(instance_key, limit=POSITIONS_TOLD_MAX)
-        news = [(row.job_id, position) for position, row in enumerate(queue, start=1) if row.queue_position != position]
-        await asyncio.gather(*(self._tell_one(job_id, position) for job_id, position in news))
+    async def _append_positions(self, instance_key: str) -> None:
+        queue = await self._jobs.queue_of(instance_key, limit=POSITIONS_MAX)
+        new = [(row.job_id, position) for position, row in enumerate(queue, start=1) if row.queue_position != position]
+        await asyncio.gather(*(self._append_position(job_id, position) for job_id, position in new))
 
-    async def _tell_one(self, job_id: str, position: int) -> None:
+    async def _append_position(self, job_id: str, position: int) -> None:
         def still_waits(job: Job) -> Sequence[NewEvent]:
             if job.state is not JobState.QUEUED or job.queue_position == position:
                 return []
@@ -71,4 +66,4 @@ class QueuePositions:
         try:
             await self._journal.append(job_id, still_waits)
         except UnknownJob:
-            logger.info("job %s was deleted while its position was told", job_id)
+            logger.info("job %s was deleted while its queue position changed", job_id)

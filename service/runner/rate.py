@@ -1,8 +1,8 @@
 """The rate of one file, from a figure that grows: fine or coarse, even or in bursts. Pure: the time comes in.
 
-Only changes of the figure are looked at. What a change adds came evenly since the change before it, so that neither a
-burst nor a rounded figure (``38.7G``) is taken for more than it is; the rate is what arrived within the window before
-now. Silence counts when it is longer than the steps have been, and behind a long one the measuring begins anew.
+Only changes of the figure count. What a change adds is spread evenly over the time since the change before it, so that
+neither a burst nor a rounded figure (``38.7G``) weighs more than it should; the rate is what came within the window
+before now. Silence counts once it is longer than the steps have been; after a long one the measurement starts again.
 """
 
 from __future__ import annotations
@@ -15,27 +15,27 @@ WINDOW_SECONDS = 10.0
 WINDOW_SECONDS_MIN = 2.0
 # Changes closer than this are one step.
 STEP_SECONDS_MIN = 0.25
-# The first changes may be a backlog that comes all at once.
+# The first changes may be a backlog that comes at once.
 FIRST_STEP_SECONDS = 3.0
 STEPS_MIN = 2
 STEPS_MAX = 64
-# With fewer steps within the window the rounding of the figure counts for more than what arrived.
+# With fewer steps within the window, the rounding of the figure outweighs the bytes that came.
 FINE_STEPS_MIN = 5
 SILENT_STEPS_MAX = 3
-# A step that is so much faster than the rate before it is something that was there already. A rate that really has
+# A step that is this much faster than the rate before it shows bytes that were there already. A rate that really has
 # grown is still followed, since it grows by half with each such step.
 JUMP_MAX = 20.0
 
 
 class Rate:
-    """Bytes a second over a sliding window. The first step says how much, but not since when: the rate begins at it."""
+    """Bytes a second over a sliding window. The first step says how much, but not since when: it only begins it."""
 
     def __init__(self) -> None:
         self._steps: deque[_Step] = deque(maxlen=STEPS_MAX)
         self._step_seconds = 0.0
 
     def add(self, now: float, count: float) -> None:
-        """The figure has grown by so much."""
+        """The figure has grown by ``count`` bytes."""
         if self._is_over(now):
             self._steps.clear()
         last = self._steps[-1] if self._steps else None
@@ -54,16 +54,16 @@ class Rate:
             self._step_seconds = (end - begin) / steps
 
     def is_coarse(self, now: float) -> bool:
-        """Whether the figure changed too seldom for a rate to be made of a window of it."""
+        """Whether the figure changed too seldom to measure a rate in one window."""
         return len(self._steps) <= FINE_STEPS_MIN or self._steps[-FINE_STEPS_MIN].end < now - WINDOW_SECONDS
 
     def value(self, now: float) -> float | None:
-        """None: not known yet, or no more."""
+        """None: not known yet, or no longer."""
         if not self._is_known() or self._is_over(now):
             return None
         last = self._steps[-1]
         begin, steps = self._window(now)
-        # A silence no longer than the steps have been says nothing yet.
+        # A silence no longer than the steps have been proves nothing yet.
         end = max(last.end, now - self._step_seconds)
         return (last.after - self._steps[-steps].until(begin)) / (end - begin)
 
@@ -71,7 +71,7 @@ class Rate:
         return len(self._steps) > STEPS_MIN and self._steps[-1].end - self._steps[0].end >= WINDOW_SECONDS_MIN
 
     def _is_over(self, now: float) -> bool:
-        """Silent for so long that what comes next says nothing of the rate, but may be a backlog."""
+        """Silent for so long that the next figure says nothing about the rate: it may be a backlog."""
         longest = max(WINDOW_SECONDS, SILENT_STEPS_MAX * self._step_seconds)
         return self._is_known() and now - self._steps[-1].end > longest
 
@@ -84,7 +84,7 @@ class Rate:
 @dataclass(slots=True)
 class _Step:
     """Bytes that came between two times, evenly. ``fastest``: more bytes a second than that do not count. ``before``:
-    what came until ``begin``."""
+    the bytes until ``begin``."""
 
     begin: float
     end: float
@@ -98,7 +98,7 @@ class _Step:
         return self.until(self.end)
 
     def until(self, time: float) -> float:
-        """What came until a time within the step."""
+        """The bytes that came until a time within the step."""
         if self.end <= self.begin:
             return self.before
         rate = self.count / (self.end - self.begin)

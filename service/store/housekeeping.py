@@ -6,7 +6,6 @@ before the whole job does. A thinned stream keeps its sequences and so has holes
 
 from __future__ import annotations
 
-import asyncio
 import logging
 from collections.abc import Callable
 
@@ -15,6 +14,7 @@ from sqlalchemy import Connection, delete, func, select, update
 from service.errors import StoreError
 from service.events.event_types import PRINTED_TYPES, Progress
 from service.events.job import ACTIVE_STATES
+from service.store.background import BackgroundLoop
 from service.store.database import Database
 from service.store.event_store import delete_streams
 from service.store.tables import events, jobs
@@ -35,16 +35,14 @@ class Housekeeping:
         self._database = database
         self._keep_ms = keep_days * DAY_MS
         self._clock_ms = clock_ms
-        self._keeper: asyncio.Task[None] | None = None
+        self._loop = BackgroundLoop("housekeeping", self._step)
 
     def start(self) -> None:
         if self._keep_ms:
-            self._keeper = asyncio.create_task(self._keep_house(), name="housekeeping")
+            self._loop.start()
 
     async def stop(self) -> None:
-        if self._keeper is not None:
-            self._keeper.cancel()
-            await asyncio.wait([self._keeper])
+        await self._loop.stop()
 
     async def round(self) -> tuple[int, int]:
         """Thin and delete the jobs that are old enough. Returns how many were thinned, and how many deleted."""
@@ -55,18 +53,17 @@ class Housekeeping:
             logger.info("old jobs: %d thinned, %d deleted", thinned, deleted)
         return thinned, deleted
 
-    async def _keep_house(self) -> None:
-        while True:
-            try:
-                await self.round()
-            except StoreError as error:
-                logger.warning("old jobs stay for now: %s", error)
-            await asyncio.sleep(ROUND_SECONDS)
+    async def _step(self) -> float:
+        try:
+            await self.round()
+        except StoreError as error:
+            logger.warning("old jobs stay for now: %s", error)
+        return ROUND_SECONDS
 
     async def _all(self, step: Callable[[Connection], int]) -> int:
         """In small steps: the appends of running jobs go between them."""
         count = 0
-        while done := await self._database.write(step):
+        while not self._loop.is_stopping and (done := await self._database.write(step)):
             count += done
         return count
 

@@ -11,12 +11,12 @@ from typing import Annotated, Any, TypeVar
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, WithJsonSchema
 
 from service.errors import FieldError, InvalidRequest
+from service.events.addresses import FINGERPRINT_PATTERN, USER_PATTERN, is_fingerprint, plain_fingerprint
 from service.library import PATH_CHARACTERS_MAX, RESOURCES_MAX
 
 _LABEL = r"[A-Za-z0-9_](?:[A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?"
 _HOST_NAME = re.compile(rf"{_LABEL}(?:\.{_LABEL})*\.?")
 _HOST_CHARACTERS_MAX = 253
-_FINGERPRINT = re.compile(r"(?:SHA256:)?[A-Za-z0-9+/]{43}=?")
 DEPTH_MAX = 32
 
 
@@ -44,9 +44,9 @@ def _absolute(value: str) -> str:
 
 
 def _fingerprint(value: str) -> str:
-    if not _FINGERPRINT.fullmatch(value):
+    if not is_fingerprint(value):
         raise ValueError("must be a fingerprint as ssh-keygen -l prints it: SHA256: and 43 characters")
-    return "SHA256:" + value.removeprefix("SHA256:").rstrip("=")
+    return plain_fingerprint(value)
 
 
 PARALLEL_MAX = 8
@@ -68,7 +68,7 @@ _HOST_SCHEMA = {
     "description": "A host name or an address, without user, port or spaces; no link-local and no metadata address.",
 }
 _UI_HOME_SCHEMA = {"type": "string", "maxLength": 4096, "pattern": r"^/[^\x00]*$"}
-_FINGERPRINT_SCHEMA = {"type": "string", "pattern": rf"^{_FINGERPRINT.pattern}$"}
+_FINGERPRINT_SCHEMA = {"type": "string", "pattern": FINGERPRINT_PATTERN}
 
 Bandwidth = Annotated[int, Field(ge=BANDWIDTH_MIN, le=BANDWIDTH_MAX)]
 CardPath = Annotated[str, WithJsonSchema(CARD_PATH_SCHEMA)]
@@ -86,7 +86,7 @@ class InstallRequest(_Request):
     ssh_port: int = Field(ge=1, le=65535)
     ui_home: Annotated[str, Field(max_length=4096), AfterValidator(_absolute), WithJsonSchema(_UI_HOME_SCHEMA)]
     resources: list[CardPath] = Field(min_length=1, max_length=RESOURCES_MAX, json_schema_extra={"uniqueItems": True})
-    ssh_user: str | None = Field(default=None, pattern=r"^[A-Za-z0-9_.][A-Za-z0-9_.$-]{0,63}$")
+    ssh_user: str | None = Field(default=None, pattern=USER_PATTERN)
     host_key_sha256: Fingerprint | None = None
     parallel: int = Field(default=1, ge=1, le=PARALLEL_MAX)
     bandwidth_limit: Bandwidth | None = None

@@ -22,7 +22,7 @@ from service.demo.civitai import StandInCivitai, StandInModel, content, sha256
 from service.demo.instance import DemoInstance
 from service.demo.models import MODELS, write_cards
 from service.library import Library, Resource
-from service.runner.instance.remote import civitdl_config
+from service.runner.instance.attempt_program import civitdl_config
 from tests.kit.service import until
 
 CIVITAI = "https://civitai.com"

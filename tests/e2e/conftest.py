@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from service.demo.civitai import StandInCivitai, StandInModel
-from service.runner.instance.remote import civitdl_config
+from service.runner.instance.attempt_program import civitdl_config
 from tests.kit.service import ServiceProcess
 from tests.kit.sshd import USER, Sshd
 

@@ -14,7 +14,8 @@ import pytest
 from service.events.lines import BRACKETS_MAX, LINE_BYTES_MAX, LineSplitter
 from service.events.parser import ProgressParser
 from service.events.redaction import Redactor
-from service.runner.outcome import Ended, judge
+from service.runner.instance.ended import Ended
+from service.runner.outcome import judge
 
 SHORT_BYTES = LINE_BYTES_MAX // 16
 GROWTH_MAX = 3

@@ -23,7 +23,7 @@ import trustme
 from aiohttp import web
 
 from service.demo.civitai import StandInCivitai, StandInModel
-from service.runner.instance.remote import civitdl_config
+from service.runner.instance.attempt_program import civitdl_config
 
 FOLDER = Path(__file__).parent / "logs"
 LABELS = Path(__file__).parent / "labels.json"

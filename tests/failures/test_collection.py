@@ -15,7 +15,8 @@ from service.events.event_types import Event
 from service.events.parser import ProgressParser
 from service.events.recorded_event import NewEvent, RecordedEvent
 from service.report.post_mortem import report_of
-from service.runner.outcome import Ended, Outcome, judge
+from service.runner.instance.ended import Ended
+from service.runner.outcome import Outcome, judge
 
 FOLDER = Path(__file__).parent / "logs"
 LABELS: dict[str, dict[str, Any]] = json.loads((Path(__file__).parent / "labels.json").read_text(encoding="utf-8"))

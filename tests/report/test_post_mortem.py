@@ -8,7 +8,8 @@ import pytest
 
 from service.events.event_types import Event, JobQueued, Progress, ResourceStarted
 from service.events.recorded_event import RecordedEvent
-from service.report.post_mortem import POINTS_MAX, report_of
+from service.report.post_mortem import report_of
+from service.report.throughput import POINTS_MAX
 
 MEGABYTE = 1_000_000
 QUEUED = JobQueued(
@@ -60,7 +61,7 @@ def test_a_clock_that_was_set_back_loses_nothing() -> None:
     assert sum(told((5_000, 1_000), (2_000, 3_000), (8_000, 4_000))) == pytest.approx(4_000, abs=10)
 
 
-def test_what_is_told_at_once_behind_a_link_that_was_down_is_no_burst() -> None:
+def test_what_comes_at_once_after_a_link_was_down_is_not_a_burst() -> None:
     """Four seconds of figures in one moment: what they add up to arrived in those four seconds."""
     before = [(at_ms, at_ms * 1_000) for at_ms in range(100, 10_001, 100)]
     at_once = [(14_000 + n, (10_000 + n * 100) * 1_000) for n in range(1, 41)]

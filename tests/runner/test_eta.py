@@ -24,11 +24,11 @@ class Simulation:
         self._every = every
         self._digits = digits
         for resource in sizes:
-            self.eta.begun(resource)
+            self.eta.start(resource)
             self.eta.observe(resource, self.now, 0, sizes[resource])
 
     def run(self, seconds: float, rate: float, resources: list[str] | None = None) -> list[float]:
-        """Download at this true rate in all; returns |estimate / truth - 1| for each report behind the first 15 s."""
+        """Download at this true rate in all; returns |estimate / truth - 1| for each report after the first 15 s."""
         running = resources or list(self.sizes)
         errors = []
         end, begin = self.now + seconds, self.now
@@ -68,7 +68,7 @@ def test_a_rate_that_changes_by_four(every: float, digits: int | None, count: in
 @pytest.mark.parametrize("rate", [3 * MEGABYTE, 30 * MEGABYTE, 300 * MEGABYTE])
 def test_a_figure_that_is_rounded_to_a_hundred_megabytes(rate: int) -> None:
     eta = Eta({"a": 40_000 * MEGABYTE})
-    eta.begun("a")
+    eta.start("a")
     errors = []
     for tick in range(600):
         done = 12_000 * MEGABYTE + rate * tick / 10
@@ -84,7 +84,7 @@ def test_a_figure_that_is_rounded_to_a_hundred_megabytes(rate: int) -> None:
 def test_nothing_is_guessed() -> None:
     eta = Eta({"a": None, "b": 100})
     assert eta.job_eta_seconds(0) is None
-    eta.begun("a")
+    eta.start("a")
     for second in range(10):
         eta.observe("a", second, second * 10, None)
     assert eta.resource_eta_seconds("a", 10) is None
@@ -92,13 +92,13 @@ def test_nothing_is_guessed() -> None:
     eta.observe("a", 10, 100, 200)
     assert eta.resource_eta_seconds("a", 10) == pytest.approx(10, rel=0.1)
     assert eta.job_eta_seconds(10) == pytest.approx(20, rel=0.1)
-    eta.ended("b")
+    eta.finish("b")
     assert eta.job_eta_seconds(10) == pytest.approx(10, rel=0.1)
 
 
 def test_silence_lengthens_the_estimate_until_there_is_none() -> None:
     eta = Eta({"a": 1000})
-    eta.begun("a")
+    eta.start("a")
     for second in range(11):
         eta.observe("a", second, second * 10, 1000)
     told = [eta.job_eta_seconds(10 + silence) for silence in range(12)]
@@ -110,23 +110,23 @@ def test_silence_lengthens_the_estimate_until_there_is_none() -> None:
 
 def test_a_pause_counts_for_nothing() -> None:
     eta = Eta({"a": 1000})
-    eta.begun("a")
+    eta.start("a")
     for second in range(11):
         eta.observe("a", second, second * 10, 1000)
     before = eta.job_eta_seconds(10)
-    eta.paused(10)
-    eta.resumed(610)
+    eta.pause(10)
+    eta.resume(610)
     assert eta.job_eta_seconds(610) == pytest.approx(before)
 
 
 def test_a_retry_begins_from_nothing_and_a_next_file_does_not() -> None:
     eta = Eta({"a": 1000})
-    eta.begun("a")
+    eta.start("a")
     for second in range(11):
         eta.observe("a", second, second * 50, 500)
     eta.observe("a", 11, 50, 500)
     assert eta.resource_eta_seconds("a", 11) == pytest.approx(450 / 50, rel=0.3)
-    eta.begun("a")
+    eta.start("a")
     for second in range(11):
         eta.observe("a", 20 + second, second * 50, 1000)
     assert eta.resource_eta_seconds("a", 30) == pytest.approx(500 / 50, rel=0.3)
@@ -135,7 +135,7 @@ def test_a_retry_begins_from_nothing_and_a_next_file_does_not() -> None:
 def test_what_is_there_already_in_the_middle_of_a_download() -> None:
     """hf counts a shard that lay in the folder at once: it is no rate."""
     eta = Eta({"a": 40_000 * MEGABYTE})
-    eta.begun("a")
+    eta.start("a")
     told = []
     for tick in range(300):
         done = tick * MEGABYTE + (20_000 * MEGABYTE if tick > 150 else 0)
@@ -150,7 +150,7 @@ def test_what_is_there_already_in_the_middle_of_a_download() -> None:
 def test_what_came_while_the_link_was_down() -> None:
     """Six minutes of bars within one second, in pieces."""
     eta = Eta({"a": 2_000 * MEGABYTE})
-    eta.begun("a")
+    eta.start("a")
     times = [tick / 10 for tick in range(300)]
     late = [390 + tick / 3600 for tick in range(3600)]
     for tick, now in enumerate([*times, *late, *(391 + tick / 10 for tick in range(100))]):
@@ -163,7 +163,7 @@ def test_what_came_while_the_link_was_down() -> None:
 
 def test_a_rate_that_becomes_a_hundred_times_as_high() -> None:
     eta = Eta({"a": 10**12})
-    eta.begun("a")
+    eta.start("a")
     done = 0
     for tick in range(400):
         done += MEGABYTE // 10 if tick < 200 else 10 * MEGABYTE
@@ -175,7 +175,7 @@ def test_a_rate_that_becomes_a_hundred_times_as_high() -> None:
 def test_many_small_files_are_no_reason_to_guess() -> None:
     """A hundred files that are heard of once or twice each, 2 MB/s in all."""
     eta = Eta({"a": 300 * MEGABYTE})
-    eta.begun("a")
+    eta.start("a")
     for tick in range(301):
         eta.observe("a", tick / 10, tick * MEGABYTE // 5, 60 * MEGABYTE)
     before = eta.job_eta_seconds(30)
@@ -188,7 +188,7 @@ def test_many_small_files_are_no_reason_to_guess() -> None:
 
 def test_one_that_is_verified_leaves_its_place_to_the_next() -> None:
     eta = Eta({"a": 100 * MEGABYTE, "b": 50 * MEGABYTE})
-    eta.begun("a")
+    eta.start("a")
     for second in range(51):
         eta.observe("a", second, second * 2 * MEGABYTE, 100 * MEGABYTE)
     assert eta.resource_eta_seconds("a", 300) == 0
@@ -198,7 +198,7 @@ def test_one_that_is_verified_leaves_its_place_to_the_next() -> None:
 def test_a_try_that_is_over_counts_no_more() -> None:
     """curl --retry begins the same file anew."""
     eta = Eta({"a": 1000 * MEGABYTE})
-    eta.begun("a")
+    eta.start("a")
     for second in range(50):
         eta.observe("a", second, second * 10 * MEGABYTE, 1000 * MEGABYTE)
     for second in range(50):
@@ -208,8 +208,8 @@ def test_a_try_that_is_over_counts_no_more() -> None:
 
 def test_what_has_ended_is_not_to_come() -> None:
     eta = Eta({"a": 1000, "b": 10**9})
-    eta.begun("a")
-    eta.ended("b")
+    eta.start("a")
+    eta.finish("b")
     for second in range(11):
         eta.observe("a", second, second * 50, 1000)
     assert eta.job_eta_seconds(10) == pytest.approx(10, rel=0.1)
@@ -217,7 +217,7 @@ def test_what_has_ended_is_not_to_come() -> None:
 
 def test_more_than_was_promised_is_never_negative() -> None:
     eta = Eta({"a": 100})
-    eta.begun("a")
+    eta.start("a")
     for second in range(11):
         eta.observe("a", second, second * 50, None)
     assert eta.job_eta_seconds(10) == 0

@@ -16,9 +16,9 @@ from service.runner.eta import SECONDS_MAX, Eta
 RESOURCES = ("a", "b", "c")
 AMOUNTS = st.one_of(st.integers(0, 100), st.integers(0, 10**18))
 CALLS = st.one_of(
-    st.tuples(st.just("begun"), st.sampled_from(RESOURCES)),
-    st.tuples(st.just("ended"), st.sampled_from(RESOURCES)),
-    st.tuples(st.sampled_from(["paused", "resumed"]), st.just("")),
+    st.tuples(st.just("start"), st.sampled_from(RESOURCES)),
+    st.tuples(st.just("finish"), st.sampled_from(RESOURCES)),
+    st.tuples(st.sampled_from(["pause", "resume"]), st.just("")),
     st.tuples(
         st.just("observe"),
         st.sampled_from(RESOURCES),
@@ -42,7 +42,7 @@ def test_whatever_is_told_is_a_time_or_nothing(
     seen: dict[str, int] = {}
     for seconds, (name, *given_) in calls:
         now += seconds
-        if name in ("paused", "resumed"):
+        if name in ("pause", "resume"):
             getattr(eta, name)(now)
         elif name == "observe":
             resource, downloaded, total, speed = given_
@@ -85,7 +85,7 @@ def test_a_steady_download_is_estimated_steadily(
     grain = 10 ** (math.floor(math.log10(total)) + 1 - digits) if digits is not None else 1
     settled = max(20.0, 5 * grain / rate)
     eta, now, begin, told = Eta({"a": total}), 50.0, 50.0, []
-    eta.begun("a")
+    eta.start("a")
     while now - begin < settled + 60:
         now += every * (0.7 + 0.6 * chance.random())
         came = (now - begin) // burst_seconds * burst_seconds if burst_seconds else now - begin
@@ -98,10 +98,10 @@ def test_a_steady_download_is_estimated_steadily(
             assert estimate is not None
             told.append((estimate, (total * (1 - first) - rate * (now - begin)) / rate))
             if pause_seconds:
-                eta.paused(now)
+                eta.pause(now)
                 assert eta.job_eta_seconds(now + pause_seconds / 2) == estimate
                 now, begin, pause_seconds = now + pause_seconds, begin + pause_seconds, 0.0
-                eta.resumed(now)
+                eta.resume(now)
     errors = [abs(estimate / truth - 1) for estimate, truth in told]
     jumps = [max(a / b, b / a) for (a, _), (b, _) in itertools.pairwise(told)]
     assert statistics.median(errors or [0]) <= 0.2

@@ -116,7 +116,7 @@ def chance() -> random.Random:
 def test_bars_of_several_files_by_turns(files: list[File], every: float, chance: random.Random) -> None:
     files = [File(f.name, f.total, f.bytes_per_second, f.first, f.begins_at) for f in files]
     eta = Eta({"a": sum(file.total for file in files)})
-    eta.begun("a")
+    eta.start("a")
     watch = Watch(eta, "a")
     rate = sum(file.bytes_per_second for file in files)
     for now, step in ticks(0, 100, every, chance):
@@ -134,14 +134,14 @@ def test_an_idle_time_between_two_resources(chance: random.Random) -> None:
     watches = []
     begin = 0.0
     for resource in ("a", "b"):
-        eta.begun(resource)
+        eta.start(resource)
         file = File("Model", size, rate, begins_at=begin)
         watches.append(Watch(eta, resource))
         for now, step in ticks(begin, begin + 45, 0.1, chance):
             file.go_on(step, chance)
             to_come = size if resource == "a" else 0
             watches[-1].hear(now, file.bar(now), (size - file.done + to_come) / rate)
-        eta.ended(resource)
+        eta.finish(resource)
         begin += 45 + 120
     assert watches[1].told[0][0] < 166
     assert max(watches[1].errors(0, 180)) <= 0.5
@@ -154,7 +154,7 @@ def test_a_file_continued_in_its_middle(is_second: bool, every: float, chance: r
     before = File("config", 300 * MEGABYTE, 30e6)
     file = File("model", 40 * GIGABYTE, 30e6, first=20e9, begins_at=15)
     eta = Eta({"a": before.total + file.total})
-    eta.begun("a")
+    eta.start("a")
     watch = Watch(eta, "a")
     for now, step in ticks(0, 80, every, chance):
         if is_second and before.done < before.total:
@@ -186,7 +186,7 @@ def test_several_files_in_one_line_without_a_speed(
     rate: float, total: float, chunk: float, chance: random.Random
 ) -> None:
     eta = Eta({"a": None})
-    eta.begun("a")
+    eta.start("a")
     watch = Watch(eta, "a")
     first, done, shown = total * 0.3, total * 0.3, b""
     for now, step in ticks(0, 240, 0.5, chance):

@@ -9,7 +9,8 @@ import pytest
 
 from service.events.causes import CAUSES, Cause, cause_in
 from service.events.parser import ProgressParser
-from service.runner.outcome import ERROR_CHARACTERS_MAX, Ended, Outcome, judge
+from service.runner.instance.ended import Ended
+from service.runner.outcome import ERROR_CHARACTERS_MAX, Outcome, judge
 from tests.events.golden import OUTCOMES, TRANSCRIPTS
 
 STARTED = 'Now downloading "{0}"...\n  - Model ID: {1}\n  - Version ID: {2}\n'

@@ -1,4 +1,4 @@
-"""Whether the key that an instance shows is accepted, by the policy and by what is known of it. Pure."""
+"""Decides whether the key that an instance shows is accepted, by the policy and by the keys known before. Pure."""
 
 from __future__ import annotations
 
@@ -7,11 +7,12 @@ from dataclasses import dataclass
 from typing import Literal
 
 from service.errors import HostKeyChanged
-from service.runner.instance.known_hosts import KnownKey, fingerprint, plain_fingerprint
+from service.events.addresses import plain_fingerprint
+from service.runner.instance.known_hosts import KnownKey, fingerprint
 
 HostKeyPolicy = Literal["strict", "accept-new", "off"]
 
-# In this order, and no certificates: nobody here knows the authority that signed them.
+# In this order. No certificates: the service does not know the authorities that sign them.
 HOST_KEY_ALGORITHMS = (
     "ssh-ed25519",
     "ecdsa-sha2-nistp256",
@@ -24,7 +25,7 @@ HOST_KEY_ALGORITHMS = (
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HostKey:
-    """The key that an instance showed. ``is_new``: it was not known before and is remembered from now on."""
+    """The key that an instance showed. ``is_new``: it was not known before and will be remembered."""
 
     fingerprint: str
     algorithm: str
@@ -43,7 +44,7 @@ class HostKeyRule:
         self._revoked = [key for key in known if key.revoked]
 
     def algorithms(self, without: Container[str] = ()) -> list[str]:
-        """What to ask for: the kinds of key that are known first, for another kind would look like a changed key."""
+        """What to ask for, the known kinds of key first: a key of another kind would look like a changed key."""
         kinds = [key.algorithm for key in self._known]
         known_first = sorted(HOST_KEY_ALGORITHMS, key=lambda algorithm: _kind(algorithm) not in kinds)
         return [algorithm for algorithm in known_first if _kind(algorithm) not in without]
@@ -83,6 +84,24 @@ class HostKeyRule:
         return None
 
 
+class HostKeyCheck:
+    """One handshake's question to the rule: which key was shown, and what the rule said of it."""
+
+    def __init__(self, rule: HostKeyRule) -> None:
+        self._rule = rule
+        self.host_key: HostKey | None = None
+        self.shown_algorithm = ""
+        self.refusal: HostKeyChanged | None = None
+
+    def accepts(self, algorithm: str, blob: bytes) -> bool:
+        self.shown_algorithm = algorithm
+        try:
+            self.host_key = self._rule.check(algorithm, blob)
+        except HostKeyChanged as error:
+            self.refusal = error
+        return self.refusal is None
+
+
 def _kind(algorithm: str) -> str:
-    """The kind of key behind a signature algorithm, as a file of known hosts names it."""
+    """The kind of key that a signature algorithm belongs to, as a file of known hosts names it."""
     return "ssh-rsa" if algorithm.startswith("rsa-") else algorithm

@@ -1,7 +1,7 @@
-"""The file of known host keys, in OpenSSH's format: which keys a host and port may show. Pure text and files.
+"""The file of known host keys, in OpenSSH's format: which keys a host and port may show.
 
-A key is known for one host and port and for no other: several instances often share one address. A line that cannot be
-read is left where it is and ignored.
+A key is known for one host and port only: several instances often share one address. A line that cannot be read is
+ignored and kept.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 
 from service.errors import LinkDown
+from service.events.addresses import plain_fingerprint
 
 PORT_DEFAULT = 22
 
@@ -41,7 +42,7 @@ class KnownHosts:
         self._path = path
 
     def keys(self, host: str, port: int) -> list[KnownKey]:
-        """Raises LinkDown when the file cannot be read: it may be mended while the install goes on."""
+        """Raises LinkDown when the file cannot be read: somebody may repair it while the install runs."""
         name = _name(host, port)
         try:
             lines = self._lines()
@@ -50,7 +51,7 @@ class KnownHosts:
         return [key for names, key in map(_parsed, lines) if key is not None and _matches(names, name)]
 
     def remember(self, host: str, port: int, algorithm: str, blob: bytes) -> None:
-        """This key, and no other, is the host's from now on. Raises LinkDown when the file cannot be written."""
+        """Make this the host's only key. Raises LinkDown when the file cannot be written."""
         name = _name(host, port)
         line = f"{name} {algorithm} {base64.b64encode(blob).decode()}"
         try:
@@ -60,7 +61,7 @@ class KnownHosts:
                 kept = [before for before in (_without(text, name) for text in self._lines()) if before is not None]
                 self._replace([*kept, line])
         except OSError as error:
-            raise self._unusable("written", error) from error
+            raise self._unusable("write", error) from error
 
     def _lines(self) -> list[str]:
         if not self._path.exists():
@@ -76,21 +77,16 @@ class KnownHosts:
             os.fsync(file.fileno())
         fresh.replace(self._path)
 
-    def _unusable(self, done: str, error: OSError) -> LinkDown:
+    def _unusable(self, verb: str, error: OSError) -> LinkDown:
         return LinkDown(
-            f"the file of known hosts {self._path} cannot be {done} ({error.strerror}): "
-            "check its rights, or name another one in INSTALLER_KNOWN_HOSTS"
+            f"cannot {verb} the file of known hosts {self._path} ({error.strerror}): "
+            "check its permissions, or name another file in INSTALLER_KNOWN_HOSTS"
         )
 
 
 def fingerprint(blob: bytes) -> str:
-    """``SHA256:…`` without padding, as OpenSSH prints it."""
+    """The SHA-256 fingerprint of a public key, as OpenSSH prints it."""
     return plain_fingerprint(base64.b64encode(hashlib.sha256(blob).digest()).decode())
-
-
-def plain_fingerprint(text: str) -> str:
-    """The same form from any usual way to write it: without the prefix, with padding."""
-    return "SHA256:" + text.removeprefix("SHA256:").rstrip("=")
 
 
 def _name(host: str, port: int) -> str:
@@ -99,7 +95,7 @@ def _name(host: str, port: int) -> str:
 
 
 def _parsed(line: str) -> tuple[str, KnownKey | None]:
-    """The names that a line is for, and its key: None for a comment, a certificate authority or a broken line."""
+    """The names in a line, and its key: None for a comment, a certificate authority or a broken line."""
     fields = line.split()
     marker = fields.pop(0) if line.lstrip().startswith("@") else ""
     if line.lstrip().startswith("#") or marker not in ("", "@revoked") or len(fields) < 3:
@@ -136,8 +132,7 @@ def _matches_hash(hashed: str, name: str) -> bool:
 
 
 def _without(line: str, name: str) -> str | None:
-    """The line with its key taken from this name: None when it was for that name alone. Patterns and revoked keys
-    stay: they were written by a person."""
+    """The line without this name; None when it held no other. Patterns and revoked keys stay: a person wrote them."""
     names, key = _parsed(line)
     if key is None or key.revoked:
         return line

@@ -1,12 +1,17 @@
-"""Which addresses may be connected to at all. Pure: names are resolved by the caller, who then connects to the very
-address that was checked, so that a name cannot point elsewhere a moment later."""
+"""An instance's address, and which addresses may be connected to at all.
+
+Pure: the caller resolves names and connects to the very address that was checked, so that a name cannot point elsewhere
+a moment later.
+"""
 
 from __future__ import annotations
 
 import ipaddress
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 from service.errors import TargetRefused
+from service.events.addresses import instance_name
 
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 
@@ -16,8 +21,21 @@ NAT64 = ipaddress.IPv6Network("64:ff9b::/96")
 METADATA_ADDRESSES = tuple(map(ipaddress.ip_address, ("169.254.169.254", "fd00:ec2::254", "100.100.100.200")))
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Instance:
+    """Where to connect to. ``host_key_sha256``: accept exactly this key."""
+
+    host: str
+    port: int
+    user: str
+    host_key_sha256: str | None = None
+
+    def __str__(self) -> str:
+        return instance_name(self.user, self.host, self.port)
+
+
 def check_host(host: str, port: int, *, bound_to_loopback: bool, allowed: Sequence[str]) -> None:
-    """What can be told without a look-up: a literal address or a name that is never a target.
+    """Refuse what needs no look-up: a literal address that may not be a target, a name that never is one.
 
     Raises TargetRefused.
     """
@@ -31,10 +49,10 @@ def check_host(host: str, port: int, *, bound_to_loopback: bool, allowed: Sequen
 
 
 def check_target(host: str, port: int, address: str, *, bound_to_loopback: bool, allowed: Sequence[str]) -> None:
-    """Raises TargetRefused unless ``address``, which ``host`` stands for, may be connected to.
+    """Raises TargetRefused unless ``address``, to which ``host`` resolves, may be connected to.
 
-    ``allowed``: hosts, addresses, networks (10.0.0.0/8), each optionally with ``:port``; they open private and
-    loopback addresses for a service that is bound beyond loopback, and nothing else.
+    ``allowed``: hosts, addresses, networks (10.0.0.0/8), each optionally with ``:port``. They open private and loopback
+    addresses to a service that is bound beyond loopback, and nothing else.
     """
     ip = _plain(ipaddress.ip_address(address.partition("%")[0]))
     # To Python, ::1 is reserved as well.

@@ -23,7 +23,7 @@ async def show_job(services: Services, *, job_id: str) -> JobView:
 
 
 async def change_job(services: Services, *, job_id: str, body: ChangeRequest) -> Controlled:
-    job = await services.controls.change(job_id, body.bandwidth_limit)
+    job = await services.controls.change_limits(job_id, body.bandwidth_limit)
     has_begun = any(resource.state is ResourceState.RUNNING for resource in job.resources)
     message = "applies from the next resource; running downloads keep their limit" if has_begun else "applies now"
     return await _controlled(services, job, message)

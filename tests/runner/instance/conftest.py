@@ -6,7 +6,9 @@ from typing import Any
 
 import pytest
 
-from service.runner.instance.ssh import Connection, Connector, Instance
+from service.runner.instance.connector import Connector
+from service.runner.instance.ssh import Connection
+from service.runner.instance.targets import Instance
 from tests.kit.sshd import USER, Sshd
 
 

@@ -18,9 +18,12 @@ from service.events.parser import ProgressParser
 from service.events.tools.civitdl import Civitdl
 from service.events.tools.hf import Hf
 from service.events.tools.protocol import Tool
-from service.runner.instance.remote import AttemptSpec
-from service.runner.instance.ssh import Connection, Connector, Instance
-from service.runner.outcome import Ended, Outcome, judge
+from service.runner.instance.attempt_program import AttemptSpec
+from service.runner.instance.connector import Connector
+from service.runner.instance.ended import Ended
+from service.runner.instance.ssh import Connection
+from service.runner.instance.targets import Instance
+from service.runner.outcome import Outcome, judge
 from tests.kit.sshd import USER, Sshd
 from tests.runner.instance.test_remote import directory, run, spec, until
 from tests.runner.instance.test_signals import running

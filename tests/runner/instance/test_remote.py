@@ -16,9 +16,12 @@ from uuid import uuid4
 import pytest
 
 from service.errors import LinkDown
-from service.runner.instance.remote import AttemptSpec, Remote
-from service.runner.instance.ssh import Connection, Connector, Instance
-from service.runner.outcome import Ended
+from service.runner.instance.attempt_program import AttemptSpec
+from service.runner.instance.connector import Connector
+from service.runner.instance.ended import Ended
+from service.runner.instance.remote import Remote
+from service.runner.instance.ssh import Connection
+from service.runner.instance.targets import Instance
 from tests.kit.marks import needs_root
 from tests.kit.sshd import USER, Sshd
 
@@ -26,9 +29,8 @@ from tests.kit.sshd import USER, Sshd
 def spec(script: str, **changes: Any) -> AttemptSpec:
     values: dict[str, Any] = {
         "job_id": str(uuid4()),
-        "number": 1,
-        "attempt": 1,
-        "card_script": script,
+        "directory": "1-1",
+        "script": script,
         "ui_home": "/tmp/ComfyUI",
         "timeout_seconds": 60,
     }
@@ -44,7 +46,7 @@ async def run(connection: Connection, of: AttemptSpec, offset: int = 0) -> tuple
 
 
 def directory(sshd: Sshd, of: AttemptSpec) -> Path:
-    return sshd.home / ".local/state/resource-installer" / of.job_id / f"{of.number}-{of.attempt}"
+    return sshd.home / ".local/state/resource-installer" / of.job_id / of.directory
 
 
 async def until(condition: Callable[[], Any], seconds: float = 30) -> None:
@@ -80,7 +82,7 @@ async def test_output_is_live(connection: Connection) -> None:
         ("kill -TERM 0; sleep 5", Ended(exit_code=143)),
     ],
 )
-async def test_every_end_is_told(connection: Connection, script: str, ended: Ended) -> None:
+async def test_every_end_is_reported(connection: Connection, script: str, ended: Ended) -> None:
     output, told = await run(connection, spec(script))
     assert told == ended
     assert b"never" not in output
@@ -107,7 +109,7 @@ async def test_ten_attaches_at_once_start_one_process(sshd: Sshd, make_connector
 async def test_a_cut_link_loses_nothing(
     sshd: Sshd, connection: Connection, make_connector: Callable[..., Connector]
 ) -> None:
-    # What comes behind the cut cannot have come before it.
+    # What comes after the cut cannot have come before it.
     wait = 'while [ ! -e "$HOME/go" ]; do sleep 0.05; done'
     of = spec(f'echo "pid $$"; for i in $(seq 20); do echo "line $i"; [ $i != 10 ] || {wait}; done')
     seen = b""
@@ -133,7 +135,7 @@ async def test_a_cut_link_loses_nothing(
 
 
 @pytest.mark.parametrize("then", ["while :; do echo tick; sleep 0.05; done", "sleep 30"])
-async def test_nothing_lingers_behind_a_cut_link(sshd: Sshd, connection: Connection, then: str) -> None:
+async def test_nothing_lingers_after_a_cut_link(sshd: Sshd, connection: Connection, then: str) -> None:
     of = spec(f"echo begin; {then}")
     async with Remote(connection).attach(of, 0) as attachment:
         await anext(aiter(attachment))
@@ -250,7 +252,7 @@ async def test_a_killed_supervisor_leaves_nothing_running(connection: Connection
     await until(lambda: not sshd.marked_processes())
 
 
-async def test_what_a_card_leaves_behind_ends_with_it(connection: Connection, sshd: Sshd) -> None:
+async def test_what_a_card_leaves_running_ends_with_it(connection: Connection, sshd: Sshd) -> None:
     output, ended = await run(connection, spec("(sleep 60; echo late) & echo done"))
     assert (output, ended) == (b"done\n", Ended(exit_code=0))
     await until(lambda: not sshd.marked_processes())

@@ -15,9 +15,12 @@ import pytest
 from service.demo.civitai import StandInCivitai, StandInModel
 from service.events.event_types import Progress
 from service.events.parser import ProgressParser
-from service.runner.instance.remote import AttemptSpec, civitdl_config
-from service.runner.instance.ssh import Connection, Connector, Instance
-from service.runner.outcome import Ended, judge
+from service.runner.instance.attempt_program import AttemptSpec, civitdl_config
+from service.runner.instance.connector import Connector
+from service.runner.instance.ended import Ended
+from service.runner.instance.ssh import Connection
+from service.runner.instance.targets import Instance
+from service.runner.outcome import judge
 from tests.kit.sshd import USER, Sshd
 from tests.runner.file_server import FileServer
 from tests.runner.instance.test_remote import directory, run, spec, until

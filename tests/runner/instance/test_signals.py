@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import os
 import signal
 import subprocess
@@ -15,9 +14,10 @@ from typing import Any
 
 import pytest
 
-from service.runner.instance.remote import CANCEL, PAUSE, RESUME, AttemptSpec, Remote, Told
+from service.runner.instance.attempt_program import AttemptSpec
+from service.runner.instance.ended import Ended
+from service.runner.instance.remote import Remote, Signal, SignalResult
 from service.runner.instance.ssh import Connection
-from service.runner.outcome import Ended
 from tests.kit.sshd import Sshd
 from tests.runner.instance.test_remote import directory, run, spec, until
 
@@ -28,6 +28,7 @@ while :; do echo tick >>"$HOME/ticks"; echo tick; sleep 0.05; done
 """
 STUBBORN = """
 trap '' TERM
+echo trapped
 while :; do sleep 0.05; done
 """
 
@@ -40,20 +41,29 @@ def state(pid: int) -> str:
 
 
 def states(sshd: Sshd) -> dict[int, str]:
-    """Of the attempts' processes, but for the supervisors, which lead their sessions."""
-    found = {}
-    for pid in sshd.marked_processes():
-        try:
-            if os.getsid(pid) == pid and b"/supervise" in Path(f"/proc/{pid}/cmdline").read_bytes():
-                continue
-        except (ProcessLookupError, OSError):
-            continue
-        found[pid] = state(pid)
-    return found
+    """Of the attempts' processes without their supervisors."""
+    found = {pid: state(pid) for pid in sshd.marked_processes() if not is_supervisor(pid)}
+    return {pid: letter for pid, letter in found.items() if letter != "gone"}
 
 
-async def tell(connection: Connection, of: AttemptSpec, what: str, **more: Any) -> Told:
-    return await Remote(connection).signal(of.job_id, of.number, of.attempt, what, **more)
+def is_supervisor(pid: int) -> bool:
+    """It leads its session; the card's shell, which is forked from it, does not."""
+    try:
+        return os.getsid(pid) == pid and b"/supervise" in Path(f"/proc/{pid}/cmdline").read_bytes()
+    except OSError:
+        return False
+
+
+async def send(connection: Connection, of: AttemptSpec, signal_: Signal, **more: Any) -> SignalResult:
+    """To both phases of the attempt, as the service does."""
+    directories = [of.directory, f"{of.directory}-verify"]
+    return await Remote(connection).signal(of.job_id, directories, signal_, **more)
+
+
+async def printed(sshd: Sshd, of: AttemptSpec) -> None:
+    """Until the card has printed something: whatever stands before that in its script is done."""
+    log = directory(sshd, of) / "log"
+    await until(lambda: log.exists() and log.stat().st_size)
 
 
 @asynccontextmanager
@@ -66,25 +76,25 @@ async def running(connection: Connection, of: AttemptSpec) -> AsyncIterator[asyn
         await asyncio.gather(task, return_exceptions=True)
 
 
-async def test_a_pause_stops_everything_and_a_resume_lets_it_go_on(connection: Connection, sshd: Sshd) -> None:
+async def test_a_pause_stops_everything_and_a_resume_continues_it(connection: Connection, sshd: Sshd) -> None:
     of = spec(TICKS)
     ticks = sshd.home / "ticks"
     async with running(connection, of):
         await until(lambda: ticks.exists() and b"away" in ticks.read_bytes() and b"tick" in ticks.read_bytes())
         begin = time.monotonic()
-        told = await tell(connection, of, PAUSE)
+        result = await send(connection, of, Signal.PAUSE)
         assert time.monotonic() - begin < 20
-        assert told.running
-        assert told.processes >= 3
+        assert result.was_running
+        assert result.processes >= 3
         assert set(states(sshd).values()) == {"T"}
         size = ticks.stat().st_size
         await asyncio.sleep(0.5)
         assert ticks.stat().st_size == size
-        assert (await tell(connection, of, PAUSE)).processes == 0
-        assert (await tell(connection, of, RESUME)).running
+        assert (await send(connection, of, Signal.PAUSE)).processes == 0
+        assert (await send(connection, of, Signal.RESUME)).was_running
         await until(lambda: ticks.stat().st_size > size + 50)
         assert "T" not in states(sshd).values()
-        await tell(connection, of, CANCEL)
+        await send(connection, of, Signal.CANCEL)
 
 
 async def test_a_cancel_ends_the_attempt_and_nothing_else(connection: Connection, sshd: Sshd) -> None:
@@ -92,16 +102,16 @@ async def test_a_cancel_ends_the_attempt_and_nothing_else(connection: Connection
     try:
         of = spec(TICKS)
         async with running(connection, of) as task:
-            await until((sshd.home / "ticks").exists)
-            await tell(connection, of, PAUSE)
-            told = await tell(connection, of, CANCEL)
-            assert told.running
+            await printed(sshd, of)
+            await send(connection, of, Signal.PAUSE)
+            result = await send(connection, of, Signal.CANCEL)
+            assert result.was_running
             output, ended = await asyncio.wait_for(task, 30)
         assert ended.exit_code == 143
         assert output.startswith(b"tick\n")
         assert states(sshd) == {}
         assert bystander.poll() is None
-        assert (await tell(connection, of, CANCEL)) == Told(running=False, processes=0)
+        assert (await send(connection, of, Signal.CANCEL)) == SignalResult(was_running=False, processes=0)
     finally:
         bystander.kill()
         bystander.wait()
@@ -110,9 +120,9 @@ async def test_a_cancel_ends_the_attempt_and_nothing_else(connection: Connection
 async def test_what_ignores_the_term_is_killed_after_the_grace_time(connection: Connection, sshd: Sshd) -> None:
     of = spec(STUBBORN)
     async with running(connection, of) as task:
-        await until(lambda: len(states(sshd)) >= 2)
+        await printed(sshd, of)
         begin = time.monotonic()
-        await tell(connection, of, CANCEL, grace_seconds=1)
+        await send(connection, of, Signal.CANCEL, grace_seconds=1)
         _, ended = await asyncio.wait_for(task, 30)
         # Without a grace time of its own it would be ten seconds.
         assert 0.9 < time.monotonic() - begin < 10
@@ -121,59 +131,58 @@ async def test_what_ignores_the_term_is_killed_after_the_grace_time(connection: 
 
 
 async def test_a_pause_at_the_launch_holds(connection: Connection, sshd: Sshd) -> None:
-    """The pause may come at any moment of the launch: once it has found the attempt, nothing of it goes on."""
+    """The pause may come at any moment of the launch: once it has found the attempt, nothing of it continues."""
     for delay in (0.0, 0.05, 0.1, 0.15, 0.2, 0.3):
         of = spec(TICKS)
         (sshd.home / "ticks").unlink(missing_ok=True)
         async with running(connection, of):
             await asyncio.sleep(delay)
-            while not (await tell(connection, of, PAUSE)).running:
+            while not (await send(connection, of, Signal.PAUSE)).was_running:
                 await asyncio.sleep(0.05)
             await asyncio.sleep(0.2)
             before = len((sshd.home / "ticks").read_bytes()) if (sshd.home / "ticks").exists() else 0
             await asyncio.sleep(0.3)
             after = len((sshd.home / "ticks").read_bytes()) if (sshd.home / "ticks").exists() else 0
             assert before == after
-            await tell(connection, of, RESUME)
+            await send(connection, of, Signal.RESUME)
             await until(lambda: (sshd.home / "ticks").exists() and b"tick" in (sshd.home / "ticks").read_bytes())
-            await tell(connection, of, CANCEL)
+            await send(connection, of, Signal.CANCEL)
 
 
 async def test_the_half_files_of_a_cancelled_download_are_named(connection: Connection, sshd: Sshd) -> None:
     of = spec('exec 5>"$HOME/a model\'s \\$(x).safetensors"; echo x >&5; echo y >"$HOME/done"; echo go; sleep 60')
     async with running(connection, of):
-        await until((sshd.home / "done").exists)
-        told = await tell(connection, of, CANCEL)
-    assert told.partial_files == (f"{sshd.home}/a model's $(x).safetensors",)
+        await printed(sshd, of)
+        result = await send(connection, of, Signal.CANCEL)
+    assert result.partial_files == (f"{sshd.home}/a model's $(x).safetensors",)
 
 
 async def test_room_first(connection: Connection, sshd: Sshd) -> None:
-    of = spec('touch "$HOME/ran"', size_bytes=1 << 58, ui_home=str(sshd.home / "not/there/yet"))
+    of = spec('touch "$HOME/ran"', room_bytes=1 << 58, ui_home=str(sshd.home / "not/there/yet"))
     output, ended = await run(connection, of)
     assert (output, ended.exit_code) == (b"", None)
     assert ended.no_room is not None
     assert ended.no_room[0] == 1 << 58 > ended.no_room[1] > 0
     assert not (sshd.home / "ran").exists()
-    assert (await run(connection, spec("true", size_bytes=1000)))[1] == Ended(exit_code=0)
+    assert (await run(connection, spec("true", room_bytes=1000)))[1] == Ended(exit_code=0)
 
 
 async def test_the_verification_runs_beside_its_download(connection: Connection, sshd: Sshd) -> None:
     of = spec("echo download")
     await run(connection, of)
-    verification = spec("echo verify", job_id=of.job_id, phase="verify")
+    verification = spec("echo verify", job_id=of.job_id, directory="1-1-verify")
     assert await run(connection, verification) == (b"verify\n", Ended(exit_code=0))
-    assert (directory(sshd, of).with_name("1-1-verify") / "log").read_text() == "verify\n"
+    assert (directory(sshd, verification) / "log").read_text() == "verify\n"
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
 async def test_a_supervisor_outlives_signals(connection: Connection, sshd: Sshd, number: signal.Signals) -> None:
-    of = spec('while [ ! -e "$HOME/go" ]; do sleep 0.05; done')
+    of = spec('echo begin; while [ ! -e "$HOME/go" ]; do sleep 0.05; done')
     async with running(connection, of) as task:
-        await until(lambda: len(states(sshd)) >= 2)
-        for pid in set(sshd.marked_processes()) - set(states(sshd)):
-            # What was only passing by is gone by now.
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(pid, number)
+        await printed(sshd, of)
+        supervisors = [pid for pid in sshd.marked_processes() if is_supervisor(pid)]
+        assert len(supervisors) == 1
+        os.kill(supervisors[0], number)
         (sshd.home / "go").touch()
         assert (await asyncio.wait_for(task, 30))[1] == Ended(exit_code=0)
 
@@ -183,11 +192,11 @@ async def test_a_process_without_the_mark_is_stopped_and_ended_too(connection: C
     ticks = sshd.home / "ticks"
     async with running(connection, of) as task:
         await until(ticks.exists)
-        await tell(connection, of, PAUSE)
+        await send(connection, of, Signal.PAUSE)
         size = ticks.stat().st_size
         await asyncio.sleep(0.3)
         assert ticks.stat().st_size == size
-        await tell(connection, of, CANCEL)
+        await send(connection, of, Signal.CANCEL)
         await asyncio.wait_for(task, 30)
         size = ticks.stat().st_size
         await asyncio.sleep(0.3)
@@ -197,11 +206,11 @@ async def test_a_process_without_the_mark_is_stopped_and_ended_too(connection: C
 async def test_forking_as_fast_as_it_can_does_not_escape_a_pause(connection: Connection, sshd: Sshd) -> None:
     of = spec("for n in 1 2 3; do (while :; do /bin/true & wait; done) & done; echo go; wait")
     async with running(connection, of):
-        await until(lambda: (directory(sshd, of) / "log").exists() and (directory(sshd, of) / "log").stat().st_size)
-        await tell(connection, of, PAUSE)
+        await printed(sshd, of)
+        await send(connection, of, Signal.PAUSE)
         assert set(states(sshd).values()) <= {"T", "Z"}
-        assert (await tell(connection, of, PAUSE)).processes == 0
-        await tell(connection, of, CANCEL)
+        assert (await send(connection, of, Signal.PAUSE)).processes == 0
+        await send(connection, of, Signal.CANCEL)
     assert states(sshd) == {}
 
 
@@ -211,7 +220,7 @@ async def test_a_cancel_at_the_launch_holds(connection: Connection, sshd: Sshd) 
         of = spec(TICKS)
         async with running(connection, of) as task:
             await asyncio.sleep(delay)
-            while not (await tell(connection, of, CANCEL)).running:
+            while not (await send(connection, of, Signal.CANCEL)).was_running:
                 await asyncio.sleep(0.01)
             _, ended = await asyncio.wait_for(task, 30)
             assert ended.exit_code not in (0,)
@@ -219,32 +228,32 @@ async def test_a_cancel_at_the_launch_holds(connection: Connection, sshd: Sshd) 
 
 
 async def test_a_cancel_that_is_asked_for_again_says_the_same(connection: Connection, sshd: Sshd) -> None:
-    of = spec('exec 5>"$HOME/half.bin"; echo x >&5; touch "$HOME/there"; sleep 60')
+    of = spec('exec 5>"$HOME/half.bin"; echo x >&5; echo go; sleep 60')
     async with running(connection, of) as task:
-        await until((sshd.home / "there").exists)
-        first = await tell(connection, of, CANCEL)
+        await printed(sshd, of)
+        first = await send(connection, of, Signal.CANCEL)
         await asyncio.wait_for(task, 30)
-        again = await tell(connection, of, CANCEL)
+        again = await send(connection, of, Signal.CANCEL)
     assert first.partial_files == again.partial_files == (f"{sshd.home}/half.bin",)
-    assert (first.running, again.running) == (True, False)
+    assert (first.was_running, again.was_running) == (True, False)
 
 
-async def test_the_verification_is_told_too(connection: Connection, sshd: Sshd) -> None:
+async def test_the_verification_gets_signals_too(connection: Connection, sshd: Sshd) -> None:
     of = spec("true")
     await run(connection, of)
-    verification = spec("sleep 60", job_id=of.job_id, phase="verify")
+    verification = spec("echo begin; sleep 60", job_id=of.job_id, directory="1-1-verify")
     async with running(connection, verification) as task:
-        await until(lambda: len(states(sshd)) >= 2)
-        assert (await tell(connection, of, PAUSE)).processes >= 2
-        assert (await tell(connection, of, CANCEL)).running
+        await printed(sshd, verification)
+        assert (await send(connection, of, Signal.PAUSE)).processes >= 2
+        assert (await send(connection, of, Signal.CANCEL)).was_running
         assert (await asyncio.wait_for(task, 30))[1].exit_code == 143
 
 
-async def test_eight_are_followed_and_told_over_one_connection(connection: Connection, sshd: Sshd) -> None:
-    specs = [spec("echo begin; sleep 60", number=number) for number in range(1, 9)]
+async def test_eight_are_followed_and_signalled_over_one_connection(connection: Connection, sshd: Sshd) -> None:
+    specs = [spec("echo begin; sleep 60", directory=f"{number}-1") for number in range(1, 9)]
     tasks = [asyncio.create_task(run(connection, of)) for of in specs]
     for of in specs:
-        await until((directory(sshd, of) / "group").exists)
+        await printed(sshd, of)
     for of in specs:
-        assert (await asyncio.wait_for(tell(connection, of, CANCEL), 30)).running
+        assert (await asyncio.wait_for(send(connection, of, Signal.CANCEL), 30)).was_running
     assert [(output, ended.exit_code) for output, ended in await asyncio.gather(*tasks)] == [(b"begin\n", 143)] * 8

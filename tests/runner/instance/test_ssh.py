@@ -17,17 +17,11 @@ import asyncssh
 import pytest
 
 from service.errors import AuthenticationFailed, HostKeyChanged, LinkDown, RemoteError, TargetRefused
+from service.runner.instance.connector import Connector
 from service.runner.instance.host_keys import HostKey
-from service.runner.instance.ssh import (
-    ANSWER_BYTES_MAX,
-    BUFFER_BYTES_HIGH,
-    SESSIONS_MAX,
-    STDERR_BYTES_MAX,
-    Connection,
-    Connector,
-    Instance,
-    _mapped,
-)
+from service.runner.instance.ssh import ANSWER_BYTES_MAX, SESSIONS_MAX, Connection, mapped
+from service.runner.instance.stream import BUFFER_BYTES_MAX, STDERR_BYTES_MAX
+from service.runner.instance.targets import Instance
 from tests.kit.ports import free_port
 from tests.kit.sshd import USER, Sshd
 
@@ -381,7 +375,7 @@ async def test_a_reader_that_is_slow_holds_the_sender(connection: Connection) ->
     size = 30_000_000
     async with connection.open(f"head -c {size} /dev/zero", b"") as stream:
         await asyncio.sleep(1)
-        assert stream._buffered <= BUFFER_BYTES_HIGH + WINDOW_BYTES
+        assert stream._buffered_bytes <= BUFFER_BYTES_MAX + WINDOW_BYTES
         received = 0
         async for chunk in stream:
             received += len(chunk)
@@ -448,7 +442,7 @@ def test_every_error_of_asyncssh_becomes_one_of_ours() -> None:
     }
     for kind in kinds:
         error = made(kind)
-        with pytest.raises(RemoteError) as raised, _mapped(at(22)):
+        with pytest.raises(RemoteError) as raised, mapped(at(22)):
             raise error
         assert type(raised.value) is expected.get(kind, LinkDown), kind
         assert raised.value.__cause__ is error
@@ -468,13 +462,13 @@ def test_every_error_of_asyncssh_becomes_one_of_ours() -> None:
     ],
 )
 def test_every_error_of_the_network_is_a_link_that_is_down(error: Exception) -> None:
-    with pytest.raises(LinkDown) as raised, _mapped(at(22)):
+    with pytest.raises(LinkDown) as raised, mapped(at(22)):
         raise error
     assert raised.value.__cause__ is error
 
 
 def test_a_mistake_in_the_service_is_no_link_that_is_down() -> None:
-    with pytest.raises(KeyError), _mapped(at(22)):
+    with pytest.raises(KeyError), mapped(at(22)):
         raise KeyError("x")
 
 

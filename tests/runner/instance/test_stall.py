@@ -10,13 +10,13 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from service.runner.instance.remote import PAUSE, RESUME
+from service.runner.instance.ended import Ended
+from service.runner.instance.remote import Signal
 from service.runner.instance.ssh import Connection
-from service.runner.outcome import Ended
 from tests.kit.sshd import Sshd
 from tests.runner.file_server import FileServer
 from tests.runner.instance.test_remote import directory, run, spec, until
-from tests.runner.instance.test_signals import running, states, tell
+from tests.runner.instance.test_signals import running, send, states
 
 
 @pytest.fixture
@@ -31,10 +31,10 @@ async def test_the_clocks_stand_still_in_a_pause(connection: Connection, sshd: S
     of = spec('until [ -e "$HOME/go" ]; do head -c 20000 /dev/zero >"$HOME/f"; sleep 0.1; done; echo end', **limits)
     async with running(connection, of) as task:
         await until(lambda: len(states(sshd)) >= 2)
-        await tell(connection, of, PAUSE)
+        await send(connection, of, Signal.PAUSE)
         await asyncio.sleep(7.5)
         (sshd.home / "go").touch()
-        await tell(connection, of, RESUME)
+        await send(connection, of, Signal.RESUME)
         assert await asyncio.wait_for(task, 60) == (b"end\n", Ended(exit_code=0))
 
 
@@ -48,7 +48,7 @@ async def test_what_moves_nothing_is_stalled(connection: Connection, sshd: Sshd,
     assert not ended.timed_out
     assert ended.exit_code not in (0, None)
     assert 2 <= time.monotonic() - begin < 60
-    # The supervisor itself goes a moment behind its last word.
+    # The supervisor itself ends a moment after its last word.
     await until(lambda: not sshd.marked_processes())
 
 

@@ -102,7 +102,7 @@ def test_listed_targets(entry: str, host: str, port: int, address: str, expected
     assert may(host, port, address, bound_to_loopback=False, allowed=(entry,)) is expected
 
 
-def test_the_address_behind_a_name_decides() -> None:
+def test_the_address_of_a_name_decides() -> None:
     assert not may("public.example", address="127.0.0.1", bound_to_loopback=False)
     assert not may("public.example", address="169.254.169.254", bound_to_loopback=True)
     assert may("public.example", address="8.8.8.8", bound_to_loopback=False)

@@ -14,14 +14,11 @@ from service.events.causes import Cause
 from service.events.event_types import Output, Progress, ResourceVerified, StageComplete, StageStart
 from service.events.recorded_event import NewEvent
 from service.events.redaction import Redactor
-from service.runner.instance.verification import (
-    OUTPUT_LINES_MAX,
-    PROGRESS_EVENTS_MAX,
-    ExpectedFile,
-    VerifyParser,
-    verify_program,
-)
-from service.runner.outcome import Ended, Outcome
+from service.runner.instance.ended import Ended
+from service.runner.instance.findings import OUTPUT_LINES_MAX, PROGRESS_EVENTS_MAX, VerificationParser
+from service.runner.instance.verification import ExpectedFile, verify_program
+from service.runner.outcome import Outcome
+from service.runner.phases import judge_verification
 
 DIGEST, OTHER = "ab" * 32, "cd" * 32
 
@@ -30,10 +27,14 @@ def b64(text: str | bytes) -> str:
     return base64.b64encode(text.encode() if isinstance(text, str) else text).decode()
 
 
-def parse(output: bytes, exit_code: int | None = 0, **ended: Any) -> tuple[list[NewEvent], Outcome, VerifyParser]:
-    parser = VerifyParser("loras/x.md", 2, Redactor(["secret-key"]))
+def parse(output: bytes, exit_code: int | None = 0, **ended: Any) -> tuple[list[NewEvent], Outcome, VerificationParser]:
+    parser = VerificationParser("loras/x.md", 2, Redactor(["secret-key"]))
     events = parser.feed(output) + parser.close(exit_code)
-    return events, parser.outcome(Ended(exit_code=exit_code, **ended)), parser
+    return events, verdict(parser, Ended(exit_code=exit_code, **ended)), parser
+
+
+def verdict(parser: VerificationParser, ended: Ended) -> Outcome:
+    return judge_verification(parser.findings, parser.evidence, ended)
 
 
 def finding(*lines: str) -> bytes:
@@ -162,14 +163,14 @@ def test_a_verification_that_was_broken_off_says_how_even_if_it_had_found_someth
 @pytest.mark.parametrize("output", [GOOD, BAD, GOOD + b"bash: stray\r\n" + BAD + b"no newline"])
 def test_the_same_bytes_give_the_same_events_however_they_are_cut(output: bytes) -> None:
     whole, outcome, _ = parse(output)
-    parser = VerifyParser("loras/x.md", 2, Redactor(["secret-key"]))
+    parser = VerificationParser("loras/x.md", 2, Redactor(["secret-key"]))
     events = [new for byte in output for new in parser.feed(bytes([byte]))] + parser.close(0)
     assert events == whole
-    assert parser.outcome(Ended(exit_code=0)) == outcome
+    assert verdict(parser, Ended(exit_code=0)) == outcome
     seed = random.randrange(1 << 32)
     print(f"seed {seed}")
     source = random.Random(seed)
-    parser, events, begin = VerifyParser("loras/x.md", 2, Redactor(["secret-key"])), [], 0
+    parser, events, begin = VerificationParser("loras/x.md", 2, Redactor(["secret-key"])), [], 0
     while begin < len(output):
         end = begin + source.randrange(1, 60)
         events += parser.feed(output[begin:end])

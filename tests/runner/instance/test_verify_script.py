@@ -22,10 +22,14 @@ import pytest
 from service.demo.civitai import StandInCivitai, StandInModel, sha256
 from service.events.event_types import Event, Output, Progress, ResourceVerified, StageStart
 from service.events.redaction import Redactor
-from service.runner.instance.remote import AttemptSpec, Remote, civitdl_config
+from service.runner.instance.attempt_program import AttemptSpec, civitdl_config
+from service.runner.instance.ended import Ended
+from service.runner.instance.findings import VerificationParser
+from service.runner.instance.remote import Remote
 from service.runner.instance.ssh import Connection
-from service.runner.instance.verification import ExpectedFile, VerifyParser, verify_program
-from service.runner.outcome import Ended, Outcome
+from service.runner.instance.verification import ExpectedFile, verify_program
+from service.runner.outcome import Outcome
+from service.runner.phases import judge_verification
 from tests.kit.sshd import Sshd
 
 TOOLS = "/usr/local/bin:/usr/bin:/bin"
@@ -80,11 +84,11 @@ class Place:
 
 class Found:
     def __init__(self, output: bytes, exit_code: int) -> None:
-        parser = VerifyParser("loras/x.md", 1, Redactor())
+        parser = VerificationParser("loras/x.md", 1, Redactor())
         recorded = parser.feed(output) + parser.close(exit_code)
         self.raw = output
         self.events: list[Event] = [new.event for new in recorded]
-        self.outcome: Outcome = parser.outcome(Ended(exit_code=exit_code))
+        self.outcome: Outcome = judge_verification(parser.findings, parser.evidence, Ended(exit_code=exit_code))
 
     @property
     def error(self) -> str:
@@ -402,7 +406,7 @@ def test_files_without_end_are_bounded(place: Place) -> None:
     place.wrote("dir", place.loras)
     found = place.verify()
     assert len(found.verified) == 500
-    assert found.lines == ["verification: 10 more files of this attempt were not looked at"]
+    assert found.lines == ["verification: 10 more files of this attempt were not examined"]
 
 
 def slow_sha256sum(place: Place, script: str) -> str:
@@ -589,24 +593,23 @@ async def test_a_download_and_its_verification(
     (tmp_path / "a.safetensors").write_bytes(safetensors())
     spec = AttemptSpec(
         job_id=str(uuid4()),
-        number=1,
-        attempt=1,
-        card_script=script.format(tmp_path / "a.safetensors"),
+        directory="1-1",
+        script=script.format(tmp_path / "a.safetensors"),
         ui_home=str(place.home),
         timeout_seconds=60,
     )
     assert (await attached(connection, spec))[1] == Ended(exit_code=0)
     for sha, right in ((digest(safetensors()), True), ("0" * 64, not result)):
         program = verify_program(files=[], sha256=sha, size_bytes=None)
-        spec = replace(spec, phase="verify", card_script=program)
+        spec = replace(spec, directory=f"{spec.directory}-verify", script=program)
         output, ended = await attached(connection, spec)
-        parser = VerifyParser("loras/x.md", 1, Redactor())
+        parser = VerificationParser("loras/x.md", 1, Redactor())
         events = [new.event for new in parser.feed(output) + parser.close(ended.exit_code)]
-        assert parser.outcome(ended).installed == right, output
+        assert judge_verification(parser.findings, parser.evidence, ended).installed == right, output
         if right:
             assert [event.file for event in events if isinstance(event, ResourceVerified)] == [result]
-        # Another attempt, that the second verification may be a new one.
-        spec = replace(spec, phase="download", attempt=2, card_script=script.format(tmp_path / "a.safetensors"))
+        # Another attempt, so that the second verification is a new one.
+        spec = replace(spec, directory="1-2", script=script.format(tmp_path / "a.safetensors"))
         if right:
             assert (await attached(connection, spec))[1] == Ended(exit_code=0)
 

@@ -1,9 +1,18 @@
 # shellcheck shell=sh
-# Starts an attempt or finds it, then follows its log: read by `sh` from standard input, behind lines that set nonce, job,
-# name (of the attempt's directory), offset, must_exist, timeout_seconds, stall_seconds, bandwidth, provision,
+# Starts an attempt or finds it, then follows its log: `sh` reads it from standard input, after lines that set nonce,
+# job, name (of the attempt's directory), offset, must_exist, timeout_seconds, stall_seconds, bandwidth, provision,
 # needed_bytes, ui_home, remote_path, card, supervise, shim, commands (that get a shim), civitdl_config and hf_token.
-# Standard output: the nonce on a line of its own, then the log from `offset` on. Standard error: the nonce and how it
-# ended.
+# Standard output: the nonce on a line of its own, then the log from `offset` on. Standard error: the nonce and how the
+# attempt ended.
+#
+# One lock says everything about an attempt: while it is held, the attempt runs. Who takes `lock`, how, and why:
+#
+# - Exclusive, here: to start. Of several that start at once one gets it; the supervisor inherits the descriptor and
+#   holds it until the attempt has ended. It is only tried while there is no `boot`, the last file that is written before
+#   the start: later it could only disturb those that ask.
+# - Shared, without waiting: to ask whether the attempt runs (`report` here, signal.sh, remove.sh). Several may ask at
+#   once. signal.sh asks only where `boot` is there, so that it never holds the lock when somebody wants to start.
+# - Shared, waiting: the waiter below. It gets the lock when the attempt has ended, and the `tail` that watches it ends.
 
 say() {
     printf '\n%s %s\n' "$nonce" "$*" >&2
@@ -42,7 +51,7 @@ write_files() {
     identity >"$dir/boot.new" && mv "$dir/boot.new" "$dir/boot"
 }
 
-# A key that the instance's own configuration holds stays in use when the service has none.
+# When the service has no key, the key in the instance's own configuration stays in use.
 civitdl_config() {
     own=$(sed -n 's/.*"api_key"[[:space:]]*:[[:space:]]*"\([A-Za-z0-9_-]*\)".*/\1/p' \
         "${XDG_CONFIG_HOME:-${HOME:-/root}/.config}/civitdl/config.json" 2>/dev/null | head -n 1)
@@ -71,8 +80,8 @@ start() {
         setsid bash "$dir/supervise" </dev/null >/dev/null 2>&1 &
 }
 
-# Whatever still carries this attempt's mark in its environment, and its group while the leader carries it: never an id
-# alone, it may be another's by now.
+# Everything that still carries this attempt's mark in its environment, and its group while the leader carries it: never
+# an id alone, which may be another process's by now.
 kill_leftovers() {
     group=$(cat "$dir/group" 2>/dev/null)
     if [ -n "$group" ] && grep -qszxF "RESOURCE_INSTALLER_ATTEMPT=$dir" "/proc/$group/environ"; then
@@ -90,7 +99,7 @@ kill_leftovers() {
     done
 }
 
-# The attempt goes on, but was not followed to its end; not at once again, whatever the reason is.
+# The attempt still runs, but was not followed to its end. A pause, so that a follower does not retry in a tight loop.
 broken() {
     sleep 1
     say held
@@ -122,7 +131,7 @@ main() {
         error=$({ mkdir -p "$dir" && : >>"$dir/log" && : >>"$dir/lock"; } 2>&1) || cannot_write "$error"
     fi
     exec 9>>"$dir/lock" || cannot_write lock
-    if flock -n 9 && [ ! -e "$dir/boot" ]; then
+    if [ ! -e "$dir/boot" ] && flock -n 9 && [ ! -e "$dir/boot" ]; then
         [ "$must_exist" = 1 ] && say lost
         start
     fi

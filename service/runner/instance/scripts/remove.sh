@@ -1,6 +1,6 @@
 # shellcheck shell=sh
-# Removes the directories of the jobs named in `jobs`. These jobs have ended: what still runs for them (a job may be given
-# up while its instance is away) ends first.
+# Removes the directories of the jobs named in `jobs`. These jobs have ended: what still runs for them (the service may
+# give a job up while its instance does not answer) ends first.
 
 end() {
     for process in /proc/[0-9]*; do
@@ -17,7 +17,7 @@ main() {
     for job in $jobs; do
         for lock in "$state/$job"/*/lock; do
             [ -e "$lock" ] || continue
-            flock -n 8 8<"$lock" || end "${lock%/lock}"
+            flock -s -n 8 8<"$lock" || end "${lock%/lock}"
         done
         rm -rf -- "${state:?}/$job"
     done

@@ -1,13 +1,13 @@
 # shellcheck shell=sh
-# Tells an attempt to pause, to go on, or to end: read by `sh` from standard input, behind lines that set nonce, job,
-# attempts (directory names), what and grace_seconds. Says on standard output behind the nonce: the files that a cancel
-# left half done, each in base64; then whether an attempt is running, and how many processes got the signal.
+# Pauses, resumes or ends an attempt: `sh` reads it from standard input, after lines that set nonce, job, attempts
+# (directory names), what and grace_seconds. Prints after the nonce: the files that a cancel left half done, each in
+# base64; then whether an attempt is running, and how many processes got the signal.
 
 ROUNDS_MAX=10
 
-# Words "pid:state" of what lives of this attempt, but for its supervisor: whatever carries its mark in its environment,
-# also when it left the group, and whatever is in the session, also when it dropped its environment. An id alone may be
-# another's by now; the session's cannot be, while its supervisor lives.
+# Words "pid:state" of the living processes of this attempt, without its supervisor: those that carry its mark in their
+# environment, also when they left the group, and those in its session, also when they dropped their environment. An id
+# alone may be another process's by now; the session's cannot be while its supervisor lives.
 living() {
     files=$(grep -lszxF "RESOURCE_INSTALLER_ATTEMPT=$dir" /proc/[0-9]*/environ | sed 's/environ$/stat/')
     # shellcheck disable=SC2086
@@ -37,12 +37,12 @@ leader_of() {
 
 # Sends a signal to what lives and is in none of the states `but`, and counts each process once.
 send() {
-    number=$1 but=${2:-none}
+    signal=$1 but=${2:-none}
     sent=
     for one in $(living); do
         pid=${one%:*}
         case $but in *"${one#*:}"*) continue ;; esac
-        kill "-$number" "$pid" 2>/dev/null || continue
+        kill "-$signal" "$pid" 2>/dev/null || continue
         sent=1
         case " $counted " in *" $pid "*) ;; *) counted="$counted $pid" count=$((count + 1)) ;; esac
     done
@@ -57,7 +57,7 @@ stop_all() {
     done
 }
 
-# Stopped first, so that all of it has the signal before any of it forks again.
+# All of it is stopped first, so that all of it has the signal before any of it forks again.
 end_all() {
     stop_all
     send TERM
@@ -76,10 +76,10 @@ end_all() {
 }
 
 is_over() {
-    [ -z "$(living)" ] && flock -n 8 8<"$dir/lock"
+    [ -z "$(living)" ] && flock -s -n 8 8<"$dir/lock"
 }
 
-# What the card's processes are writing at this moment, one path a line.
+# The files that the card's processes have open for writing at this moment, one path a line.
 open_files() {
     for one in $(living); do
         pid=${one%:*}
@@ -125,20 +125,21 @@ main() {
     running=0 count=0 counted=
     for name in $attempts; do
         dir=$home/$job/$name
-        [ -e "$dir/lock" ] || continue
-        if ! flock -n 8 8<"$dir/lock"; then
+        # Without `boot` nothing was launched, and asking for the lock could keep a launch from it: see attach.sh.
+        [ -e "$dir/boot" ] || continue
+        if ! flock -s -n 8 8<"$dir/lock"; then
             running=1
             case $what in
-                # The mark holds for a card that is only just being started: it stops itself.
+                # A card that is only just being started has no group yet: it sees the mark and stops itself.
                 pause) : >"$dir/paused" && stop_all ;;
                 resume) rm -f "$dir/paused" && send CONT ;;
                 cancel) cancel ;;
             esac
         fi
-        # Also for whoever asks again because the first answer was lost.
+        # Also when the service asks again because the first answer was lost.
         [ "$what" != cancel ] || [ ! -e "$dir/partial" ] || cat "$dir/partial"
     done
-    printf 'told %s %s\n' "$running" "$count"
+    printf 'signalled %s %s\n' "$running" "$count"
     exit 0
 }
 

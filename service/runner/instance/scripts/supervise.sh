@@ -1,13 +1,16 @@
 # shellcheck shell=bash
-# Runs one card and writes down how it ended. A session leader that holds the lock on descriptor 9: as long as it is
-# held, the attempt runs. The card is a process group of its own; only that group ever gets signals.
+# Runs one card and writes down how it ended. It leads a session and holds the lock on descriptor 9: as long as the lock
+# is held, the attempt runs (attach.sh says who else takes it). So its children close descriptor 9 at once: one that
+# outlives the supervisor would make the attempt look alive. Nothing is written after the lock is free: before that,
+# `exit` is there and what is left of the card's processes has been killed. The card is a process group of its own, and
+# only that group and what came from it ever gets signals.
 
 dir=$RESOURCE_INSTALLER_ATTEMPT
 # A tool that only redraws its progress writes less than this (aria2c: 500 bytes), and a download that lives moves more.
 MOVED_BYTES_A_SECOND_MIN=1024
 trap : HUP INT TERM
 
-# Counts its own seconds, inside the card's group: whatever stops the card stops this clock as well.
+# Counts its own seconds, inside the card's group: what stops the card stops this clock as well.
 watchdog() {
     local seconds=0 quiet=0 every=1 stall=$RESOURCE_INSTALLER_STALL
     local -A before=()
@@ -25,9 +28,9 @@ watchdog() {
     give_up timedout
 }
 
-# Whether the card's processes read and wrote enough since this was asked last. Those that are known are asked first: to
-# look for others means to look at every process there is. What waits for its turn, and what may not be looked at, counts
-# as moving.
+# Whether the card's processes read and wrote enough since the last call. The known ones are asked first: to look for
+# others means to look at every process there is. A process that waits for its turn, or that may not be looked at,
+# counts as moving.
 moved() {
     local total=0
     [ ! -e "$dir/waiting" ] || return 0
@@ -56,8 +59,8 @@ count_moved() {
     [ "$total" -gt $((every * MOVED_BYTES_A_SECOND_MIN)) ]
 }
 
-# Fills `members`: what lives in this session, which includes what dropped its environment, and what carries this
-# attempt's mark, which includes what left the session. Zombies do not live.
+# Fills `members`: the processes in this session, also those that dropped their environment, and those that carry this
+# attempt's mark, also those that left the session. Zombies do not count.
 list_members() {
     local process line file
     local -A seen=()
@@ -84,7 +87,7 @@ give_up() {
     kill -KILL 0
 }
 
-# What a client decided before there was a group to tell it to holds all the same.
+# A client may have cancelled or paused before there was a group to send a signal to.
 obey() {
     [ ! -e "$dir/cancelled" ] || exit 143
     [ ! -e "$dir/paused" ] || kill -STOP "$BASHPID"
@@ -107,7 +110,7 @@ card() {
     exec bash -e -o pipefail "$dir/card"
 }
 
-# Whether the group has a process that is no zombie: process 1 of a container may never reap one.
+# Whether the group has a process that is not a zombie: process 1 of a container may never reap one.
 alive() {
     local process line state member
     for process in /proc/[0-9]*; do
@@ -132,7 +135,7 @@ while [ "$status" -gt 128 ] && kill -0 "$group" 2>/dev/null; do
     status=$?
 done
 
-# What is left of the group ends now: behind a free lock nothing of this attempt may write any more.
+# What is left of the group ends now: once the lock is free, nothing of this attempt may write any more.
 kill -TERM -- "-$group" 2>/dev/null
 kill -CONT -- "-$group" 2>/dev/null
 for _ in {1..100}; do

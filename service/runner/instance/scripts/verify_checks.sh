@@ -1,15 +1,15 @@
 # shellcheck shell=bash
-# Holds the files of an attempt against what is known of them. Run by bash as the card of the verification, behind
-# lines that set card_files, card_sha256s, card_sizes (arrays), card_sha256, card_size, and behind verify_files.sh.
-# What it finds is told in lines "verify <word> ...", names and foreign words in base64. What tools say on standard error
-# goes to a file: it may hold names, and names may look like findings.
+# Compares the files of an attempt with what the card and civitdl say of them. bash runs it as the card of the
+# verification, after lines that set card_files, card_sha256s, card_sizes (arrays), card_sha256 and card_size, and after
+# verify_files.sh. It prints its findings as lines "verify <word> ...", names and foreign text in base64. What tools
+# print on standard error goes to a file: it may hold names, and names may look like findings.
 
 HASHED_WITHOUT_NEED_BYTES_MAX=2147483648
 HEADER_BYTES_MAX=100000000
 ANSWER_BYTES_MAX=65536
 SAID_BYTES_MAX=200
 
-tell() {
+finding() {
     printf 'verify %s\n' "$*"
 }
 
@@ -19,10 +19,10 @@ encoded() {
 
 bad() {
     failures=$((failures + 1))
-    tell bad "$file_number" "$@"
+    finding bad "$file_number" "$@"
 }
 
-# The first words of a file that is an answer of a web server, not a model: its title, or its message.
+# The first words of a file that is the answer of a web server, not a model: its title, or its message.
 said_in() {
     local text said=
     text=$(head -c "$ANSWER_BYTES_MAX" -- "$2" | tr '\0\r\n\t' '    ')
@@ -38,7 +38,7 @@ said_in() {
     encoded "${said:0:SAID_BYTES_MAX}"
 }
 
-# Whether this is no model at all but a page or a message that was saved under its name.
+# Whether this is not a model but a page or a message that was saved under its name.
 is_answer() {
     local file=$1 size=$2 head kind=
     head=$(head -c 1024 -- "$file" | tr '\0\r\n\t\f\v' '\001     ')
@@ -54,8 +54,8 @@ is_answer() {
     [ -n "$kind" ] && bad "$kind" "$(said_in "$kind" "$file")"
 }
 
-# The greatest end among the data offsets of a header. A name of a tensor may hold anything but a bare quote, so that
-# between quotes only the key itself reads data_offsets.
+# The greatest end among the data offsets of a header. A tensor's name may hold anything but a bare quote, so between
+# quotes only the key itself reads data_offsets.
 data_end() {
     tail -c +9 -- "$1" | head -c "$2" | tr -d ' \t\r\n' | tr '"' '\n' | grep -a -A 1 -x data_offsets |
         sed -n 's/^:\[[0-9]\{1,18\},\([0-9]\{1,18\}\)\].*/\1/p' | sort -n | tail -n 1
@@ -118,7 +118,7 @@ listed_sha256() {
     done <"$list"
 }
 
-# All that costs nothing, before anything is hashed.
+# All checks that are cheap, before anything is hashed.
 look() {
     local file=$1 want=${want_size[$file_number]}
     [ -e "$file" ] || [ -L "$file" ] || { bad missing && return; }
@@ -143,7 +143,7 @@ look() {
     checked[file_number]+=,size
 }
 
-# Sets `digest`. `read` waits for it and wakes once a second to say how far it is: the position in the file is that of
+# Sets `digest`. `read` waits for it and wakes once a second to print how far it is: the position in the file is that of
 # the hashing process itself.
 hash() {
     local file=$1 size=$2 pid key at said
@@ -155,12 +155,12 @@ hash() {
         said=$?
         [ "$said" -gt 128 ] || break
         while read -r key at; do
-            [ "$key" = pos: ] && tell at "$file_number" "$at"
+            [ "$key" = pos: ] && finding at "$file_number" "$at"
         done <"/proc/$pid/fdinfo/0"
     done
     exec 3<&-
     [[ $digest =~ ^[0-9a-f]{64}$ ]] || digest=
-    [ -z "$digest" ] || tell at "$file_number" "$size"
+    [ -z "$digest" ] || finding at "$file_number" "$size"
 }
 
 weigh() {
@@ -184,11 +184,11 @@ weigh() {
         against=card
     fi
     [ -z "$card$listed" ] || checked[file_number]+=,sha256
-    tell good "$file_number" "$digest" "$against" "${checked[$file_number]}"
+    finding good "$file_number" "$digest" "$against" "${checked[$file_number]}"
 }
 
-# What the card says of the one file that it makes. A size alone is held against it only where no digest is: a digest
-# says more, and cards round.
+# What the card says of its only file. A size alone is compared only where there is no digest: a digest says more, and
+# cards round.
 expect_one() {
     local number models=()
     for number in "${!files[@]}"; do
@@ -205,22 +205,22 @@ verify() {
     local tool file_number failures=0 more=0 attempt=${RESOURCE_INSTALLER_ATTEMPT%-verify} home=${UI_HOME%/}
     local files=() states=() sizes=() checked=() want_sha256=("${card_sha256s[@]}") want_size=("${card_sizes[@]}")
     for tool in base64 find grep head od sed sha256sum sort stat tail tr; do
-        command -v "$tool" >/dev/null || { tell missing "$tool" && return 127; }
+        command -v "$tool" >/dev/null || { finding missing "$tool" && return 127; }
     done
     choose
     [ "${#card_files[@]}" -gt 0 ] || expect_one
     for file_number in "${!files[@]}"; do
-        tell name "$file_number" "$(encoded "${files[$file_number]#"$home"/}")"
+        finding name "$file_number" "$(encoded "${files[$file_number]#"$home"/}")"
         look "${files[$file_number]}"
     done
     if [ "$failures" = 0 ]; then
         for file_number in "${!files[@]}"; do
-            tell begin "$file_number" "${sizes[$file_number]}"
+            finding begin "$file_number" "${sizes[$file_number]}"
             weigh "${files[$file_number]}"
         done
     fi
-    [ "$failures" = 0 ] || [ ! -s "$errors" ] || tell said "$(head -c 2000 -- "$errors" | base64 -w 0)"
-    tell end "${#files[@]}" "$more" "$failures"
+    [ "$failures" = 0 ] || [ ! -s "$errors" ] || finding said "$(head -c 2000 -- "$errors" | base64 -w 0)"
+    finding end "${#files[@]}" "$more" "$failures"
     [ "$failures" = 0 ]
 }
 

@@ -1,13 +1,13 @@
 # shellcheck shell=bash
 # Which files did this attempt leave? Fills `files` (absolute paths) from what the card names, else from the folders and
-# files that the tools were given, else from what is new below $UI_HOME. Stands before verify_checks.sh, under bash.
+# files that the tools were given, else from what is new below $UI_HOME. bash reads it before verify_checks.sh.
 
 FILES_MAX=500
 DESTINATIONS_MAX=1000
 FOLDERS_DEEP_MAX=10
 LOG_BYTES_MAX=268435456
-# Between the mark of the beginning and the first byte of a download lies the start of three processes; a clock that
-# ticks a hundred times a second must not put the file before the mark.
+# Three processes start between the mark of the beginning and the first byte of a download; a clock that ticks a hundred
+# times a second must not put the file before the mark.
 SLACK_NANOSECONDS=10000000
 
 is_model() {
@@ -56,7 +56,7 @@ begin_of() {
     printf '@%s.%s' "${at:0:-9}" "${at: -9}"
 }
 
-# `wrote` of an attempt, as lines "kind path" with a NUL behind each.
+# `wrote` of an attempt, as lines "kind path" with a NUL after each.
 destinations() {
     local kind encoded path
     while IFS=$'\t' read -r kind encoded; do
@@ -68,7 +68,7 @@ destinations() {
     done < <(head -n "$DESTINATIONS_MAX" -- "$1/wrote")
 }
 
-# What other downloads of this job were given: their files are not ours, and a folder that is theirs as well is shared.
+# Where the other downloads of this job write: their files are not ours, and a folder that is theirs as well is shared.
 read_others() {
     local other destination own=${attempt##*/}
     for other in "${attempt%/*}"/*/wrote; do
@@ -93,7 +93,7 @@ is_shared() {
     return 1
 }
 
-# Which of these names stand in the log.
+# Which of these names the log contains.
 read_named() {
     local name
     named=()
@@ -120,7 +120,7 @@ version_in() {
     [[ ${1##*/} =~ -mid_[0-9]+-vid_([0-9]+)\.[^.]*$ ]]
 }
 
-# Every file that may count, as "age depth identity path" with a NUL behind each: any file directly in the folder (not with
+# Every file that may count, as "age identity path" with a NUL after each: any file directly in the folder (not with
 # "models"), deeper those with a model's suffix and civitdl's lists of hashes.
 listing() {
     local by_suffix=(-iname '*.safetensors' -o -iname '*.ckpt' -o -iname '*.pt' -o -iname '*.pth' -o -iname '*.bin'
@@ -144,12 +144,13 @@ add_listed() {
     done
 }
 
-# civitdl puts the ids into the name, and says them: where it does, a file of another version is another's.
+# civitdl puts the ids into the name and prints them: where it does, a file of another version belongs to another run.
 is_ours_by_version() {
     [ "${#versions[@]}" = 0 ] || { version_in "$1" && [ -n "${versions[${BASH_REMATCH[1]}]}" ]; }
 }
 
-# The files of this attempt below a folder: what is new there; if nothing is, what was there before and stands in the log.
+# The files of this attempt below a folder: what is new there; if nothing is, what was there before and is named in the
+# log.
 scan() {
     local folder=$1 which=$2 age identity path new=() old=() lists=() names=() some_named='' before=${#files[@]}
     local -A among=() writing=() named=() identity_of=()

@@ -1,0 +1,19 @@
+"""Resource cards: Markdown files that say how to install something."""
+
+from service.library.card_reader import parse_card
+from service.library.cards import BrokenCard, CardFile, FrontMatter, Resource
+from service.library.folder import CARD_BYTES_MAX, PATH_CHARACTERS_MAX, RESOURCES_MAX, Library
+from service.library.samples import copy_samples
+
+__all__ = [
+    "CARD_BYTES_MAX",
+    "PATH_CHARACTERS_MAX",
+    "RESOURCES_MAX",
+    "BrokenCard",
+    "CardFile",
+    "FrontMatter",
+    "Library",
+    "Resource",
+    "copy_samples",
+    "parse_card",
+]

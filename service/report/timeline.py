@@ -1,0 +1,57 @@
+"""How a job's time went: spans with a beginning and an end, in the order in which they began."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from service.events.recorded_event import RecordedEvent, rfc3339
+
+SPANS_MAX = 2_000
+
+
+class Timeline:
+    """``begin`` and ``end`` a span of a kind, of the job (``path`` None) or of one resource. A kind that has begun does
+    not begin again before its end, and an end without a beginning counts for nothing."""
+
+    def __init__(self) -> None:
+        self._spans: list[dict[str, Any]] = []
+        self._open: dict[tuple[str, str | None], tuple[dict[str, Any], int]] = {}
+
+    def begin(self, kind: str, path: str | None, recorded: RecordedEvent) -> None:
+        if (kind, path) in self._open:
+            return
+        attempt = recorded.attempt if path is not None else None
+        span = _span(kind, path, attempt, recorded.sequence, recorded.at)
+        self._open[kind, path] = (span, recorded.at_ms)
+        self._spans.append(span)
+
+    def end(self, kind: str, path: str | None, at_ms: int) -> None:
+        if (kind, path) in self._open:
+            span, begin_ms = self._open.pop((kind, path))
+            span["to"] = rfc3339(at_ms)
+            span["seconds"] = round((at_ms - begin_ms) / 1000, 3)
+
+    def end_all(self, at_ms: int) -> None:
+        for kind, path in list(self._open):
+            self.end(kind, path, at_ms)
+
+    def add_stall(self, recorded: RecordedEvent, seconds: int) -> None:
+        """A span that is only known at its end."""
+        begin = rfc3339(recorded.at_ms - seconds * 1000)
+        span = _span("stall", recorded.resource, recorded.attempt, recorded.sequence, begin)
+        self._spans.append(span | {"to": recorded.at, "seconds": seconds})
+
+    def to_list(self) -> list[dict[str, Any]]:
+        return self._spans[:SPANS_MAX]
+
+
+def _span(kind: str, path: str | None, attempt: int | None, sequence: int, begin: str) -> dict[str, Any]:
+    return {
+        "kind": kind,
+        "resource": path,
+        "attempt": attempt,
+        "sequence": sequence,
+        "from": begin,
+        "to": None,
+        "seconds": None,
+    }

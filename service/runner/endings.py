@@ -1,0 +1,61 @@
+"""The events that end a resource or a job, made from outcomes and jobs. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from service.events import event_types as types
+from service.events.causes import CAUSES, Cause
+from service.events.event_types import Event
+from service.events.job import JOB_CANCELLED, Job, ResourceProgress, ResourceState
+from service.events.recorded_event import NewEvent
+from service.runner.outcome import Outcome
+
+
+def resource_failed(
+    outcome: Outcome, *, seconds: float | None = None, tail: Sequence[str] = ()
+) -> types.ResourceFailed:
+    """The failure of a resource. ``seconds``: since its attempt began. ``tail``: the last lines of its output."""
+    return types.ResourceFailed(
+        cause=str(outcome.cause),
+        error=outcome.error or "",
+        hint=outcome.hint or "",
+        exit_code=outcome.exit_code,
+        seconds=seconds,
+        tail=list(tail),
+    )
+
+
+def failed_resource(resource: ResourceProgress, outcome: Outcome) -> NewEvent:
+    """The failure of a resource for a reason outside its attempt, if it has one."""
+    return NewEvent(event=resource_failed(outcome), resource=resource.resource, attempt=resource.attempt or None)
+
+
+def job_cancelled(job: Job, partial_files: Sequence[str] = (), error: str = JOB_CANCELLED) -> types.JobCancelled:
+    """The end of a job that was cancelled: what had not ended by then is cancelled with it."""
+    ended = job.with_the_rest_cancelled()
+    return types.JobCancelled(
+        error=error,
+        cause=Cause.CANCELLED.value,
+        hint=CAUSES[Cause.CANCELLED].hint,
+        installed=ended.installed,
+        total=ended.total,
+        results=ended.results(),
+        partial_files=list(partial_files),
+    )
+
+
+def job_completed_or_failed(job: Job) -> Event:
+    """The end of a job whose resources have all ended; its cause is that of the first one that is not installed."""
+    first = next((r for r in job.resources if r.state is not ResourceState.INSTALLED), None)
+    if first is None:
+        return types.JobCompleted(installed=job.installed, total=job.total, results=job.results())
+    cause = Cause(first.cause or Cause.UNKNOWN)
+    return types.JobFailed(
+        error=f"{first.resource}: {first.error}",
+        cause=cause.value,
+        hint=first.hint or CAUSES[cause].hint,
+        installed=job.installed,
+        total=job.total,
+        results=job.results(),
+    )

@@ -1,0 +1,105 @@
+"""The program that starts an attempt on the instance, or finds it: shell scripts behind quoted assignments.
+
+All of it goes to a shell's standard input, so that no secret and no text of a card stands on a command line.
+"""
+
+from __future__ import annotations
+
+import json
+import shlex
+from dataclasses import dataclass
+from importlib import resources
+from uuid import UUID
+
+from service.errors import RemoteProtocolError
+from service.runner.instance.shims import commands, shim_program
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AttemptSpec:
+    """One run of an attempt. ``directory``: its name below the job's directory on the instance. ``must_exist``: the log
+    holds some of its output already, so nothing is ever started for it again; if its directory is gone, the instance
+    was replaced.
+
+    ``bandwidth_bytes_per_second``: None for no limit. ``stall_seconds``: 0 for no watch. ``room_bytes``: the free disk
+    space that it needs, None when that is not known.
+    """
+
+    job_id: str
+    directory: str
+    script: str
+    ui_home: str
+    timeout_seconds: int
+    remote_path: str = ""
+    civitai_api_key: str | None = None
+    hf_token: str | None = None
+    must_exist: bool = False
+    stall_seconds: int = 0
+    bandwidth_bytes_per_second: int | None = None
+    room_bytes: int | None = None
+    provision_tools: bool = False
+
+
+def attach_program(spec: AttemptSpec, *, nonce: str, offset: int) -> bytes:
+    """Starts the attempt if it never was, finds it if it was, and prints its log from byte ``offset``."""
+    return program(
+        "attach.sh",
+        nonce=nonce,
+        offset=offset,
+        job=str(UUID(spec.job_id)),
+        name=spec.directory,
+        must_exist=int(spec.must_exist),
+        timeout_seconds=spec.timeout_seconds,
+        stall_seconds=spec.stall_seconds,
+        bandwidth=spec.bandwidth_bytes_per_second or "",
+        provision=int(spec.provision_tools),
+        needed_bytes="" if spec.room_bytes is None else spec.room_bytes,
+        ui_home=spec.ui_home,
+        remote_path=spec.remote_path,
+        card=spec.script + "\n",
+        supervise=script("supervise.sh"),
+        shim=shim_program(),
+        commands=" ".join(commands()),
+        civitdl_config=civitdl_config(spec.civitai_api_key or ""),
+        hf_token=spec.hf_token or "",
+    )
+
+
+def program(name: str, /, **variables: str | int) -> bytes:
+    """Quoted assignments, then the script. Raises RemoteProtocolError for what no shell can hold."""
+    lines = [f"{variable}={shlex.quote(str(value))}" for variable, value in variables.items()]
+    if any("\0" in line for line in lines):
+        raise RemoteProtocolError("a NUL byte cannot be sent to the instance")
+    return "\n".join([*lines, script(name)]).encode()
+
+
+def script(name: str) -> str:
+    """The text of one of ``scripts/``."""
+    return (resources.files("service.runner.instance") / "scripts" / name).read_text(encoding="utf-8")
+
+
+def civitdl_config(api_key: str, *, retry_count: int = 0, pause_seconds: float = 0.0) -> str:
+    """civitdl 2.2.0's config file: its own defaults, read from its source, and the key, which no process list shows
+    there. Its own retries and pauses are off; its options cannot do that (a zero there falls back to this file)."""
+    return json.dumps(
+        {
+            "version": "1",
+            "default": {
+                "sorter": "basic",
+                "max_images": 3,
+                "nsfw_mode": "2",
+                "api_key": api_key,
+                "with_prompt": True,
+                "without_model": False,
+                "limit_rate": "0",
+                "retry_count": retry_count,
+                "pause_time": pause_seconds,
+                "cache_mode": "1",
+                "strict_mode": "1",
+                "model_overwrite": False,
+                "with_color": True,
+            },
+            "sorters": [["basic", "", "basic"], ["tags", "", "tags"]],
+            "aliases": [],
+        }
+    )

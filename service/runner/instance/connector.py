@@ -1,0 +1,131 @@
+"""Makes connections to instances by the rules of this service: which addresses, which host keys, which key of ours.
+
+One handshake at a time per host and port; a name is resolved once, and the address that was checked is the address that
+is connected to.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import socket
+from collections.abc import Sequence
+from pathlib import Path
+from weakref import WeakValueDictionary
+
+from service.errors import HostKeyChanged, LinkDown
+from service.runner.instance import ssh
+from service.runner.instance.host_keys import HostKeyCheck, HostKeyPolicy, HostKeyRule
+from service.runner.instance.known_hosts import KnownHosts
+from service.runner.instance.ssh import Connection
+from service.runner.instance.targets import Instance, check_target
+
+ADDRESSES_MAX = 3
+
+
+class Connector:
+    """Built once, from the settings. ``key_path`` None: the usual keys in ``~/.ssh``."""
+
+    def __init__(
+        self,
+        *,
+        key_path: Path | None,
+        known_hosts_path: Path,
+        host_key_policy: HostKeyPolicy,
+        bound_to_loopback: bool,
+        ssh_targets: Sequence[str],
+        keepalive_seconds: float = 15.0,
+        keepalive_count_max: int = 3,
+        connect_timeout_seconds: float = 20.0,
+    ) -> None:
+        self._key_path = key_path
+        self._known_hosts = KnownHosts(known_hosts_path)
+        self._policy = host_key_policy
+        self._bound_to_loopback = bound_to_loopback
+        self._targets = tuple(ssh_targets)
+        self._keepalive_seconds = keepalive_seconds
+        self._keepalive_count_max = keepalive_count_max
+        self._connect_timeout_seconds = connect_timeout_seconds
+        self._handshakes: WeakValueDictionary[tuple[str, int], asyncio.Lock] = WeakValueDictionary()
+
+    async def connect(self, instance: Instance) -> Connection:
+        """A connection whose host key and user are accepted.
+
+        Raises LinkDown (try again later), AuthenticationFailed, HostKeyChanged, TargetRefused.
+        """
+        lock = self._handshakes.setdefault((instance.host, instance.port), asyncio.Lock())
+        async with lock:
+            addresses = await self._resolve(instance)
+            for address in addresses[:-1]:
+                # A name with several addresses is up when one of them is.
+                with contextlib.suppress(LinkDown):
+                    return await self._accept(instance, address)
+            return await self._accept(instance, addresses[-1])
+
+    def has_key(self) -> bool:
+        """Whether there is a private key to offer to an instance. A key in the setting counts, usable or not: a
+        connection says what is wrong with it."""
+        return self._key_path is not None or bool(ssh.client_keys(None))
+
+    async def _resolve(self, instance: Instance) -> list[str]:
+        """The addresses to connect to. They are checked here, and no other look-up follows."""
+        with ssh.mapped(instance):
+            async with asyncio.timeout(self._connect_timeout_seconds):
+                loop = asyncio.get_running_loop()
+                found = await loop.getaddrinfo(instance.host, instance.port, type=socket.SOCK_STREAM)
+        addresses = list(dict.fromkeys(str(entry[4][0]) for entry in found))[:ADDRESSES_MAX]
+        for address in addresses:
+            check_target(
+                instance.host,
+                instance.port,
+                address,
+                bound_to_loopback=self._bound_to_loopback,
+                allowed=self._targets,
+            )
+        return addresses
+
+    async def _accept(self, instance: Instance, address: str) -> Connection:
+        """A handshake, and where one certain key is wanted and the instance shows another kind, the next: it may have
+        the wanted key as well."""
+        known = self._known_hosts.keys(instance.host, instance.port)
+        rule = HostKeyRule(str(instance), self._policy, instance.host_key_sha256, known)
+        refused_kinds: list[str] = []
+        refusal: HostKeyChanged | None = None
+        while algorithms := rule.algorithms(without=refused_kinds):
+            check = HostKeyCheck(rule)
+            try:
+                return self._remembered(await self._handshake(instance, address, algorithms, check))
+            except HostKeyChanged as error:
+                if rule.wanted is None or not check.shown_algorithm:
+                    raise
+                refused_kinds.append(check.shown_algorithm)
+                refusal = refusal or error
+            except LinkDown:
+                if refusal is None:
+                    raise
+                break
+        raise refusal or HostKeyChanged(f"{instance} has no host key of a kind that this service knows")
+
+    async def _handshake(
+        self, instance: Instance, address: str, algorithms: Sequence[str], check: HostKeyCheck
+    ) -> Connection:
+        return await ssh.handshake(
+            instance,
+            address,
+            algorithms=algorithms,
+            check=check,
+            key_path=self._key_path,
+            keepalive_seconds=self._keepalive_seconds,
+            keepalive_count_max=self._keepalive_count_max,
+            timeout_seconds=self._connect_timeout_seconds,
+        )
+
+    def _remembered(self, connection: Connection) -> Connection:
+        key, instance = connection.host_key, connection.instance
+        if key is not None and key.is_new:
+            try:
+                self._known_hosts.remember(instance.host, instance.port, key.algorithm, key.blob)
+            except LinkDown:
+                connection.abort()
+                raise
+        return connection

@@ -1,0 +1,106 @@
+"""A job while it is worked on: how it stands, how events are added to it, and how its workers learn of changes."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Sequence
+from weakref import WeakSet
+
+from tenacity import AsyncRetrying, retry_if_exception_type, wait_exponential
+
+from service.errors import StoreUnavailable
+from service.events.job import Job, JobState
+from service.events.recorded_event import NewEvent
+from service.runner.eta import Eta
+from service.store.journal import Decide, Journal
+
+STORE_RETRY_SECONDS_MAX = 5.0
+
+
+class Changes:
+    """The job as it stands, now and after every change: ``async for job in live_job.changes()``.
+
+    A change that comes while the caller is busy with one job yields the next one at once, so that none is missed.
+    """
+
+    def __init__(self, live_job: LiveJob) -> None:
+        self._live_job = live_job
+        self._woken = asyncio.Event()
+        self._woken.set()
+        self._seconds: float | None = None
+
+    def wake(self) -> None:
+        """Yield once more: something else that the caller looks at has changed."""
+        self._woken.set()
+
+    def look_again_in(self, seconds: float | None) -> None:
+        """Yield after this time even without a change; None: only after one. Holds for the next wait alone."""
+        self._seconds = seconds
+
+    def __aiter__(self) -> AsyncIterator[Job]:
+        return self
+
+    async def __anext__(self) -> Job:
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(self._seconds):
+                await self._woken.wait()
+        self._seconds = None
+        # Before the job is read: what changes from here on wakes the next turn.
+        self._woken.clear()
+        return self._live_job.job
+
+
+class LiveJob:
+    """``job``: as its last event left it. ``partial_files``: what cancelled downloads left half done."""
+
+    def __init__(self, job: Job, journal: Journal) -> None:
+        self.job = job
+        self.partial_files: list[str] = []
+        self.eta = Eta({r.resource: r.size_bytes for r in job.resources})
+        self._journal = journal
+        self._watchers: WeakSet[Changes] = WeakSet()
+
+    @property
+    def is_paused(self) -> bool:
+        return self.job.state is JobState.PAUSED
+
+    def changes(self) -> Changes:
+        """The job now, and again after each change that a client makes."""
+        changes = Changes(self)
+        self._watchers.add(changes)
+        return changes
+
+    def changed(self, job: Job) -> None:
+        """A client changed the job, which now stands so."""
+        self._keep(job)
+        for changes in self._watchers:
+            changes.wake()
+
+    async def append(self, events: Sequence[NewEvent]) -> None:
+        """Append these events. While the log cannot be written, wait for it."""
+        await self.append_from(lambda _job: events)
+
+    async def append_from(self, decide: Decide) -> None:
+        """Append the events that ``decide`` makes from the job as it stands. While the log cannot be written, wait
+        for it."""
+        try:
+            await self._decide_once(decide)
+        except StoreUnavailable:
+            async for attempt in AsyncRetrying(
+                retry=retry_if_exception_type(StoreUnavailable),
+                wait=wait_exponential(multiplier=0.1, max=STORE_RETRY_SECONDS_MAX),
+            ):
+                with attempt:
+                    await self._decide_once(decide)
+
+    async def refresh(self) -> None:
+        """Read the job anew from the journal: changes made before this object was known reached nobody."""
+        await self.append([])
+
+    async def _decide_once(self, decide: Decide) -> None:
+        self._keep(await self._journal.append(self.job.job_id, decide))
+
+    def _keep(self, job: Job) -> None:
+        if job.last_sequence >= self.job.last_sequence:
+            self.job = job

@@ -1,0 +1,137 @@
+"""The two phases of an attempt, each a run of its own on the instance: the download, and the verification of its files.
+
+Each phase knows its program, the parser of its output, its verdict, and what its success means for the resource.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Protocol
+
+from service.events.causes import Cause
+from service.events.event_types import Event, VerificationStarted
+from service.events.job import DOWNLOAD, VERIFY, Job, ResourceProgress
+from service.events.ledger import Evidence
+from service.events.parser import ProgressParser
+from service.events.recorded_event import NewEvent
+from service.library import Resource
+from service.runner.instance.ended import Ended
+from service.runner.instance.findings import Findings, VerificationParser
+from service.runner.instance.verification import ExpectedFile, verify_program
+from service.runner.outcome import Outcome, failed, judge
+
+Redact = Callable[[str], str]
+
+
+class Parser(Protocol):
+    """Bytes in, events out; ``evidence`` after the end."""
+
+    def feed(self, chunk: bytes) -> list[NewEvent]: ...
+
+    def close(self, exit_code: int | None) -> list[NewEvent]: ...
+
+    @property
+    def evidence(self) -> Evidence: ...
+
+
+class Phase(Protocol):
+    """One phase of the attempt that ``resource`` is at.
+
+    ``directory``: its name below the job's directory on the instance. ``is_measured``: whether the bytes that it
+    reports say how long the job will still take. ``room_bytes``: the free disk space that it needs, None: not known.
+    """
+
+    directory: str
+    parser: Parser
+    is_measured: bool
+    room_bytes: int | None
+
+    def program(self, card: Resource) -> str:
+        """The bash script that runs on the instance."""
+
+    def verdict(self, ended: Ended) -> Outcome:
+        """Asked once the parser is closed."""
+
+    def start_of_next(self, job: Job) -> Event | None:
+        """After success: the event that starts the next phase, or None when the resource is installed."""
+
+
+# How the names of the directories end. They stay as they are: attempts that an earlier version launched are found by
+# them, and the verification's program finds the download's directory by its own name without the ending.
+_ENDINGS = {DOWNLOAD: "", VERIFY: "-verify"}
+
+
+def directories_of(resource: ResourceProgress) -> list[str]:
+    """Of both phases of the resource's attempt: a signal is meant for whichever runs."""
+    return [_directory(resource, phase) for phase in _ENDINGS]
+
+
+def _directory(resource: ResourceProgress, phase: str) -> str:
+    return f"{resource.number}-{resource.attempt}{_ENDINGS[phase]}"
+
+
+class Download:
+    """Runs the card."""
+
+    is_measured = True
+
+    def __init__(self, resource: ResourceProgress, redact: Redact) -> None:
+        self.directory = _directory(resource, DOWNLOAD)
+        self.room_bytes = resource.size_bytes
+        self.parser: Parser = ProgressParser(
+            resource=resource.resource, attempt=resource.attempt, title=resource.title, redact=redact
+        )
+
+    def program(self, card: Resource) -> str:
+        return card.script
+
+    def verdict(self, ended: Ended) -> Outcome:
+        return judge(self.parser.evidence, ended)
+
+    def start_of_next(self, job: Job) -> Event | None:
+        return VerificationStarted() if job.verify else None
+
+
+class Verification:
+    """Checks the files that the download left."""
+
+    is_measured = False
+    room_bytes: int | None = None
+
+    def __init__(self, resource: ResourceProgress, redact: Redact) -> None:
+        self.directory = _directory(resource, VERIFY)
+        self._parser = VerificationParser(resource=resource.resource, attempt=resource.attempt, redact=redact)
+        self.parser: Parser = self._parser
+
+    def program(self, card: Resource) -> str:
+        files = [ExpectedFile(path=f.path, sha256=f.sha256, size_bytes=f.size) for f in card.front.files]
+        return verify_program(files=files, sha256=card.front.sha256, size_bytes=card.front.size)
+
+    def verdict(self, ended: Ended) -> Outcome:
+        return judge_verification(self._parser.findings, self._parser.evidence, ended)
+
+    def start_of_next(self, job: Job) -> Event | None:
+        return None
+
+
+_PHASES: dict[str, Callable[[ResourceProgress, Redact], Phase]] = {DOWNLOAD: Download, VERIFY: Verification}
+
+
+def phase_of(resource: ResourceProgress, redact: Redact) -> Phase:
+    """The phase that this resource's attempt is at, with a fresh parser."""
+    return _PHASES[resource.phase](resource, redact)
+
+
+def judge_verification(findings: Findings, evidence: Evidence, ended: Ended) -> Outcome:
+    """The verdict about a verification. It succeeds only if every file was examined and none was wrong."""
+    if findings.missing_tool is not None:
+        error = f"the verification needs {findings.missing_tool}, which is not installed on the instance"
+        return failed(Cause.TOOL_MISSING, error, ended.exit_code)
+    if findings.is_complete and findings.problems:
+        more = len(findings.problems) - 1
+        others = f" (and {more} more)" if more else ""
+        return failed(Cause.VERIFICATION_FAILED, findings.problems[0] + others, ended.exit_code)
+    outcome = judge(evidence, ended)
+    if outcome.installed and not findings.is_complete:
+        return failed(Cause.VERIFICATION_FAILED, "the verification ended without a finding", ended.exit_code)
+    return outcome

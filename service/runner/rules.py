@@ -1,0 +1,24 @@
+"""What the settings say about installs, for the parts of the runner that follow it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from service.runner.retry import RetryRules
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class InstallRules:
+    """``stall_seconds``: 0 for no watch. ``remote_path``: folders added to PATH on the instance, separated by colons.
+    A secret is None where none is set."""
+
+    resource_timeout_seconds: int = 3600
+    link_timeout_seconds: float = 3600.0
+    connect_timeout_seconds: float = 120.0
+    stall_seconds: int = 120
+    retry: RetryRules = field(default_factory=RetryRules)
+    remote_path: str = ""
+    keep_remote_logs: bool = False
+    provision_tools: bool = True
+    civitai_api_key: str | None = None
+    hf_token: str | None = None
