@@ -21,6 +21,7 @@ from service.errors import SequenceConflict, StoreError, StoreUnavailable
 from service.events.event_types import PRINTED_TYPES, Progress
 from service.events.recorded_event import RecordedEvent
 from service.store.append import Append, Statements
+from service.store.background import BackgroundLoop
 from service.store.database import Database
 from service.store.tables import events, job_resources, jobs
 
@@ -50,7 +51,7 @@ class _Waiting(NamedTuple):
 
 
 class EventStore:
-    """Owns the writer task. ``start`` before the first append, ``stop`` after the last.
+    """Owns the writer. ``start`` before the first append, ``stop`` after the last.
 
     ``observe`` is called after each commit with what was appended, the seconds of the commit and those of the
     publication. ``clock``: in seconds; it must not go back.
@@ -64,21 +65,17 @@ class EventStore:
         self._clock = clock or _no_clock
         self._observe = observe
         self._waiting: deque[_Waiting] = deque()
-        self._wake = asyncio.Event()
         self._idle = asyncio.Event()
         self._idle.set()
-        self._stopping = False
-        self._writer: asyncio.Task[None] | None = None
+        self._writer = BackgroundLoop("event-store-writer", self._write_what_waits)
 
     def start(self) -> None:
-        self._writer = asyncio.create_task(self._write_until_stopped(), name="event-store-writer")
+        self._writer.start()
 
     async def stop(self) -> None:
-        """Write what waits, then end the writer. It is asked to end, never cancelled in the middle of a commit."""
-        self._stopping = True
-        self._wake.set()
-        if self._writer is not None:
-            await self._writer
+        """End the writer, then write what still waits."""
+        await self._writer.stop()
+        await self._write_what_waits()
 
     def submit(self, append: Append, submitter: Submitter) -> asyncio.Future[None]:
         """Hand an append to the writer; from here on it belongs to the writer, even if the caller is cancelled.
@@ -87,12 +84,12 @@ class EventStore:
         StoreUnavailable (nothing was written: the same append may be tried again) or SequenceConflict. To cancel the
         future cancels nothing but the waiting. Raises StoreUnavailable when the store has stopped.
         """
-        if self._writer is None or self._writer.done():
+        if not self._writer.is_running:
             raise StoreUnavailable("the event log is closed: the service is stopping")
         done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._waiting.append(_Waiting(append, submitter, done))
         self._idle.clear()
-        self._wake.set()
+        self._writer.wake()
         return done
 
     async def drain(self) -> None:
@@ -125,15 +122,10 @@ class EventStore:
         """Delete these streams and their rows."""
         await self._database.write(lambda connection: delete_streams(connection, job_ids))
 
-    async def _write_until_stopped(self) -> None:
-        while True:
-            await self._wake.wait()
-            self._wake.clear()
-            while self._waiting:
-                await self._commit(self._take())
-            self._idle.set()
-            if self._stopping:
-                return
+    async def _write_what_waits(self) -> None:
+        while self._waiting:
+            await self._commit(self._take())
+        self._idle.set()
 
     def _take(self) -> list[_Waiting]:
         """What goes into the next commit: everything that waits, up to a bound."""

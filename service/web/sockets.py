@@ -30,6 +30,7 @@ from service.errors import (
     UnknownJob,
 )
 from service.events.job import Job
+from service.store.background import BackgroundLoop
 from service.store.journal import Journal
 from service.web import refusals
 from service.web.replay import Replay
@@ -117,7 +118,8 @@ class Sockets:
         self._rooms = rooms
         self._journal = journal
         self._api_token = api_token
-        self._sweeper: asyncio.Task[None] | None = None
+        self._strangers: set[str] = set()
+        self._sweeper = BackgroundLoop("socket-sweeper", self._sweep)
         self.server = transport.server
         self.server.on("connect", self._connect, namespace=NAMESPACE)
         self.server.on("disconnect", self._disconnect, namespace=NAMESPACE)
@@ -129,27 +131,25 @@ class Sockets:
         self.server.attach(app)
 
     def start(self) -> None:
-        self._sweeper = asyncio.create_task(self._sweep(), name="socket-sweeper")
+        self._sweeper.start()
 
     async def close(self) -> None:
         """Close every client, so that the process can end at once."""
+        await self._sweeper.stop()
         tasks = [subscription.task for subscription in self._rooms.all() if subscription.task is not None]
-        if self._sweeper is not None:
-            tasks.append(self._sweeper)
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
         await self._transport.hang_up(self.server.eio.sockets)
         await self.server.shutdown()
 
-    async def _sweep(self) -> None:
-        """Close the connections that never join the namespace: nothing would ever be sent to them."""
-        strangers: set[str] = set()
-        while True:
-            await asyncio.sleep(JOIN_SECONDS_MAX)
-            now = {sid for sid in self.server.eio.sockets if not self._transport.has_joined(sid)}
-            await self._transport.hang_up(strangers & now)
-            strangers = now - strangers
+    async def _sweep(self) -> float:
+        """Close the connections that had not joined the namespace the last time either: nothing would ever be sent to
+        them. Returns the seconds until the next look."""
+        now = {sid for sid in self.server.eio.sockets if not self._transport.has_joined(sid)}
+        await self._transport.hang_up(self._strangers & now)
+        self._strangers = now - self._strangers
+        return JOIN_SECONDS_MAX
 
     # --- handlers: python-socketio calls them with whatever a client sent ----------------------------------------
 
