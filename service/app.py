@@ -61,55 +61,61 @@ class Service:
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
         self._stopping = asyncio.Event()
-        guard = Guard(
-            bound_host=settings.host,
-            bound_to_loopback=settings.bound_to_loopback,
-            hosts=settings.allowed_hosts,
-            origins=settings.cors_origins,
-            api_token=_revealed(settings.api_token),
-            is_open=lambda path: path in OPEN_PATHS or is_page(path),
-        )
-        library = Library(settings.resources_dir)
-        self._database = database_of(settings.database_url)
-        jobs = Jobs(self._database)
-        self._housekeeping = Housekeeping(database=self._database, keep_days=settings.keep_days, clock_ms=clock_ms)
+        self.url = ""
+        # Each step needs only what stands above it. Data goes up through `publish` alone.
+        guard = _guard(settings)
         transport = SocketServer(origin_allowed=guard.allows_socket_origin)
         self._rooms = Rooms(transport)
+        self._database = database_of(settings.database_url)
         metrics = Metrics(
             self._database,
             version=VERSION,
             clients=lambda: self._rooms.client_count,
             replaying=self._rooms.replaying,
         )
+        self._jobs = Jobs(self._database)
         self._event_store = EventStore(self._database, clock=time.perf_counter, observe=metrics.committed)
-        self._journal = Journal(self._event_store, jobs, clock_ms=clock_ms, publish=self._rooms.publish)
+        self._journal = Journal(self._event_store, self._jobs, clock_ms=clock_ms, publish=self._rooms.publish)
+        self._housekeeping = Housekeeping(database=self._database, keep_days=settings.keep_days, clock_ms=clock_ms)
+        self._library = Library(settings.resources_dir)
         self._connector = _connector(settings)
+        self._worker = self._new_worker()
+        self._sockets = Sockets(transport, self._rooms, self._journal, api_token=guard.api_token)
+        app = web.Application(middlewares=[*guard.middlewares(), log_changes], client_max_size=BODY_BYTES_MAX)
+        add_routes(app, self._services(metrics))
+        Pages().add_to(app)
+        self._sockets.attach(app)
+        self._runner = web.AppRunner(app, access_log=None, shutdown_timeout=SHUTDOWN_SECONDS)
+
+    def _new_worker(self) -> Worker:
         installer = ResourceInstaller(
             journal=self._journal,
-            jobs=jobs,
-            library=library,
+            jobs=self._jobs,
+            library=self._library,
             connector=self._connector,
-            rules=_rules(settings),
-            redact=Redactor(settings.secrets()),
+            rules=_rules(self._settings),
+            redact=Redactor(self._settings.secrets()),
             clock_ms=clock_ms,
             clock=time.monotonic,
         )
-        self._worker = Worker(
+        return Worker(
             journal=self._journal,
-            jobs=jobs,
+            jobs=self._jobs,
             installer=installer,
-            positions=QueuePositions(journal=self._journal, jobs=jobs),
-            max_concurrent_jobs=settings.max_concurrent_jobs,
+            positions=QueuePositions(journal=self._journal, jobs=self._jobs),
+            max_concurrent_jobs=self._settings.max_concurrent_jobs,
             on_taken_up=_job_taken_up,
         )
-        app = web.Application(middlewares=[*guard.middlewares(), log_changes], client_max_size=BODY_BYTES_MAX)
-        services = Services(
+
+    def _services(self, metrics: Metrics) -> Services:
+        settings = self._settings
+        return Services(
             journal=self._journal,
             event_store=self._event_store,
-            jobs=jobs,
-            library=library,
+            jobs=self._jobs,
+            library=self._library,
             database=self._database,
-            controls=Controls(journal=self._journal, jobs=jobs, changed=self._worker.changed),
+            controls=Controls(journal=self._journal, jobs=self._jobs, changed=self._worker.changed),
             check_host=lambda host, port: check_host(
                 host, port, bound_to_loopback=settings.bound_to_loopback, allowed=settings.ssh_targets
             ),
@@ -119,12 +125,6 @@ class Service:
             version=VERSION,
             metrics=metrics.render,
         )
-        add_routes(app, services)
-        Pages().add_to(app)
-        self._sockets = Sockets(transport, self._rooms, self._journal, api_token=guard.api_token)
-        self._sockets.attach(app)
-        self._runner = web.AppRunner(app, access_log=None, shutdown_timeout=SHUTDOWN_SECONDS)
-        self.url = ""
 
     async def start(self) -> None:
         """Raises ConfigError, DatabaseHeld, DatabaseNewer."""
@@ -192,6 +192,17 @@ def _prepare_cards(settings: Settings) -> None:
                 "name another in INSTALLER_RESOURCES_DIR"
             ) from error
         logger.info("folder of cards made", extra={"folder": str(folder), "sample_cards": count})
+
+
+def _guard(settings: Settings) -> Guard:
+    return Guard(
+        bound_host=settings.host,
+        bound_to_loopback=settings.bound_to_loopback,
+        hosts=settings.allowed_hosts,
+        origins=settings.cors_origins,
+        api_token=_revealed(settings.api_token),
+        is_open=lambda path: path in OPEN_PATHS or is_page(path),
+    )
 
 
 def _connector(settings: Settings) -> Connector:
