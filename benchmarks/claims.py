@@ -39,7 +39,7 @@ async def run(quick: bool) -> list[Row]:
 
 
 async def claim_ms(path: Path, queued: int, claims: int) -> float:
-    """The median of so many claims. Half of the instances run a job; each claimed job ends and another comes to its
+    """The median of ``claims`` claims. Half of the instances run a job; each claimed job ends and another comes to its
     instance, so that the queue keeps its length."""
     async with opened(path) as store:
         for instance in range(INSTANCES // 2, INSTANCES):

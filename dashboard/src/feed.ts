@@ -78,7 +78,7 @@ export class Feed implements Watcher {
   }
 
   request(): SubscribeRequest {
-    const after = this.building.last;
+    const after = this.building.last_sequence;
     return { job_id: this.jobId, after, replay: this.compact && after === 0 ? "compact" : "full" };
   }
 
@@ -90,7 +90,7 @@ export class Feed implements Watcher {
     }
     this.failure.value = null;
     this.target = answer.last_sequence;
-    this.replaying.value = Math.max(0, this.target - this.building.last);
+    this.replaying.value = Math.max(0, this.target - this.building.last_sequence);
   }
 
   skipped(ranges: [number, number][]): void {
@@ -103,7 +103,7 @@ export class Feed implements Watcher {
   }
 
   receive(event: JobEvent): void {
-    const next = this.building.last + 1;
+    const next = this.building.last_sequence + 1;
     if (event.sequence < next) return;
     if (event.sequence > next && !this.mayBeMissing(next, event.sequence - 1)) {
       // Events on their way still belong to the old subscription: one new subscription is enough.
@@ -130,7 +130,7 @@ export class Feed implements Watcher {
     this.frame = isEarly ? requestAnimationFrame(this.draw) : 0;
     if (isEarly) return;
     this.drawnAt = now;
-    this.replaying.value = Math.max(0, this.target - this.building.last);
+    this.replaying.value = Math.max(0, this.target - this.building.last_sequence);
     if (this.replaying.value > 0 && this.model !== this.building) return;
     this.model = this.building;
     this.version.value += 1;

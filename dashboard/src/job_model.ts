@@ -1,6 +1,10 @@
 // A job as a fold over its events: the same projection that the service makes, and what only a screen needs: a bar for
 // each stage, the throughput, the last lines, the timeline. It is changed in place: a component that shows it also takes
 // the version of its feed, which rises with each change.
+//
+// A field that the service shows has the service's name, and TypeScript says which one is missing here. How each one
+// follows from the events is said twice, here and in service/events/fold.py; tests/golden_streams.json holds the two
+// together.
 
 import { Flow } from "./flow";
 import { ended, possible } from "./job_state";
@@ -11,7 +15,9 @@ import type {
   JobEvent,
   JobFailedEvent,
   JobQueuedEvent,
+  JobResource,
   JobState,
+  JobSummary,
   JobView,
   OutputEvent,
   ProgressEvent,
@@ -19,7 +25,6 @@ import type {
   ResourceFailedEvent,
   ResourceInstalledEvent,
   ResourceStartedEvent,
-  ResourceState,
 } from "./types";
 
 const outputMax = 1_000;
@@ -32,23 +37,13 @@ export interface Stage {
   total: number | null;
 }
 
-export interface ResourceModel {
-  resource: string;
-  title: string;
-  size: number | null;
-  state: ResourceState;
-  attempt: number;
-  name: string | null;
-  stage: string | null;
+// One resource as the service shows it, and with it: a bar for each stage, the stage whose bar moves now, and the
+// estimate for the whole job that its last progress brought.
+export interface ResourceModel extends JobResource {
   stages: Map<string, Stage>;
-  speed: number | null;
-  eta: number | null;
-  verified: string | null;
-  retryAt: number | null;
-  cause: string | null;
-  error: string | null;
-  hint: string | null;
-  startedAt: string | null;
+  currentStage: string | null;
+  job_eta_seconds: number | null;
+  progressAt: number | null;
 }
 
 export interface OutputLine {
@@ -65,28 +60,28 @@ export interface Shown {
 const quiet: ReadonlySet<string> = new Set<JobEvent["type"]>(["progress", "output", "stage_start", "stage_complete"]);
 const endings = { job_completed: "completed", job_failed: "failed", job_cancelled: "cancelled" } as const;
 
-export class JobModel {
-  last = 0;
+export class JobModel implements Omit<JobSummary, "possible"> {
   state: JobState = "queued";
   link: string | null = null;
+  ui_home = "";
+  last_sequence = 0;
+  created_at = "";
+  started_at: string | null = null;
+  ended_at: string | null = null;
+  error: string | null = null;
+  cause: string | null = null;
+  queue_position: number | null = null;
   cancelling = false;
-  started = false;
+  parallel = 1;
+  bandwidth_limit: number | null = null;
+  max_attempts = 3;
+  verify = true;
+  retry_of: string | null = null;
+  thinned_at: string | null = null;
+  // Only a screen needs these.
   host = "";
   port = 0;
   user = "";
-  uiHome = "";
-  parallel = 1;
-  bandwidthLimit: number | null = null;
-  maxAttempts = 3;
-  verify = true;
-  retryOf: string | null = null;
-  queuePosition: number | null = null;
-  createdAt: string | null = null;
-  startedAt: string | null = null;
-  endedAt: string | null = null;
-  eta: number | null = null;
-  cause: string | null = null;
-  error: string | null = null;
   hint: string | null = null;
   partialFiles: string[] = [];
   resources = new Map<string, ResourceModel>();
@@ -94,10 +89,14 @@ export class JobModel {
   output: OutputLine[] = [];
   flow = new Flow();
 
-  constructor(readonly jobId: string) {}
+  constructor(readonly job_id: string) {}
 
   get instance(): string {
     return `${this.user}@${this.host.includes(":") ? `[${this.host}]` : this.host}:${this.port}`;
+  }
+
+  get total(): number {
+    return this.resources.size;
   }
 
   get installed(): number {
@@ -106,24 +105,44 @@ export class JobModel {
     return count;
   }
 
+  // As of the last progress of any resource; null while the job does not run.
+  get job_eta_seconds(): number | null {
+    let last: ResourceModel | null = null;
+    for (const resource of this.running) {
+      if (resource.progressAt !== null && resource.progressAt > (last?.progressAt ?? -1)) last = resource;
+    }
+    return this.state === "running" ? (last?.job_eta_seconds ?? null) : null;
+  }
+
+  get running(): ResourceModel[] {
+    return [...this.resources.values()].filter((resource) => resource.state === "running");
+  }
+
+  // The speed of all downloads together; null if no tool prints it.
+  get bytesPerSecond(): number | null {
+    if (this.state !== "running") return null;
+    const rates = this.running.map((resource) => resource.bytes_per_second).filter((rate) => rate !== null);
+    return rates.length === 0 ? null : rates.reduce((sum, rate) => sum + rate, 0);
+  }
+
   get isEnded(): boolean {
     return ended(this.state);
   }
 
   // The controls that the service allows now.
   get possible(): readonly Control[] {
-    return possible(this.state, this.started, this.cancelling);
+    return possible(this.state, this.started_at !== null, this.cancelling);
   }
 
   // 0 to 1 over all resources: by bytes if all sizes are known, else each resource counts the same.
   get share(): number {
     const all = [...this.resources.values()];
     if (all.length === 0) return 0;
-    const bySize = all.every((resource) => resource.size !== null && resource.size > 0);
+    const bySize = all.every((resource) => resource.size_bytes !== null && resource.size_bytes > 0);
     let done = 0;
     let whole = 0;
     for (const resource of all) {
-      const weight = bySize ? resource.size! : 1;
+      const weight = bySize ? resource.size_bytes! : 1;
       done += weight * share(resource);
       whole += weight;
     }
@@ -131,7 +150,7 @@ export class JobModel {
   }
 
   apply(event: JobEvent): void {
-    this.last = event.sequence;
+    this.last_sequence = event.sequence;
     // TypeScript cannot see that the handler and the event are of the same type.
     const handle = handlers[event.type] as Handler<JobEvent> | undefined;
     handle?.(this, event, event.resource === undefined ? undefined : this.resources.get(event.resource));
@@ -169,73 +188,58 @@ export function share(resource: ResourceModel): number {
 
 // What a new screen shows before the first event.
 export function fromView(view: JobView): JobModel {
-  const model = new JobModel(view.job_id);
-  const parts = /^(.*?)@\[?(.*?)\]?:(\d+)$/.exec(view.instance);
-  Object.assign(model, {
-    state: view.state,
-    link: view.link,
-    cancelling: view.cancelling,
-    started: view.started_at !== null,
-    user: parts?.[1] ?? "",
-    host: parts?.[2] ?? view.instance,
-    port: Number(parts?.[3] ?? 0),
-    uiHome: view.ui_home,
-    createdAt: view.created_at,
-    startedAt: view.started_at,
-    endedAt: view.ended_at,
-    queuePosition: view.queue_position,
-    eta: view.job_eta_seconds,
-    cause: view.cause,
-    error: view.error,
-    parallel: view.parallel,
-    bandwidthLimit: view.bandwidth_limit,
-    maxAttempts: view.max_attempts,
-    verify: view.verify,
-    retryOf: view.retry_of,
-  });
-  for (const shown of view.resources) {
-    const resource = fresh(shown.resource, shown.title, shown.size_bytes);
-    resource.state = shown.state;
-    resource.attempt = shown.attempt;
-    resource.name = shown.name;
-    resource.stage = shown.stage;
-    resource.verified = shown.verified;
-    resource.cause = shown.cause;
-    resource.error = shown.error;
-    resource.hint = shown.hint;
-    if (shown.stage !== null) {
-      resource.stages.set(shown.stage, {
-        name: shown.stage,
-        percent: shown.percent,
-        downloaded: shown.downloaded_bytes,
-        total: shown.total_bytes,
-      });
-    }
-    model.resources.set(shown.resource, resource);
+  const { job_id, instance, installed, total, job_eta_seconds, possible, resources, ...fields } = view;
+  const model = Object.assign(new JobModel(job_id), fields);
+  const parts = /^(.*?)@\[?(.*?)\]?:(\d+)$/.exec(instance);
+  model.user = parts?.[1] ?? "";
+  model.host = parts?.[2] ?? instance;
+  model.port = Number(parts?.[3] ?? 0);
+  for (const shown of resources) {
+    const stages = new Map(shown.stage === null ? [] : [[shown.stage, stageOf(shown.stage, shown)]]);
+    const more = { stages, currentStage: shown.stage, job_eta_seconds, progressAt: 0 };
+    model.resources.set(shown.resource, { ...shown, ...more });
   }
   return model;
 }
 
-function fresh(resource: string, title: string, size: number | null): ResourceModel {
+// A resource of which only the card is known.
+function newResource(card: Pick<JobResource, "resource" | "title" | "dependencies" | "size_bytes">): ResourceModel {
   return {
-    resource,
-    title,
-    size,
+    ...card,
     state: "pending",
     attempt: 0,
-    name: null,
-    stage: null,
-    stages: new Map(),
-    speed: null,
-    eta: null,
-    verified: null,
-    retryAt: null,
     cause: null,
     error: null,
     hint: null,
-    startedAt: null,
+    exit_code: null,
+    seconds: null,
+    name: null,
+    stage: null,
+    percent: null,
+    downloaded_bytes: null,
+    total_bytes: null,
+    bytes_per_second: null,
+    eta_seconds: null,
+    resource_eta_seconds: null,
+    verified: null,
+    retry_at: null,
+    started_at: null,
+    ended_at: null,
+    stages: new Map(),
+    currentStage: null,
+    job_eta_seconds: null,
+    progressAt: null,
   };
 }
+
+type Bytes = Partial<Pick<JobResource, "percent" | "downloaded_bytes" | "total_bytes">>;
+
+const stageOf = (name: string, { percent, downloaded_bytes, total_bytes }: Bytes): Stage => ({
+  name,
+  percent: percent ?? null,
+  downloaded: downloaded_bytes ?? null,
+  total: total_bytes ?? null,
+});
 
 type EventOf<Type extends JobEvent["type"]> = Extract<JobEvent, { type: Type }>;
 type Handler<Event extends JobEvent> = (job: JobModel, event: Event, resource: ResourceModel | undefined) => void;
@@ -244,34 +248,39 @@ type Handlers = { [Type in JobEvent["type"]]?: Handler<EventOf<Type>> };
 interface QueuedResource {
   resource: string;
   title: string;
+  dependencies: string[];
   size?: number | null;
 }
+
+const jobCancelled = { state: "cancelled", cause: "cancelled", error: "the job was cancelled", hint: null } as const;
 
 function queued(job: JobModel, event: JobQueuedEvent): void {
   job.state = "queued";
   job.host = event.ssh_host;
   job.port = event.ssh_port;
   job.user = event.ssh_user;
-  job.uiHome = event.ui_home;
+  job.ui_home = event.ui_home;
   job.parallel = event.parallel ?? 1;
-  job.bandwidthLimit = event.bandwidth_limit ?? null;
-  job.maxAttempts = event.max_attempts ?? 3;
+  job.bandwidth_limit = event.bandwidth_limit ?? null;
+  job.max_attempts = event.max_attempts ?? 3;
   job.verify = event.verify !== false;
-  job.retryOf = event.retry_of ?? null;
-  job.createdAt = event.at;
+  job.retry_of = event.retry_of ?? null;
+  job.created_at = event.at;
   job.resources = new Map();
-  for (const { resource, title, size } of event.resources as unknown as QueuedResource[]) {
-    job.resources.set(resource, fresh(resource, title, size ?? null));
+  for (const { resource, title, dependencies, size } of event.resources as unknown as QueuedResource[]) {
+    job.resources.set(resource, newResource({ resource, title, dependencies, size_bytes: size ?? null }));
   }
 }
 
+// A new attempt begins from nothing: only what identifies the resource stays.
 function started(job: JobModel, event: ResourceStartedEvent, before: ResourceModel | undefined): void {
   job.link = "connected";
   const path = event.resource!;
-  const resource = fresh(path, event.title, before?.size ?? null);
+  const { dependencies = [], size_bytes = null } = before ?? {};
+  const resource = newResource({ resource: path, title: event.title, dependencies, size_bytes });
   resource.state = "running";
   resource.attempt = event.attempt ?? 1;
-  resource.startedAt = event.at;
+  resource.started_at = event.at;
   job.resources.set(path, resource);
   job.flow.begun(path, Date.parse(event.at));
 }
@@ -279,38 +288,43 @@ function started(job: JobModel, event: ResourceStartedEvent, before: ResourceMod
 function progress(job: JobModel, event: ProgressEvent, resource: ResourceModel | undefined): void {
   if (resource === undefined) return;
   const { stage } = event;
-  const downloaded = event.downloaded_bytes ?? null;
-  resource.stage = stage;
-  resource.stages.set(stage, {
-    name: stage,
-    percent: event.percent ?? null,
-    downloaded,
-    total: event.total_bytes ?? null,
-  });
-  resource.speed = event.bytes_per_second ?? null;
-  resource.eta = event.resource_eta_seconds ?? null;
-  job.eta = event.job_eta_seconds ?? null;
-  if (downloaded !== null && stage !== "verify") job.flow.add(resource.resource, Date.parse(event.at), downloaded);
+  const at = Date.parse(event.at);
+  resource.stage = resource.currentStage = stage;
+  resource.percent = event.percent ?? null;
+  resource.downloaded_bytes = event.downloaded_bytes ?? null;
+  resource.total_bytes = event.total_bytes ?? null;
+  resource.bytes_per_second = event.bytes_per_second ?? null;
+  resource.eta_seconds = event.eta_seconds ?? null;
+  resource.resource_eta_seconds = event.resource_eta_seconds ?? null;
+  resource.job_eta_seconds = event.job_eta_seconds ?? null;
+  resource.progressAt = at;
+  resource.stages.set(stage, stageOf(stage, event));
+  const downloaded = resource.downloaded_bytes;
+  if (downloaded !== null && stage !== "verify") job.flow.add(resource.resource, at, downloaded);
 }
 
 function resourceEnded(
-  state: ResourceState,
-): Handler<ResourceInstalledEvent | ResourceFailedEvent | ResourceCancelledEvent> {
-  return (_job, event, resource) => {
-    if (resource === undefined) return;
-    resource.state = state;
-    resource.speed = resource.eta = resource.retryAt = null;
-    const isFailed = event.type === "resource_failed";
-    resource.cause = state === "cancelled" ? "cancelled" : isFailed ? event.cause : null;
-    resource.error = isFailed ? event.error : null;
-    resource.hint = isFailed ? event.hint : null;
-  };
+  _job: JobModel,
+  event: ResourceInstalledEvent | ResourceFailedEvent | ResourceCancelledEvent,
+  resource: ResourceModel | undefined,
+): void {
+  if (resource === undefined) return;
+  const { exit_code = null, seconds = null } = event;
+  Object.assign(resource, { exit_code, seconds, ended_at: event.at, cause: null, error: null, hint: null });
+  if (event.type === "resource_installed") resource.state = "installed";
+  else if (event.type === "resource_cancelled") Object.assign(resource, jobCancelled);
+  else {
+    resource.state = "failed";
+    resource.cause = event.cause;
+    resource.error = event.error;
+    resource.hint = event.hint;
+  }
 }
 
 function jobEnded(job: JobModel, event: JobCompletedEvent | JobFailedEvent | JobCancelledEvent): void {
   job.state = endings[event.type];
-  job.endedAt = event.at;
-  job.link = job.eta = job.queuePosition = null;
+  job.ended_at = event.at;
+  job.link = job.queue_position = null;
   job.cancelling = false;
   if (event.type === "job_completed") return;
   job.cause = event.cause;
@@ -319,7 +333,8 @@ function jobEnded(job: JobModel, event: JobCompletedEvent | JobFailedEvent | Job
   if (event.type === "job_failed") return;
   job.partialFiles = event.partial_files ?? [];
   for (const resource of job.resources.values()) {
-    if (resource.state === "pending" || resource.state === "running") resource.state = "cancelled";
+    const hasEnded = resource.state !== "pending" && resource.state !== "running";
+    if (!hasEnded) Object.assign(resource, jobCancelled, { retry_at: null });
   }
 }
 
@@ -330,26 +345,25 @@ const connected = (job: JobModel): void => {
 const handlers: Handlers = {
   job_queued: queued,
   queue_position_changed: (job, event) => {
-    job.queuePosition = event.queue_position;
+    job.queue_position = event.queue_position;
   },
   job_started: (job, event) => {
     job.state = "running";
-    job.started = true;
-    job.startedAt = event.at;
-    job.queuePosition = null;
+    job.started_at = event.at;
+    job.queue_position = null;
   },
   job_paused: (job) => {
     job.state = "paused";
-    job.queuePosition = null;
+    job.queue_position = null;
   },
   job_resumed: (job) => {
-    job.state = job.started ? "running" : "queued";
+    job.state = job.started_at !== null ? "running" : "queued";
   },
   cancel_requested: (job) => {
     job.cancelling = true;
   },
   limits_changed: (job, event) => {
-    job.bandwidthLimit = event.bandwidth_limit;
+    job.bandwidth_limit = event.bandwidth_limit;
   },
   host_key_accepted: connected,
   job_reattached: connected,
@@ -363,7 +377,7 @@ const handlers: Handlers = {
   progress,
   output: (job, event) => job.addOutput(event),
   verification_started: (_job, _event, resource) => {
-    if (resource) resource.stage = "verify";
+    if (resource) resource.currentStage = "verify";
   },
   resource_verified: (_job, event, resource) => {
     if (resource && resource.verified !== "unverified") resource.verified = event.result;
@@ -371,11 +385,12 @@ const handlers: Handlers = {
   resource_retry_scheduled: (_job, event, resource) => {
     if (resource === undefined) return;
     resource.state = "pending";
-    resource.retryAt = Date.parse(event.at) + event.delay_seconds * 1000;
+    resource.retry_at = new Date(Date.parse(event.at) + Math.round(event.delay_seconds * 1000)).toISOString();
+    resource.ended_at = null;
   },
-  resource_installed: resourceEnded("installed"),
-  resource_failed: resourceEnded("failed"),
-  resource_cancelled: resourceEnded("cancelled"),
+  resource_installed: resourceEnded,
+  resource_failed: resourceEnded,
+  resource_cancelled: resourceEnded,
   job_completed: jobEnded,
   job_failed: jobEnded,
   job_cancelled: jobEnded,

@@ -50,7 +50,7 @@ const bar = (resource: string, percent: number, stage = "model") => ({
 test("a queued job knows its instance, its limits and its resources", () => {
   const job = jobOf(queued(10, null));
   expect(job.instance).toBe("root@[2001:db8::7]:44686");
-  expect([job.state, job.parallel, job.maxAttempts, job.verify, job.bandwidthLimit]).toEqual([
+  expect([job.state, job.parallel, job.max_attempts, job.verify, job.bandwidth_limit]).toEqual([
     "queued",
     1,
     3,
@@ -80,7 +80,12 @@ describe("progress", () => {
     const job = jobOf(queued(null), startedJob, startedResource("0.md"), bar("0.md", 45), bar("0.md", 3, "verify"));
     const resource = job.resources.get("0.md")!;
     expect(resource.stages.get("model")).toEqual({ name: "model", percent: 45, downloaded: 45_000, total: 100_000 });
-    expect([resource.stage, resource.speed, resource.eta, job.eta]).toEqual(["verify", 5_000, 7, 9]);
+    expect([resource.stage, resource.bytes_per_second, resource.resource_eta_seconds, job.job_eta_seconds]).toEqual([
+      "verify",
+      5_000,
+      7,
+      9,
+    ]);
     expect(share(resource)).toBe(0.45);
   });
 
@@ -106,7 +111,7 @@ test("a new attempt starts from nothing", () => {
     startedResource("0.md", 2),
   );
   const resource = job.resources.get("0.md")!;
-  expect([resource.state, resource.attempt, resource.stages.size, resource.retryAt, resource.size]).toEqual([
+  expect([resource.state, resource.attempt, resource.stages.size, resource.retry_at, resource.size_bytes]).toEqual([
     "running",
     2,
     0,
@@ -196,7 +201,7 @@ describe("the lists are bounded", () => {
     const job = jobOf(queued(1), startedJob, startedResource("0.md"), bar("0.md", 1));
     expect(job.timeline.map((event) => event.type)).toEqual(["job_queued", "job_started", "resource_started"]);
     for (let at = 5; at < 2_105; at += 1) job.apply(eventAt(at, { type: "link_lost" }));
-    expect([job.timeline.length, job.last]).toEqual([2_000, 2_104]);
+    expect([job.timeline.length, job.last_sequence]).toEqual([2_000, 2_104]);
   });
 });
 
@@ -225,11 +230,11 @@ test("the answer of the API gives the same model as its events", () => {
   } as unknown as JobView;
   const shown = fromView(view);
   const folded = jobOf(queued(10), startedJob, startedResource("0.md"), bar("0.md", 45));
-  expect([shown.instance, shown.state, shown.link, shown.uiHome, shown.share]).toEqual([
+  expect([shown.instance, shown.state, shown.link, shown.ui_home, shown.share]).toEqual([
     folded.instance,
     folded.state,
     folded.link,
-    folded.uiHome,
+    folded.ui_home,
     folded.share,
   ]);
   expect(shown.resources.get("0.md")!.stages).toEqual(folded.resources.get("0.md")!.stages);

@@ -1,4 +1,4 @@
-"""SQLite behind the seam: the only module that knows that a database is a file of SQLite.
+"""SQLite as the store's engine: the only module that knows that the database is one of SQLite's files.
 
 WAL mode with ``synchronous=FULL``: a committed event survives a power cut. Exactly one connection writes and
 checkpoints; the readers can do neither, because SQLite before 3.51.3 can corrupt a WAL that two connections checkpoint

@@ -13,11 +13,11 @@ from pydantic import ConfigDict, Field, with_config
 # pydantic reads typing's own only from Python 3.12 on.
 from typing_extensions import TypedDict
 
-from service.events.job import JobState, ResourceState
+from service.events.job import JobState
+from service.web import projection
+from service.web.projection import Count, Time
 
-Time = Annotated[str, Field(json_schema_extra={"format": "date-time"}, description="RFC 3339 in UTC, milliseconds.")]
 Sequence = Annotated[int, Field(ge=1, description="1..n within the job.")]
-Count = Annotated[int, Field(ge=0)]
 CODES = [
     "invalid",
     "unauthorized",
@@ -70,64 +70,17 @@ class Deleted(TypedDict):
     message: str
 
 
-class ResourceResult(TypedDict):
+class ResourceResult(projection.ResultFields):
     """One resource of a job; the same fields are its entry in ``results`` of the last event."""
 
-    resource: str
-    state: ResourceState
-    attempt: Count
-    cause: str | None
-    error: str | None
-    hint: str | None
-    exit_code: int | None
-    seconds: float | None
 
-
-class JobResource(ResourceResult):
+class JobResource(projection.ResourceFields):
     """One resource with its last progress. A figure that its tool does not print is null."""
 
-    title: str
-    dependencies: list[str]
-    name: str | None
-    stage: str | None
-    percent: Annotated[int, Field(ge=0, le=100)] | None
-    downloaded_bytes: int | None
-    total_bytes: int | None
-    bytes_per_second: float | None
-    eta_seconds: float | None
-    resource_eta_seconds: float | None
-    size_bytes: int | None
-    verified: str | None
-    retry_at: Time | None
-    started_at: Time | None
-    ended_at: Time | None
 
-
-class JobSummary(TypedDict):
+class JobSummary(projection.SummaryFields):
     """One job in a list."""
 
-    job_id: str
-    state: JobState
-    link: Annotated[str | None, Field(description="While the job runs: connected or reconnecting.")]
-    instance: Annotated[str, Field(description="user@host:port")]
-    ui_home: str
-    last_sequence: Count
-    created_at: Time
-    started_at: Time | None
-    ended_at: Time | None
-    installed: Count
-    total: Count
-    error: str | None
-    cause: str | None
-    queue_position: int | None
-    job_eta_seconds: float | None
-    cancelling: bool
-    parallel: int
-    bandwidth_limit: int | None
-    max_attempts: int
-    verify: bool
-    retry_of: str | None
-    thinned_at: Time | None
     possible: Annotated[list[str], Field(description="The controls that the job allows now.")]
 
 

@@ -44,7 +44,7 @@ async def test_a_file_of_every_revision_is_brought_to_the_newest(tmp_path: Path,
 async def test_readers_wait_for_each_other_in_any_number(tmp_path: Path) -> None:
     database = await opened(tmp_path / "read.sqlite3")
     inside = most = 0
-    # As many as there may be go on together: with fewer, nobody would.
+    # All readers that may be open at once meet here: with fewer, none would pass.
     together = asyncio.Barrier(READERS_MAX)
 
     async def read() -> int:

@@ -70,8 +70,8 @@ function Live({ feed }: { feed: Feed }) {
   const titles = new Map(resources.map((resource) => [resource.resource, resource.title]));
   return (
     <>
-      <Heading title={`Install ${shortId(job.jobId)}`}>
-        Install <code>{shortId(job.jobId)}</code> <State state={job.state} />
+      <Heading title={`Install ${shortId(job.job_id)}`}>
+        Install <code>{shortId(job.job_id)}</code> <State state={job.state} />
       </Heading>
       <Standing feed={feed} job={job} version={version} />
       <Controls job={job} version={version} />
@@ -95,22 +95,20 @@ function Live({ feed }: { feed: Feed }) {
 }
 
 function Standing({ feed, job }: Shown & { feed: Feed }) {
-  const running = [...job.resources.values()].filter((resource) => resource.state === "running");
-  const rate = job.state === "running" ? total(running, (resource) => resource.speed) : null;
   const facts = [
-    `${job.installed} of ${count(job.resources.size, "resource")} installed`,
-    job.queuePosition === null ? "" : `place ${job.queuePosition} in the queue`,
-    job.isEnded ? "" : speed(rate),
-    job.state === "running" ? left(job.eta) : "",
+    `${job.installed} of ${count(job.total, "resource")} installed`,
+    job.queue_position === null ? "" : `place ${job.queue_position} in the queue`,
+    job.isEnded ? "" : speed(job.bytesPerSecond),
+    job.state === "running" ? left(job.job_eta_seconds) : "",
   ];
   return (
     <section aria-label="Current state">
       <p class="soft">
-        <Foreign>{job.instance}</Foreign> · <Foreign>{job.uiHome}</Foreign> · {dateTime(job.createdAt)}
-        {job.retryOf !== null && (
+        <Foreign>{job.instance}</Foreign> · <Foreign>{job.ui_home}</Foreign> · {dateTime(job.created_at)}
+        {job.retry_of !== null && (
           <>
             {" · retry of "}
-            <a href={jobAddress(job.retryOf)}>{shortId(job.retryOf)}</a>
+            <a href={jobAddress(job.retry_of)}>{shortId(job.retry_of)}</a>
           </>
         )}
       </p>
@@ -138,7 +136,7 @@ function Standing({ feed, job }: Shown & { feed: Feed }) {
 
 function Ending({ job }: { job: JobModel }) {
   if (!job.isEnded) return null;
-  const report = <a href={reportAddress(job.jobId)}>Post-mortem</a>;
+  const report = <a href={reportAddress(job.job_id)}>Post-mortem</a>;
   if (job.state === "completed") {
     return <Notice tone="good">Everything is installed. {report}</Notice>;
   }
@@ -164,7 +162,7 @@ function Throughput({ feed, job, version }: Shown & { feed: Feed }) {
   const isPartial = feed.leftOut.value > 0;
   useEffect(() => {
     if (!isPartial) return;
-    call<Report>("GET", `/resources/jobs/${job.jobId}/report`).then(
+    call<Report>("GET", `/resources/jobs/${job.job_id}/report`).then(
       (report) => setReported(points(report)),
       (error: unknown) => (feed.failure.value = message(error)),
     );

@@ -89,12 +89,12 @@ function Row({ id, store }: { id: string; store: JobsStore }) {
   const state = live?.state ?? job.state;
   const installed = live?.installed ?? job.installed;
   const share = live?.share ?? job.installed / Math.max(1, job.total);
-  const rate = live === null ? 0 : [...live.resources.values()].reduce((sum, each) => sum + (each.speed ?? 0), 0);
+  const rate = live?.bytesPerSecond ?? 0;
   const facts = [
     `${installed} of ${job.total} installed`,
     job.queue_position === null ? "" : `place ${job.queue_position}`,
     state === "running" && rate > 0 ? speed(rate) : "",
-    state === "running" ? left(live === null ? job.job_eta_seconds : live.eta) : "",
+    state === "running" ? left((live ?? job).job_eta_seconds) : "",
     (live?.link ?? job.link) === "reconnecting" ? "reconnecting" : "",
     job.cause === null ? "" : words(job.cause),
   ];

@@ -17,7 +17,7 @@ export function Controls({ job, version }: Shown) {
   const [said, setSaid] = useState<string | null>(null);
   const [isBusy, setBusy] = useState(false);
   const [question, setQuestion] = useState<Question>(null);
-  const path = `/resources/jobs/${job.jobId}`;
+  const path = `/resources/jobs/${job.job_id}`;
 
   const act = async (method: string, to: string, body?: unknown): Promise<Controlled | Deleted | null> => {
     setBusy(true);
@@ -79,7 +79,7 @@ export function Controls({ job, version }: Shown) {
         )}
         {can("change") && (
           <Bandwidth
-            limit={job.bandwidthLimit}
+            limit={job.bandwidth_limit}
             onChange={(limit) => void act("PATCH", path, { bandwidth_limit: limit })}
           />
         )}
@@ -117,11 +117,11 @@ function Move({ job, onMove }: Shown & { onMove: (before: string) => void }) {
     void call<JobPage>("GET", `/resources/jobs?${query}`).then(
       (page) =>
         setOthers(
-          page.jobs.filter((other) => other.job_id !== job.jobId && other.instance.endsWith(`:${job.port}`)).reverse(),
+          page.jobs.filter((other) => other.job_id !== job.job_id && other.instance.endsWith(`:${job.port}`)).reverse(),
         ),
       () => setOthers([]),
     );
-  }, [job.jobId, job.queuePosition]);
+  }, [job.job_id, job.queue_position]);
   return (
     <label class="inline">
       Move

@@ -34,7 +34,7 @@ export function ResourceCard({ resource, isPaused }: { resource: ResourceModel; 
       {bars.map((stage) => (
         <StageBar key={stage.name} stage={stage} resource={resource} />
       ))}
-      {resource.retryAt !== null && state === "pending" && <RetryIn at={resource.retryAt} />}
+      {resource.retry_at !== null && state === "pending" && <RetryIn at={Date.parse(resource.retry_at)} />}
       {resource.error !== null && state === "failed" && (
         <div class="why">
           <p>
@@ -50,11 +50,15 @@ export function ResourceCard({ resource, isPaused }: { resource: ResourceModel; 
 const nothingYet: Stage = { name: "", percent: 0, downloaded: null, total: null };
 
 function StageBar({ stage, resource }: { stage: Stage; resource: ResourceModel }) {
-  const isCurrent = resource.state === "running" && (stage.name === resource.stage || stage.name === "");
+  const isCurrent = resource.state === "running" && (stage.name === resource.currentStage || stage.name === "");
   const known = stage.percent ?? (isCurrent ? null : 100);
   const isDone = resource.state === "installed";
   const amount = stage.total === null ? bytes(stage.downloaded) : `${bytes(stage.downloaded)} of ${bytes(stage.total)}`;
-  const facts = [amount, isCurrent ? speed(resource.speed) : "", isCurrent ? left(resource.eta) : ""];
+  const facts = [
+    amount,
+    isCurrent ? speed(resource.bytes_per_second) : "",
+    isCurrent ? left(resource.resource_eta_seconds) : "",
+  ];
   return (
     <div class="stage">
       <span class="stage-name">{stage.name === "" ? "" : words(stage.name)}</span>
