@@ -255,6 +255,11 @@ def test_what_is_commented_out_does_not_run() -> None:
     assert read(f"# Download\n<!-- old:\n```\nno\n```\n-->\n{BLOCK}<!-- one line -->\n{BLOCK}").script == "one\none\n"
 
 
+def test_blocks_in_a_list() -> None:
+    body = "- ```\n  a\n  ```\n1. first:\n   ```sh\n   b\n   ```\n2. ~~~\n   c\n     d\n   ~~~\n"
+    assert read(f"# Download\n{body}").script == "a\nb\nc\n  d\n"
+
+
 def test_a_heading_within_a_block_does_not_count() -> None:
     assert read("# Download\n```\na\n# Usage\nb\n```\n```\nc\n```\n").script == "a\n# Usage\nb\nc\n"
 

@@ -15,6 +15,8 @@ HEADING_LEVEL_MAX = 6
 # CommonMark: the end of a block may be indented by so much more than its beginning.
 CLOSING_INDENT_MAX = 3
 
+# A block may begin right after the mark of a list's item.
+_ITEM = re.compile(r"[ \t]{0,8}(?:[-*+]|[0-9]{1,9}[.)])[ \t]{1,8}")
 _NOT_A_PARAGRAPH = ("- ", "* ", "+ ", ">", "|", "#", "<")
 # ```bash, ``` Bash title=x, ~~~{.bash .numbers}, ```{bash}, ```bash:install.sh
 _LANGUAGE = re.compile(r"[\s{.]*([\w+#-]*)")
@@ -57,7 +59,8 @@ def read_elements(body: str, *, first_line: int = 1) -> list[Element]:
     elements: list[Element] = []
     for number, line in lines:
         bare = line.strip()
-        if (fence := _opening(bare)) is not None:
+        item = _ITEM.match(line)
+        if (fence := _opening(line[item.end() :].strip() if item is not None else bare)) is not None:
             elements.append(_block(fence, line, number, lines))
         elif bare.startswith("<!--"):
             elements.append(Text(raw=_comment(line, lines)))
@@ -82,8 +85,8 @@ def _opening(bare: str) -> str | None:
 
 
 def _block(marks: str, line: str, number: int, lines: Iterator[tuple[int, str]]) -> Block:
-    indent = _indent(line)
-    language = _LANGUAGE.match(line.strip()[len(marks) :])
+    indent = line.index(marks)
+    language = _LANGUAGE.match(line, indent + len(marks))
     text: list[str] = []
     raw = [line]
     is_closed = False
