@@ -65,29 +65,24 @@ MISHAPS: dict[str, tuple[Callable[[Path], object], str]] = {
     "a link to itself": (lambda file: file.symlink_to(file.name), "no such card"),
     "a link to nothing": (lambda file: file.symlink_to("nothing.md"), "no such card"),
     "a link that leads out": (lambda file: file.symlink_to("/etc/hostname"), "leads out of the resource folder"),
-    "bytes that are no text": (lambda file: file.write_text(card("x: !!binary /w==\n")), "neither text, number"),
-    "a number that JSON does not have": (lambda file: file.write_text(card("x: .nan\n")), "neither text, number"),
-    "a lone surrogate": (lambda file: file.write_text(card('x: "\\ud800"\n')), "surrogates not allowed"),
+    "bytes that are no text": (lambda file: file.write_text(card("x: !!binary /w==\n")), "are not allowed"),
+    "a lone surrogate": (lambda file: file.write_text(card('x: "\\ud800"\n')), "line 3"),
     "deep nesting": (lambda file: file.write_text(card(f"x: {'[' * 270}{']' * 270}\n")), "more than 20 levels"),
-    "bottomless nesting": (lambda file: file.write_text(card(f"x: {'[' * 5000}{']' * 5000}\n")), "cannot be read"),
+    "bottomless nesting": (lambda file: file.write_text(card(f"x: {'[' * 5000}{']' * 5000}\n")), "front matter"),
     "an alias": (lambda file: file.write_text(card("x: &a [1]\ny: *a\n")), "line 4: aliases are not allowed"),
-    "a Python object": (lambda file: file.write_text(card("x: !!python/name:os.system\n")), "could not determine"),
-    "a key that is no text": (lambda file: file.write_text(card("x: {1: 2}\n")), "a key is not text"),
+    "a Python object": (lambda file: file.write_text(card("x: !!python/name:os.system\n")), "are not allowed"),
+    "a key that is no text": (lambda file: file.write_text(card("x: {[1]: 2}\n")), "a key is not text"),
     "no UTF-8": (lambda file: file.write_bytes(card().encode() + b"\xff"), "is not UTF-8: byte"),
     "a NUL": (lambda file: file.write_text(card() + "\0"), "NUL"),
     "slow to read": (lambda file: file.write_text(card(f"x: [{'1,' * 20_000}]\n")), "longer than"),
     "too large": (lambda file: file.write_bytes(b"x" * (CARD_BYTES_MAX + 1)), "larger than"),
-    "no front matter": (lambda file: file.write_text(DOWNLOAD), "no front matter"),
     "no end of the front matter": (lambda file: file.write_text("---\ntitle: x\n"), "does not end"),
-    "no title": (lambda file: file.write_text(f"---\ntype: lora\n---\n{DOWNLOAD}"), "title: field required"),
-    "a blank title": (lambda file: file.write_text(f"---\ntitle: '  '\n---\n{DOWNLOAD}"), "title: must be one line"),
-    "an escape in the title": (lambda file: file.write_text(f'---\ntitle: "\\e[2J"\n---\n{DOWNLOAD}'), "one line"),
-    "a negative size": (lambda file: file.write_text(card("size: -1\n")), "size: "),
-    "a size in words": (lambda file: file.write_text(card("size: 4 GB\n")), "size: "),
-    "dependencies that are no list": (lambda file: file.write_text(card("dependencies: a.md\n")), "dependencies: "),
-    "an empty script": (lambda file: file.write_text(card(body="# Download\n```bash\n \n```\n")), "no ```bash block"),
-    "a block without an end": (lambda file: file.write_text(card(body="# Download\n```bash\nx\n")), "no ```bash"),
-    "a block elsewhere": (lambda file: file.write_text(card(body="# Usage\n```bash\nx\n```\n")), "no ```bash"),
+    "an empty script": (lambda file: file.write_text(card(body="# Download\n```bash\n \n```\n")), "has no command"),
+    "a block without an end": (
+        lambda file: file.write_text(card(body="# Download\n```bash\nx\n")),
+        "line 5 does not end",
+    ),
+    "a block elsewhere": (lambda file: file.write_text(card(body="# Usage\n```bash\nx\n```\n")), "Download"),
 }
 
 
@@ -134,7 +129,7 @@ def test_what_a_card_says_of_itself(folder: Path) -> None:
 @pytest.mark.parametrize(
     ("body", "script"),
     [
-        ("# Download\n```bash\none\n```\n```bash\ntwo\n```\n", "one\n"),
+        ("# Download\n```bash\none\n```\n```bash\ntwo\n```\n", "one\ntwo\n"),
         ("# Download\n#### High noise\n```bash\none\n```\n", "one\n"),
         ("## Download ##\n```bash title=x\none\n```\n", "one\n"),
         ("# download\n~~~bash\none\n```\n~~~\n", "one\n```\n"),
@@ -144,7 +139,7 @@ def test_what_a_card_says_of_itself(folder: Path) -> None:
         ("# Download\r\n```bash\r\none\r\ntwo\r\n```\r\n", "one\ntwo\n"),
     ],
 )
-def test_the_script_is_the_first_bash_block_under_download(body: str, script: str) -> None:
+def test_the_script_is_what_the_blocks_under_download_hold(body: str, script: str) -> None:
     assert parse_card("x.md", card(body=body).encode()).script == script
 
 

@@ -42,7 +42,7 @@ echo done
 ```
 
 ```bash
-echo never
+echo last
 ```
 """
 
@@ -64,7 +64,7 @@ def test_all_that_a_card_says() -> None:
     assert resource.dependencies == ("vae/ae.md",)
     assert resource.description == "A model.\n\nIt has *two* paragraphs."
     assert resource.script == (
-        'civitdl "https://civitai.com/models/1" "$UI_HOME/models/checkpoints"\n# Download\necho done\n'
+        'civitdl "https://civitai.com/models/1" "$UI_HOME/models/checkpoints"\n# Download\necho done\necho last\n'
     )
     assert resource.sha256 == hashlib.sha256(WHOLE.encode()).hexdigest()
     shown = resource.to_dict()
@@ -105,30 +105,29 @@ def test_a_card_from_windows() -> None:
 @pytest.mark.parametrize(
     ("raw", "words"),
     [
-        (b"", "no front matter"),
-        (b"# Download\n```bash\ntrue\n```\n", "no front matter"),
+        (b"", 'has no "# Download" heading'),
         (b"---\ntitle: A\n", "does not end with ---"),
-        (card(front="type: lora\n"), "title: field required"),
-        (card(front="title: ''\n"), "title: must be one line of text"),
-        (card(front="title: 5\n"), "title: input should be a valid string"),
-        (card(front=f"title: {'x' * 501}\n"), "title: string should have at most 500 characters"),
-        (card(front="title: A\nsize: -1\n"), "size: input should be greater than or equal to 0"),
-        (card(front="title: A\nsize: 8GB\n"), "size: input should be a valid integer"),
-        (card(front="title: A\ntags: fast\n"), "tags: input should be a valid list"),
-        (card(front="title: A\ndependencies: [1]\n"), "dependencies.0: input should be a valid string"),
+        (card(front="title: A\nfiles: [{path: /etc/passwd}]\n"), "files.0.path: must be a path below $UI_HOME"),
+        (card(front="title: A\nfiles: [{path: a, size: 6.5GB}]\n"), "files.0.size: input should be a valid integer"),
+        (card(front=f"title: A\nfiles: [{{path: a, size: {1 << 63}}}]\n"), "files.0.size"),
+        (card(front="title: A\nfiles: [{path: a, sha265: b}]\n"), "files.0.sha265: extra inputs are not permitted"),
+        (card(front="title: A\nsha256: abc\n"), "sha256: must be 64 hexadecimal digits; leave it out"),
+        (card(front="title: A\ndependencies: {a: b}\n"), "dependencies: must be a list of texts"),
         (card(front="title: [\n"), "is not YAML in line"),
         (card(front="title: A: B\n"), "is not YAML in line 2"),
+        (card(front="title: A: B\n"), "must stand in quotes"),
         (card(front="- title\n"), 'must be a list of "key: value" lines'),
-        (card(front="5: A\ntitle: A\n"), "a key is not text"),
-        (card(front="title: A\nx: !!python/object/apply:os.system [true]\n"), "is not YAML in line 3"),
+        (card(front="? {a: b}\n: A\n"), "a key is not text"),
+        (card(front="title: A\nx: !!python/object/apply:os.system [true]\n"), "are not allowed"),
         (card(front="a: &a [x]\ntitle: A\nb: *a\n"), "aliases are not allowed"),
         (card(front="title: A\nx: " + "[" * 5_000 + "]" * 5_000 + "\n"), "front matter"),
-        (card(front="title: A\nx: " + "9" * 5_000 + "\n"), "front matter"),
         (card(body="# Download\n"), "has no ```bash block"),
-        (card(body="```bash\ntrue\n```\n"), "has no ```bash block"),
-        (card(body="# Download\n```bash\n\n```\n"), "has no ```bash block"),
-        (card(body="# Download\n```bash\nrm -rf x\n"), "has no ```bash block"),
-        (card(body="# Download\n```sh\ntrue\n```\n"), "has no ```bash block"),
+        (card(body="```bash\ntrue\n```\n"), 'has no "# Download" heading'),
+        (card(body="# Download\n```bash\n\n```\n"), "has no command in the block under"),
+        (card(body="# Download\n```bash\n# later\n```\n"), "has no command in the block under"),
+        (card(body="# Download\n```bash\nrm -rf x\n"), "the block that begins in line 5 does not end: close it"),
+        (card(body="# Notes\n~~~~\nx\n~~~\n# Download\n```\nx\n```\n"), "the block that begins in line 5"),
+        (card(body="# Download\n```python\nprint()\n```\n"), "the ```python block in line 5 does not run"),
         (card(body="# Download\n```bash\na\0b\n```\n"), "NUL"),
         (b"\xff" + card(), "is not UTF-8: byte 0"),
     ],
@@ -172,7 +171,7 @@ def test_a_broken_card_harms_no_other(tmp_path: Path) -> None:
     found = Library(tmp_path).all()
     assert [entry.path for entry in found if isinstance(entry, Resource)] == ["a.md", "c.md"]
     broken = {entry.path: entry.error for entry in found if isinstance(entry, BrokenCard)}
-    assert "no front matter" in broken["b/broken.md"]
+    assert "Download" in broken["b/broken.md"]
     assert f"larger than {CARD_BYTES_MAX} bytes" in broken["b/large.md"]
     assert set(broken) - {"folder.md"} == {"b/broken.md", "b/large.md"}
 
@@ -288,7 +287,7 @@ def test_what_cannot_be_resolved(tmp_path: Path) -> None:
     assert str(refusal(library, "self.md")) == "the dependencies go in a circle: self.md -> self.md"
     assert str(refusal(library, "orphan.md")) == '"orphan.md" depends on "none.md": no such card'
     assert "../../etc/passwd" in str(refusal(library, "out.md"))
-    assert 'card "broken.md" has no front matter' in str(refusal(library, "uses_broken.md"))
+    assert 'card "broken.md" has no "# Download" heading' in str(refusal(library, "uses_broken.md"))
     doubled = refusal(library, "good.md", "a.md", "good.md")
     assert str(doubled) == '"good.md" is named twice: name it once'
     assert [error.field for error in doubled.errors] == ["resources[2]"]

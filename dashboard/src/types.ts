@@ -430,7 +430,12 @@ export interface CardView {
   license: string | null;
   image: string | null;
   dependencies: string[];
+  aliases: string[];
+  AIR: string | null;
+  installs: "nothing" | null;
+  background: boolean;
   description: string;
+  warnings: string[];
   [k: string]: unknown;
 }
 export interface CardWithScript {
@@ -448,7 +453,12 @@ export interface CardWithScript {
   license: string | null;
   image: string | null;
   dependencies: string[];
+  aliases: string[];
+  AIR: string | null;
+  installs: "nothing" | null;
+  background: boolean;
   description: string;
+  warnings: string[];
   download: string;
   [k: string]: unknown;
 }

@@ -1,118 +1,80 @@
-"""Reads a card file: its front matter, then its sections. Each error names the card and what is wrong with it."""
+"""Reads a card file: its front matter, its sections, its commands. Each error names the card, what is wrong with it,
+and the way out."""
 
 from __future__ import annotations
 
 import hashlib
-import math
 import re
-from typing import Any
-
-import yaml
-from pydantic import ValidationError
+from pathlib import PurePosixPath
 
 from service.errors import CardError
 from service.library.cards import FrontMatter, Resource
-from service.library.sections import Sections
+from service.library.fields import make_front
+from service.library.front_matter import read_front, split_front
+from service.library.markdown import read_elements
+from service.library.programs import has_commands, runs, script_of
+from service.library.sections import Sections, find_sections
 
-FRONT_CHARACTERS_MAX = 32 * 1024
-YAML_DEPTH_MAX = 20
-
-_FRONT = re.compile(r"---[ \t]*\n(?P<front>(?:.*\n)*?)---[ \t]*(?:\n|$)")
+# Windows ends lines with CR LF, old editors with CR, some tools that convert twice with CR CR LF.
+_LINE_END = re.compile(r"\r+\n?")
 
 
 def parse_card(path: str, raw: bytes) -> Resource:
-    """Raises CardError, which names the card and what is wrong with it."""
-    try:
-        text = raw.decode("utf-8-sig").replace("\r\n", "\n")
-    except UnicodeDecodeError as error:
-        raise CardError(f'card "{path}" is not UTF-8: byte {error.start}') from error
-    if "\0" in text:
-        raise CardError(f'card "{path}" holds a NUL character')
-    front, body = _split_front(path, text)
-    sections = Sections(body)
-    if not sections.script.strip():
-        raise CardError(f'card "{path}" has no ```bash block under a "# Download" heading')
+    """Raises CardError."""
+    text = _text(path, raw)
+    blank = len(text) - len(text.lstrip("\n"))
+    front_text, body = split_front(path, text[blank:])
+    data = read_front(path, front_text, first_line=blank + 2)
+    sections = find_sections(read_elements(body, first_line=text.count("\n") - body.count("\n") + 1))
+    title = sections.title or PurePosixPath(path).stem
+    front, warnings = make_front(path, data, title=title)
     return Resource(
         path=path,
         front=front,
-        description=sections.description.strip(),
-        script=sections.script,
+        description=sections.description,
+        script=_script(path, front, sections),
         sha256=hashlib.sha256(raw).hexdigest(),
+        warnings=(*warnings, *_skipped(sections)),
     )
 
 
-def _split_front(path: str, text: str) -> tuple[FrontMatter, str]:
-    if not text.startswith("---"):
-        raise CardError(f'card "{path}" has no front matter: begin it with --- and a title')
-    found = _FRONT.match(text)
-    if found is None:
-        raise CardError(f'card "{path}": the front matter does not end with ---')
-    if len(found["front"]) > FRONT_CHARACTERS_MAX:
-        raise CardError(f'card "{path}": the front matter is longer than {FRONT_CHARACTERS_MAX} characters')
-    return _validated(path, _load_yaml(path, found["front"])), text[found.end() :]
-
-
-def _load_yaml(path: str, front: str) -> Any:
+def _text(path: str, raw: bytes) -> str:
     try:
-        data = yaml.load(front, _CardLoader)  # noqa: S506 - a SafeLoader without aliases
-        _check_plain(data, YAML_DEPTH_MAX)
-    except yaml.YAMLError as error:
-        mark = getattr(error, "problem_mark", None)
-        # The first line of the file is the one before the front matter.
-        where = f" in line {mark.line + 2}" if mark is not None else ""
-        raise CardError(f'card "{path}": the front matter is not YAML{where}: {_problem(error)}') from error
-    except (RecursionError, ValueError) as error:
-        raise CardError(f'card "{path}": the front matter cannot be read: {error}') from error
-    return data
+        text = raw.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise CardError(f'card "{path}" is not UTF-8: byte {error.start}; save it as UTF-8') from error
+    if "\0" in text:
+        raise CardError(f'card "{path}" holds a NUL character: remove it')
+    return _LINE_END.sub("\n", text)
 
 
-def _validated(path: str, data: Any) -> FrontMatter:
-    if not isinstance(data, dict):
-        raise CardError(f'card "{path}": the front matter must be a list of "key: value" lines')
-    # A known key without a value counts as a key that is not there.
-    given = {key: value for key, value in data.items() if value is not None or key not in FrontMatter.model_fields}
-    try:
-        return FrontMatter.model_validate(given)
-    except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(str(part) for part in first["loc"])
-        raise CardError(f'card "{path}": {where}: {first["msg"].lower().removeprefix("value error, ")}') from error
+def _script(path: str, front: FrontMatter, sections: Sections) -> str:
+    """Empty for a bundle."""
+    lost = sections.unclosed
+    if lost is not None and (lost in sections.blocks or not sections.blocks):
+        raise CardError(f'card "{path}": the block that begins in line {lost.line} does not end: close it with ```')
+    running = [block for block in sections.blocks if runs(block)]
+    if any(has_commands(block) for block in running):
+        return script_of(running)
+    if not sections.blocks and front.dependencies:
+        return ""
+    raise CardError(f'card "{path}" {_what_is_missing(sections)}')
 
 
-def _check_plain(value: Any, depth: int) -> None:
-    """Raises ValueError for a value that JSON cannot carry: it would break every list that contains the card."""
-    if depth == 0:
-        raise ValueError(f"more than {YAML_DEPTH_MAX} levels")
-    if isinstance(value, dict):
-        if not all(isinstance(key, str) for key in value):
-            raise ValueError("a key is not text: put it in quotes")
-        for part in (*value, *value.values()):
-            _check_plain(part, depth - 1)
-    elif isinstance(value, list):
-        for part in value:
-            _check_plain(part, depth - 1)
-    elif isinstance(value, str):
-        value.encode("utf-8")
-    elif not isinstance(value, int | float | None) or (isinstance(value, float) and not math.isfinite(value)):
-        raise ValueError(f"{str(value)[:40]} is neither text, number, list nor map")
+def _what_is_missing(sections: Sections) -> str:
+    if not sections.has_download:
+        return 'has no "# Download" heading: put its commands into a ```bash block under one'
+    if not sections.blocks:
+        return "has no ```bash block under its Download heading: put its commands into one"
+    if any(runs(block) for block in sections.blocks):
+        return "has no command in the block under its Download heading"
+    return f"has nothing to run: {_skipped(sections)[0]}"
 
 
-class _CardLoader(yaml.SafeLoader):
-    """Refuses aliases: a few of them can unfold to gigabytes."""
-
-    def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
-        if self.check_event(yaml.AliasEvent):
-            event = self.peek_event()  # type: ignore[no-untyped-call]
-            raise yaml.constructor.ConstructorError(None, None, "aliases are not allowed", event.start_mark)
-        return super().compose_node(parent, index)
-
-
-# Dates stay text, so that every value is plain JSON.
-_CardLoader.yaml_implicit_resolvers = {
-    first: [(tag, pattern) for tag, pattern in resolvers if tag != "tag:yaml.org,2002:timestamp"]
-    for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
-}
-
-
-def _problem(error: yaml.YAMLError) -> str:
-    return str(getattr(error, "problem", None) or error).partition("\n")[0][:200]
+def _skipped(sections: Sections) -> list[str]:
+    return [
+        f"the ```{block.language} block in line {block.line} does not run: only shell blocks do, and blocks that begin "
+        "with #! and the program that runs them"
+        for block in sections.blocks
+        if not runs(block)
+    ]

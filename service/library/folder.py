@@ -1,7 +1,7 @@
 """The library of resource cards: Markdown files with YAML front matter, read from one folder.
 
 A card is read when somebody asks for it and kept by its time and size, so that an edit counts at once. A broken card is
-reported by name and reason and harms no other.
+reported by name and reason and harms no other. A README is about the folder and is not a card.
 """
 
 from __future__ import annotations
@@ -9,15 +9,15 @@ from __future__ import annotations
 import os
 import stat
 from collections.abc import Sequence
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
-from service.errors import CardError, FieldError, InvalidRequest, UnknownResource
+from service.errors import CardError, InvalidRequest, UnknownResource
 from service.library.card_reader import parse_card
 from service.library.cards import BrokenCard, Resource
+from service.library.paths import is_hidden, is_readme, short, wrong_path
+from service.library.resolution import ResolvedCard, resolve
 
 CARD_BYTES_MAX = 256 * 1024
-PATH_CHARACTERS_MAX = 255
-RESOURCES_MAX = 100
 CARDS_MAX = 10_000
 
 
@@ -26,7 +26,7 @@ class Library:
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
-        self._read: dict[str, tuple[tuple[int, int, int], Resource]] = {}
+        self._read: dict[str, tuple[tuple[int, int, int], Resource | BrokenCard]] = {}
 
     def get(self, path: str) -> Resource:
         """Raises UnknownResource, InvalidRequest (no path of a card), CardError (a broken one)."""
@@ -39,59 +39,23 @@ class Library:
             raise CardError(f'card "{path}" is not a file')
         mark = (status.st_mtime_ns, status.st_size, status.st_ino)
         known = self._read.get(path)
-        if known is not None and known[0] == mark:
-            return known[1]
-        if status.st_size > CARD_BYTES_MAX:
-            raise CardError(f'card "{path}" is larger than {CARD_BYTES_MAX} bytes')
-        try:
-            raw = file.read_bytes()
-        except OSError as error:
-            raise CardError(f'card "{path}" cannot be read: {error.strerror}') from error
-        resource = parse_card(path, raw)
-        self._read[path] = (mark, resource)
-        return resource
+        if known is None or known[0] != mark:
+            known = (mark, _read(path, file, status.st_size))
+            self._read[path] = known
+        if isinstance(known[1], BrokenCard):
+            raise CardError(known[1].error)
+        return known[1]
 
     def all(self) -> list[Resource | BrokenCard]:
         """Every card, sorted by path."""
-        paths = sorted(str(file.relative_to(self._folder).as_posix()) for file in self._folder.rglob("*.md"))
-        return [self._one(path) for path in paths[:CARDS_MAX] if not _is_hidden(path)]
+        files = (file.relative_to(self._folder).as_posix() for file in self._folder.rglob("*.md"))
+        paths = sorted(path for path in files if not is_hidden(path) and not is_readme(path))
+        return [self._one(path) for path in paths[:CARDS_MAX]]
 
-    def resolve(self, paths: Sequence[str]) -> list[Resource]:
-        """These cards and what they depend on, once each, dependencies before their dependents.
-
-        Raises InvalidRequest (doubled, broken, cyclic, too many), UnknownResource.
-        """
-        for index, path in enumerate(paths):
-            if path in paths[:index]:
-                raise _invalid(f"resources[{index}]", f'"{_short(path)}" is named twice: name it once')
-        resolved: dict[str, Resource] = {}
-        for index, path in enumerate(paths):
-            self._add(path, (), resolved, f"resources[{index}]")
-        return list(resolved.values())
-
-    def _add(self, path: str, chain: tuple[str, ...], resolved: dict[str, Resource], field: str) -> None:
-        if path in resolved:
-            return
-        if path in chain:
-            cycle = " -> ".join([*chain[chain.index(path) :], path])
-            raise _invalid(field, f"the dependencies go in a circle: {cycle}")
-        if len(chain) > RESOURCES_MAX:
-            raise _invalid(field, f"more than {RESOURCES_MAX} dependencies follow from it")
-        try:
-            resource = self.get(path)
-        except CardError as error:
-            raise _invalid(field, str(error)) from error
-        except UnknownResource as error:
-            if not chain:
-                raise UnknownResource(error.message, [FieldError(field, error.message)]) from error
-            raise _invalid(field, f'"{chain[-1]}" depends on "{_short(path)}": no such card') from error
-        except InvalidRequest as error:
-            raise _invalid(field, error.message) from error
-        for dependency in resource.dependencies:
-            self._add(dependency, (*chain, path), resolved, field)
-        resolved[path] = resource
-        if len(resolved) > RESOURCES_MAX:
-            raise _invalid("resources", f"more than {RESOURCES_MAX} resources with their dependencies: split the job")
+    def resolve(self, names: Sequence[str]) -> list[ResolvedCard]:
+        """The cards with these paths, aliases or AIR names and what they depend on, once each, dependencies first.
+        Raises InvalidRequest (doubled, ambiguous, broken, cyclic, too many), UnknownResource."""
+        return resolve(self, names)
 
     def _one(self, path: str) -> Resource | BrokenCard:
         try:
@@ -99,45 +63,31 @@ class Library:
         except (CardError, InvalidRequest, UnknownResource) as error:
             return BrokenCard(path=path, error=str(error))
 
+    def has(self, path: str) -> bool:
+        """Whether a file has this path, be it a sound card or not."""
+        return wrong_path(path) is None and os.path.lexists(self._folder / path)
+
     def _file(self, path: str) -> Path:
-        reason = _wrong_path(path)
+        reason = wrong_path(path)
         if reason is not None:
-            raise InvalidRequest(f'"{_short(path)}" is not the path of a card: {reason}')
+            raise InvalidRequest(f'"{short(path)}" is not the path of a card: {reason}')
         file = self._folder / path
         folder = self._folder.resolve()
         # realpath, because resolve() raises when links go in a circle.
         if not Path(os.path.realpath(file)).is_relative_to(folder):
-            raise InvalidRequest(f'"{_short(path)}" is not the path of a card: it leads out of the resource folder')
+            raise InvalidRequest(f'"{short(path)}" is not the path of a card: it leads out of the resource folder')
         return file
 
     def _unknown(self, path: str) -> str:
-        return f'unknown resource "{_short(path)}": no such card under {self._folder.name}/'
+        return f'unknown resource "{short(path)}": no such card under {self._folder.name}/'
 
 
-def _wrong_path(path: str) -> str | None:
-    if not path or len(path) > PATH_CHARACTERS_MAX:
-        return f"it must have 1 to {PATH_CHARACTERS_MAX} characters"
-    if any(ord(character) < 32 or ord(character) == 127 or "\ud800" <= character <= "\udfff" for character in path):
-        return "it holds characters that no path of a card may hold"
-    if path.startswith("/") or "\\" in path:
-        return "it must be relative to the resource folder, with / between its parts"
-    if any(part in ("", ".", "..") for part in path.split("/")):
-        return "it must not hold empty parts, . or .."
-    if _is_hidden(path):
-        return "a hidden file is not a card"
-    if not path.endswith(".md"):
-        return "a card is a .md file"
-    return None
-
-
-def _is_hidden(path: str) -> bool:
-    return any(part.startswith(".") for part in PurePosixPath(path).parts)
-
-
-def _invalid(field: str, message: str) -> InvalidRequest:
-    return InvalidRequest(message, [FieldError(field, message)])
-
-
-def _short(path: str) -> str:
-    printable = path.encode("utf-8", "backslashreplace").decode("utf-8")
-    return printable if len(printable) <= 120 else printable[:117] + "..."
+def _read(path: str, file: Path, size_bytes: int) -> Resource | BrokenCard:
+    if size_bytes > CARD_BYTES_MAX:
+        return BrokenCard(path=path, error=f'card "{path}" is larger than {CARD_BYTES_MAX} bytes')
+    try:
+        return parse_card(path, file.read_bytes())
+    except CardError as error:
+        return BrokenCard(path=path, error=str(error))
+    except OSError as error:
+        raise CardError(f'card "{path}" cannot be read: {error.strerror}') from error

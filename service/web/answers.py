@@ -230,14 +230,19 @@ class CardView(TypedDict):
     basemodel: str | None
     version: str | int | float | None
     tags: list[str]
-    size: int | None
+    size: Annotated[int | None, Field(description="About how many bytes it downloads.")]
     sha256: Annotated[str, Field(description="Of the card's text.")]
     files: list[CardFileView]
     url: str | None
     license: str | None
     image: str | None
-    dependencies: list[str]
+    dependencies: Annotated[list[str], Field(description="Paths, aliases or AIR names of other cards.")]
+    aliases: list[str]
+    AIR: str | None
+    installs: Annotated[Literal["nothing"] | None, Field(description="nothing: it leaves no file below ui_home.")]
+    background: Annotated[bool, Field(description="Whether what it started may outlive its script.")]
     description: str
+    warnings: Annotated[list[str], Field(description="What could not be read on the card and is left out.")]
 
 
 @with_config(ConfigDict(extra="allow"))

@@ -57,6 +57,12 @@ BANDWIDTH_MAX = 1 << 40
 # What the description of the API says where a validator checks more than a schema can say.
 _PART = r"[^./\\\x00-\x1f\x7f][^/\\\x00-\x1f\x7f]*"
 CARD_PATH_SCHEMA = {"type": "string", "maxLength": PATH_CHARACTERS_MAX, "pattern": rf"^{_PART}(/{_PART})*\.md$"}
+_CARD_NAME_SCHEMA = {
+    "type": "string",
+    "maxLength": PATH_CHARACTERS_MAX,
+    "pattern": r"^[^\x00-\x1f\x7f]+$",
+    "description": "The path of a card in the library, or one of its aliases, or its AIR.",
+}
 _HOST_SCHEMA = {
     "type": "string",
     "maxLength": _HOST_CHARACTERS_MAX,
@@ -71,7 +77,7 @@ _UI_HOME_SCHEMA = {"type": "string", "maxLength": 4096, "pattern": r"^/[^\x00]*$
 _FINGERPRINT_SCHEMA = {"type": "string", "pattern": FINGERPRINT_PATTERN}
 
 Bandwidth = Annotated[int, Field(ge=BANDWIDTH_MIN, le=BANDWIDTH_MAX)]
-CardPath = Annotated[str, WithJsonSchema(CARD_PATH_SCHEMA)]
+CardName = Annotated[str, WithJsonSchema(_CARD_NAME_SCHEMA)]
 Fingerprint = Annotated[str, AfterValidator(_fingerprint), WithJsonSchema(_FINGERPRINT_SCHEMA)]
 
 
@@ -85,7 +91,7 @@ class InstallRequest(_Request):
     ssh_host: Annotated[str, AfterValidator(_host), WithJsonSchema(_HOST_SCHEMA)]
     ssh_port: int = Field(ge=1, le=65535)
     ui_home: Annotated[str, Field(max_length=4096), AfterValidator(_absolute), WithJsonSchema(_UI_HOME_SCHEMA)]
-    resources: list[CardPath] = Field(min_length=1, max_length=RESOURCES_MAX, json_schema_extra={"uniqueItems": True})
+    resources: list[CardName] = Field(min_length=1, max_length=RESOURCES_MAX, json_schema_extra={"uniqueItems": True})
     ssh_user: str | None = Field(default=None, pattern=USER_PATTERN)
     host_key_sha256: Fingerprint | None = None
     parallel: int = Field(default=1, ge=1, le=PARALLEL_MAX)

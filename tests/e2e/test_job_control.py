@@ -435,13 +435,28 @@ async def test_a_file_that_is_not_the_model_fails(world: World, data: bytes, fro
     assert (await world.service.ended(unverified))["state"] == "completed"
 
 
-async def test_there_is_no_room(world: World) -> None:
-    card = world.card("other/huge.md", 'touch "$HOME/ran"', f"size: {10**17}\n")
-    job_id = await world.service.install(world.instance, world.ui_home, card, max_attempts=3)
-    job = await world.service.ended(job_id)
-    assert (job["cause"], job["resources"][0]["attempt"]) == ("disk_full", 1)
-    assert f"{10**17:,}" in job["resources"][0]["error"]
-    assert not (world.instance.home / "ran").exists()
+async def test_the_size_of_a_card_is_an_estimate(world: World) -> None:
+    source = world.folder / "source"
+    source.write_bytes(safetensors(b"x" * 1000))
+    card = world.card("other/huge.md", f'cp {source} "$UI_HOME/model.safetensors"', f"size: {10**17}\n")
+    job = await world.service.ended(await world.service.install(world.instance, world.ui_home, card))
+    assert (job["state"], job["resources"][0]["size_bytes"]) == ("completed", 10**17)
+
+
+async def test_a_bundle_is_installed_after_what_it_names(world: World) -> None:
+    source = world.folder / "source"
+    source.write_bytes(safetensors(b"x" * 1000))
+    world.card("other/one.md", f'cp {source} "$UI_HOME/one.safetensors"', "aliases: the one\n")
+    world.card("other/two.md", "exit 3", "AIR: urn:air:wan:lora:civitai:1@2\n")
+    (world.cards / "good.md").write_text("---\ndependencies: the one\n---\n")
+    (world.cards / "bad.md").write_text("---\ndependencies: [the one, civitai:1@2]\n---\n")
+    job = await world.service.ended(await world.service.install(world.instance, world.ui_home, "good"))
+    assert job["state"] == "completed"
+    assert [entry["resource"] for entry in job["resources"]] == ["other/one.md", "good.md"]
+    job = await world.service.ended(await world.service.install(world.instance, world.ui_home, "bad.md"))
+    ends = {entry["resource"]: (entry["state"], entry["cause"]) for entry in job["resources"]}
+    assert ends["other/one.md"] == ("installed", None)
+    assert ends["bad.md"] == ("failed", "dependency_failed")
 
 
 async def test_a_stall_is_seen_and_tried_again(world: World) -> None:

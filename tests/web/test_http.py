@@ -92,7 +92,7 @@ BAD_BODIES = [
     ({**GOOD, "resources": ["loras/a.md\0"]}, "resources[0]", "characters that no path"),
     ({**GOOD, "resources": ["loras\\a.md"]}, "resources[0]", "must be relative"),
     ({**GOOD, "resources": ["leads_out.md"]}, "resources[0]", "leads out"),
-    ({**GOOD, "resources": ["loras/broken.md"]}, "resources[0]", "no front matter"),
+    ({**GOOD, "resources": ["loras/broken.md"]}, "resources[0]", "has no"),
     ({**GOOD, "resources": ["loras/cycle_a.md"]}, "resources[0]", "in a circle"),
     ({**GOOD, "resources": ["loras/orphan.md"]}, "resources[0]", 'depends on "loras/none.md"'),
     ({**GOOD, "colour": "blue"}, "colour", "unknown field"),

@@ -6,7 +6,7 @@ import { useEffect, useState } from "preact/hooks";
 import { ApiError, call, message, patiently } from "../api";
 import { bytes, count } from "../format";
 import { Field, Foreign, Heading, Notice } from "../parts/common";
-import { Library, withDependencies } from "../parts/library";
+import { byName, Library, withDependencies } from "../parts/library";
 import { go, jobAddress } from "../router";
 import { parseSshLine } from "../ssh_line";
 import type { Accepted, Cards, CardView, InstallRequest } from "../types";
@@ -58,8 +58,7 @@ export function InstallPage() {
     setDraft((before) => ({ ...before, ...changes }));
     setAttemptKey(newKey());
   };
-  const byPath = new Map((cards?.resources ?? []).map((card) => [card.path, card]));
-  const all = withDependencies([...picked.value], byPath);
+  const all = withDependencies([...picked.value], byName(cards?.resources ?? []));
 
   const submit = async (event: Event) => {
     event.preventDefault();

@@ -101,6 +101,11 @@ function CardRow({ card, isPicked, onToggle }: { card: CardView; isPicked: boole
           <span class="about">
             <Foreign>{card.description}</Foreign>
           </span>
+          {card.warnings.length > 0 && (
+            <span class="soft">
+              <Foreign>{card.warnings.join("; ")}</Foreign>
+            </span>
+          )}
         </span>
       </label>
     </li>
@@ -131,21 +136,52 @@ function Choice({ label, value, values, onChoose }: ChoiceProps) {
   );
 }
 
+// The cards by path, by path without its ending, and by alias and AIR, in small letters. A path comes before a name.
+export function byName(cards: CardView[]): Map<string, CardView> {
+  const found = new Map<string, CardView>();
+  const add = (name: string, card: CardView) => {
+    const key = name.trim().toLowerCase();
+    if (!found.has(key)) found.set(key, card);
+  };
+  for (const card of cards) add(card.path, card);
+  for (const card of cards) {
+    for (const name of [...card.aliases, ...(card.AIR?.split(", ") ?? [])]) {
+      add(name, card);
+      const air = name.trim().replace(/^(urn:)?air:/i, "");
+      if (air === name.trim()) continue;
+      add(air, card);
+      add(air.split(":").slice(2).join(":"), card);
+    }
+  }
+  for (const card of cards) add(card.path.replace(/\.md$/, ""), card);
+  return found;
+}
+
 // The picked cards and their dependencies, each once. The service reports a dependency that is not in the library.
 export function withDependencies(paths: string[], cards: Map<string, CardView>): CardView[] {
   const found = new Map<string, CardView>();
   const open = [...paths];
-  for (let path = open.pop(); path !== undefined; path = open.pop()) {
-    const card = cards.get(path);
-    if (card === undefined || found.has(path)) continue;
-    found.set(path, card);
+  for (let name = open.pop(); name !== undefined; name = open.pop()) {
+    const card = cards.get(name.trim().toLowerCase());
+    if (card === undefined || found.has(card.path)) continue;
+    found.set(card.path, card);
     open.push(...card.dependencies);
   }
   return [...found.values()];
 }
 
 const searchable = (card: CardView): string =>
-  [card.title, card.path, card.type, card.ecosystem, card.basemodel, ...card.tags, card.description]
+  [
+    card.title,
+    card.path,
+    card.type,
+    card.ecosystem,
+    card.basemodel,
+    ...card.tags,
+    ...card.aliases,
+    card.AIR,
+    card.description,
+  ]
     .join(" ")
     .toLowerCase();
 

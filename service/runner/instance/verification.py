@@ -27,14 +27,13 @@ class ExpectedFile:
             raise CardError(f"the file {self.path[:120]!r} of a card must be a path below $UI_HOME, without ..")
 
 
-def verify_program(*, files: Sequence[ExpectedFile], sha256: str | None, size_bytes: int | None) -> str:
-    """A bash program. ``sha256`` and ``size_bytes`` are those of the card's only file, where it names no files."""
+def verify_program(*, files: Sequence[ExpectedFile], sha256: str | None) -> str:
+    """A bash program. ``sha256`` is that of the card's only file, where it names no files."""
     lines = [
         _array("card_files", [file.path for file in files]),
         _array("card_sha256s", [(file.sha256 or "").lower() for file in files]),
         _array("card_sizes", [_decimal(file.size_bytes) for file in files]),
         f"card_sha256={shlex.quote((sha256 or '').lower())}",
-        f"card_size={shlex.quote(_decimal(size_bytes))}",
     ]
     return "\n".join([*lines, script("verify_files.sh"), script("verify_checks.sh")])
 

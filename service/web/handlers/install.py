@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 
 from service.errors import FieldError, InvalidRequest, TargetRefused
 from service.events.event_types import JobQueued
-from service.library import Resource
+from service.library import ResolvedCard
 from service.web.answers import Accepted
 from service.web.requests import InstallRequest
 from service.web.services import Services
@@ -18,6 +19,8 @@ async def install(services: Services, *, body: InstallRequest, idempotency_key: 
         services.check_host(body.ssh_host, body.ssh_port)
     except TargetRefused as error:
         raise InvalidRequest(str(error), [FieldError("ssh_host", str(error))]) from error
+    # In a thread: an alias or an AIR may lead through all cards.
+    cards = await asyncio.to_thread(services.library.resolve, body.resources)
     queued = JobQueued(
         ssh_host=body.ssh_host,
         ssh_port=body.ssh_port,
@@ -30,7 +33,7 @@ async def install(services: Services, *, body: InstallRequest, idempotency_key: 
         verify=body.verify,
         idempotency_key=idempotency_key,
         body_sha256=body.digest() if idempotency_key is not None else None,
-        resources=[_entry(resource) for resource in services.library.resolve(body.resources)],
+        resources=[_entry(card) for card in cards],
     )
     job, is_new = await services.controls.start(queued)
     return {
@@ -41,10 +44,10 @@ async def install(services: Services, *, body: InstallRequest, idempotency_key: 
     }
 
 
-def _entry(resource: Resource) -> dict[str, Any]:
+def _entry(resolved: ResolvedCard) -> dict[str, Any]:
     return {
-        "resource": resource.path,
-        "title": resource.title,
-        "dependencies": list(resource.dependencies),
-        "size": resource.size_bytes,
+        "resource": resolved.path,
+        "title": resolved.card.title,
+        "dependencies": list(resolved.dependencies),
+        "size": resolved.card.size_bytes,
     }

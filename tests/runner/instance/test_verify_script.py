@@ -70,11 +70,9 @@ class Place:
     def env(self) -> dict[str, str]:
         return {"PATH": TOOLS, "UI_HOME": str(self.home), "RESOURCE_INSTALLER_ATTEMPT": f"{self.attempt}-verify"}
 
-    def verify(
-        self, *files: ExpectedFile, sha256: str | None = None, size_bytes: int | None = None, **env: str
-    ) -> Found:
+    def verify(self, *files: ExpectedFile, sha256: str | None = None, **env: str) -> Found:
         program = self.attempt / "card"
-        program.write_text(verify_program(files=files, sha256=sha256, size_bytes=size_bytes))
+        program.write_text(verify_program(files=files, sha256=sha256))
         done = subprocess.run(
             ["bash", "-e", "-o", "pipefail", program], capture_output=True, env=self.env | env, check=False, timeout=240
         )
@@ -240,7 +238,7 @@ def test_a_hundred_megabytes_of_header_take_little_memory(place: Place) -> None:
     place.wrote("dir", place.loras)
     before = os.times()
     program = place.attempt / "card"
-    program.write_text(verify_program(files=[], sha256=None, size_bytes=None))
+    program.write_text(verify_program(files=[], sha256=None))
     limited = f"ulimit -v 300000; exec bash {str(program)!r}"
     done = subprocess.run(["bash", "-c", limited], capture_output=True, env=place.env, check=False, timeout=240)
     after = os.times()
@@ -363,21 +361,17 @@ def test_no_file_at_all_is_said(place: Place) -> None:
     assert found.lines == ["verification: no file of this attempt was found, so none was verified"]
 
 
-def test_the_cards_hash_and_size_hold_for_its_one_model(place: Place) -> None:
+def test_the_cards_hash_holds_for_its_one_model(place: Place) -> None:
     content = safetensors()
     (place.loras / "a.safetensors").write_bytes(content)
     (place.loras / "notes.md").write_text("# notes")
     place.wrote("dir", place.loras)
-    found = place.verify(sha256=digest(content), size_bytes=1)
+    found = place.verify(sha256=digest(content))
     assert {(e.file, e.result) for e in found.verified} == {
         ("models/loras/a.safetensors", "verified"),
         ("models/loras/notes.md", "unverified"),
     }
     assert digest(content) in place.verify(sha256="1" * 64).error
-    assert f"{len(content):,} bytes, but the card says 1 bytes" in place.verify(size_bytes=1).error
-    (of_size, _) = sorted(place.verify(size_bytes=len(content)).verified, key=lambda event: event.file)
-    assert of_size.checked == ["not_html", "safetensors_header", "size"]
-    assert (of_size.held_against, of_size.result) == ("card", "verified")
     (place.loras / "b.safetensors").write_bytes(content)
     assert {e.result for e in place.verify(sha256="1" * 64).verified} == {"unverified"}
 
@@ -511,7 +505,7 @@ async def download(
 async def verify_there(connection: Connection, place: Place, **card: Any) -> Found:
     """The program over SSH, run as a card is run."""
     program = place.attempt / "card"
-    program.write_text(verify_program(**({"files": [], "sha256": None, "size_bytes": None} | card)))
+    program.write_text(verify_program(**({"files": [], "sha256": None} | card)))
     exports = "".join(f"export {name}='{value}'\n" for name, value in place.env.items())
     script = f"{exports}exec bash -e -o pipefail '{program}' </dev/null"
     answer = await connection.run("exec sh", script.encode())
@@ -527,7 +521,7 @@ async def test_civitdls_list_of_hashes(
     civitai.add(StandInModel(id=8, name="Another", size_bytes=5_000))
     place.wrote("dir", place.loras)
     await download(sshd, connection, civitai, place, [7])
-    found = await verify_there(connection, place, size_bytes=1)
+    found = await verify_there(connection, place)
     (verified,) = found.verified
     assert verified.file.startswith("models/loras/")
     assert verified.file.endswith("/model_7-mid_7-vid_5007.safetensors")
@@ -600,7 +594,7 @@ async def test_a_download_and_its_verification(
     )
     assert (await attached(connection, spec))[1] == Ended(exit_code=0)
     for sha, right in ((digest(safetensors()), True), ("0" * 64, not result)):
-        program = verify_program(files=[], sha256=sha, size_bytes=None)
+        program = verify_program(files=[], sha256=sha)
         spec = replace(spec, directory=f"{spec.directory}-verify", script=program)
         output, ended = await attached(connection, spec)
         parser = VerificationParser("loras/x.md", 1, Redactor())

@@ -1,6 +1,6 @@
 # shellcheck shell=bash
 # Compares the files of an attempt with what the card and civitdl say of them. bash runs it as the card of the
-# verification, after lines that set card_files, card_sha256s, card_sizes (arrays), card_sha256 and card_size, and after
+# verification, after lines that set card_files, card_sha256s, card_sizes (arrays) and card_sha256, and after
 # verify_files.sh. It prints its findings as lines "verify <word> ...", names and foreign text in base64. What tools
 # print on standard error goes to a file: it may hold names, and names may look like findings.
 
@@ -187,8 +187,7 @@ weigh() {
     finding good "$file_number" "$digest" "$against" "${checked[$file_number]}"
 }
 
-# What the card says of its only file. A size alone is compared only where there is no digest: a digest says more, and
-# cards round.
+# What the card says of its only file. Its size is an estimate and proves nothing: people round it.
 expect_one() {
     local number models=()
     for number in "${!files[@]}"; do
@@ -197,7 +196,6 @@ expect_one() {
     [ "${#files[@]}" = 1 ] && models=(0)
     [ "${#models[@]}" = 1 ] || return
     want_sha256[models[0]]=$card_sha256
-    [ -n "$card_sha256" ] || [ -n "$(listed_sha256 "${files[${models[0]}]}")" ] || want_size[models[0]]=$card_size
 }
 
 verify() {
