@@ -20,7 +20,7 @@ from service.logs import concerns_job, log_changes
 from service.metrics import Metrics
 from service.runner.controls import Controls
 from service.runner.installer import ResourceInstaller
-from service.runner.instance.connector import Connector
+from service.runner.instance.connector import LOGIN_SECONDS_MAX, Connector
 from service.runner.instance.targets import check_host
 from service.runner.queue_positions import QueuePositions
 from service.runner.retry import RetryRules
@@ -31,6 +31,7 @@ from service.store.event_store import EventStore
 from service.store.housekeeping import Housekeeping
 from service.store.jobs import Jobs
 from service.store.journal import Journal
+from service.store.queue_keys import renew_queue_keys
 from service.web.endpoints import OPEN_PATHS
 from service.web.guard import BODY_BYTES_MAX, Guard
 from service.web.pages import Pages, is_page
@@ -130,6 +131,7 @@ class Service:
         """Raises ConfigError, DatabaseHeld, DatabaseNewer."""
         _prepare_cards(self._settings)
         await self._database.open()
+        await renew_queue_keys(self._database)
         self._event_store.start()
         self._housekeeping.start()
         self._sockets.start()
@@ -215,6 +217,7 @@ def _connector(settings: Settings) -> Connector:
         # asyncssh gives up at the tick after the last unanswered one: at 1.5 times the setting in all.
         keepalive_seconds=settings.keepalive / 2,
         keepalive_count_max=2,
+        login_timeout_seconds=min(LOGIN_SECONDS_MAX, settings.connect_timeout),
     )
 
 

@@ -25,9 +25,11 @@ InstallerError
 │   └── DatabaseNewer            a newer version of the service wrote this database
 └── RemoteError
     ├── LinkDown                 the link broke or never came up: not a failure in itself
+    │   └── NoShell              the login ran no program: cause no_shell if no login of the job ever ran one
     ├── LinkFailed               the link cannot come up any more; carries the cause of the failure
     ├── TargetRefused            400  invalid            the address may not be a target
     ├── AuthenticationFailed     the instance refused the key: cause ssh_auth
+    │   └── KeyUnusable          the service has no key that it could offer
     ├── HostKeyChanged           the instance showed another key than before: cause host_key_changed
     └── RemoteProtocolError      the instance's answer does not fit the remote protocol
 """
@@ -180,7 +182,20 @@ class RemoteError(InstallerError):
 
 
 class LinkDown(RemoteError):
-    """The link broke, or did not come up. The install on the instance goes on."""
+    """The link broke, or did not come up. The install on the instance goes on. ``reason``: its word for programs, as
+    the event ``connecting`` names it."""
+
+    reason = "broken"
+
+    def __init__(self, message: str, *, reason: str | None = None) -> None:
+        super().__init__(message)
+        self.reason = reason if reason is not None else self.reason
+
+
+class NoShell(LinkDown):
+    """The instance accepted the key, and the login ran no program. The message holds what it printed instead."""
+
+    reason = "no_shell"
 
 
 class LinkFailed(RemoteError):
@@ -200,6 +215,10 @@ class TargetRefused(RemoteError):
 
 class AuthenticationFailed(RemoteError):
     """The instance refused the user or the key."""
+
+
+class KeyUnusable(AuthenticationFailed):
+    """The service itself has no key to offer, or cannot read it: no instance can cure that."""
 
 
 class HostKeyChanged(RemoteError):

@@ -79,6 +79,8 @@ export class JobModel implements Omit<JobSummary, "possible"> {
   retry_of: string | null = null;
   thinned_at: string | null = null;
   // Only a screen needs these.
+  // Why the service is not connected to the instance yet, or not again.
+  waiting: string | null = null;
   host = "";
   port = 0;
   user = "";
@@ -274,7 +276,7 @@ function queued(job: JobModel, event: JobQueuedEvent): void {
 
 // A new attempt begins from nothing: only what identifies the resource stays.
 function started(job: JobModel, event: ResourceStartedEvent, before: ResourceModel | undefined): void {
-  job.link = "connected";
+  connected(job);
   const path = event.resource!;
   const { dependencies = [], size_bytes = null } = before ?? {};
   const resource = newResource({ resource: path, title: event.title, dependencies, size_bytes });
@@ -324,7 +326,7 @@ function resourceEnded(
 function jobEnded(job: JobModel, event: JobCompletedEvent | JobFailedEvent | JobCancelledEvent): void {
   job.state = endings[event.type];
   job.ended_at = event.at;
-  job.link = job.queue_position = null;
+  job.link = job.waiting = job.queue_position = null;
   job.cancelling = false;
   if (event.type === "job_completed") return;
   job.cause = event.cause;
@@ -340,6 +342,7 @@ function jobEnded(job: JobModel, event: JobCompletedEvent | JobFailedEvent | Job
 
 const connected = (job: JobModel): void => {
   job.link = "connected";
+  job.waiting = null;
 };
 
 const handlers: Handlers = {
@@ -364,6 +367,9 @@ const handlers: Handlers = {
   },
   limits_changed: (job, event) => {
     job.bandwidth_limit = event.bandwidth_limit;
+  },
+  connecting: (job, event) => {
+    job.waiting = event.text;
   },
   host_key_accepted: connected,
   job_reattached: connected,

@@ -4,6 +4,7 @@
 export type JobState = "queued" | "running" | "paused" | "completed" | "failed" | "cancelled";
 export type JobEvent =
   | CancelRequestedEvent
+  | ConnectingEvent
   | HostKeyAcceptedEvent
   | JobCancelledEvent
   | JobCompletedEvent
@@ -26,6 +27,7 @@ export type JobEvent =
   | ResourceStalledEvent
   | ResourceStartedEvent
   | ResourceVerifiedEvent
+  | ResourceWarnedEvent
   | StageCompleteEvent
   | StageStartEvent
   | VerificationStartedEvent;
@@ -77,6 +79,18 @@ export interface CancelRequestedEvent {
   at: string;
   resource?: string;
   attempt?: number;
+}
+export interface ConnectingEvent {
+  type: "connecting";
+  job_id: string;
+  sequence: number;
+  at: string;
+  resource?: string;
+  attempt?: number;
+  reason: string;
+  text: string;
+  seconds: number;
+  next_seconds: number;
 }
 export interface HostKeyAcceptedEvent {
   type: "host_key_accepted";
@@ -342,6 +356,17 @@ export interface ResourceVerifiedEvent {
   held_against: string | null;
   result: string;
   checked?: string[];
+}
+export interface ResourceWarnedEvent {
+  type: "resource_warning";
+  job_id: string;
+  sequence: number;
+  at: string;
+  resource?: string;
+  attempt?: number;
+  code: string;
+  text: string;
+  paths?: string[];
 }
 export interface StageCompleteEvent {
   type: "stage_complete";

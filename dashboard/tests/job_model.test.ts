@@ -68,6 +68,14 @@ test("pause and resume lead back to where the job was", () => {
   expect(jobOf(queued(1), startedJob, { type: "job_paused" }, { type: "job_resumed" }).state).toBe("running");
 });
 
+test("why it is not connected is shown until it is", () => {
+  const refused = { type: "connecting", reason: "refused", text: "Connection refused", seconds: 0, next_seconds: 1 };
+  const job = jobOf(queued(1), startedJob, refused);
+  expect([job.state, job.link, job.waiting]).toEqual(["running", null, "Connection refused"]);
+  job.apply(eventAt(4, { type: "host_key_accepted" }));
+  expect([job.link, job.waiting]).toEqual(["connected", null]);
+});
+
 test("a link that is lost changes no state", () => {
   const job = jobOf(queued(1), startedJob, { type: "host_key_accepted" }, { type: "link_lost" });
   expect([job.state, job.link]).toEqual(["running", "reconnecting"]);

@@ -32,6 +32,7 @@ class Cause(StrEnum):
     INSTANCE_LOST = "instance_lost"
     SSH_AUTH = "ssh_auth"
     SSH_UNREACHABLE = "ssh_unreachable"
+    NO_SHELL = "no_shell"
     HOST_KEY_CHANGED = "host_key_changed"
     DEPENDENCY_FAILED = "dependency_failed"
     NO_SUCCESS_MARK = "no_success_mark"
@@ -236,6 +237,12 @@ _ROWS = (
         cause=Cause.SSH_UNREACHABLE,
         hint="No SSH server answers there: check that the instance runs, and its host and port.",
         by_hand="when the instance answers",
+    ),
+    CauseRow(
+        cause=Cause.NO_SHELL,
+        hint="The login on the instance must run the commands that it is given: look in .bashrc and .profile of "
+        "ssh_user for an exit, tmux or a menu, and check the account's shell.",
+        by_hand="only when a login on the instance runs commands",
     ),
     CauseRow(
         cause=Cause.HOST_KEY_CHANGED,

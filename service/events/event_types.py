@@ -143,6 +143,20 @@ class Output(Event):
     cut: bool = False
 
 
+@register
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ResourceWarned(Event):
+    """Something that a person should know and that is not a failure; without a resource it is about the whole job.
+
+    ``code``: a word for programs; words may be added. ``paths``: files or folders on the instance that may help.
+    """
+
+    type: ClassVar[str] = "resource_warning"
+    code: str
+    text: str
+    paths: list[str] = field(default_factory=list)
+
+
 # --- the lifecycle: the service appends these --------------------------------------------------------------------
 
 
@@ -232,6 +246,23 @@ class LimitsChanged(Event):
 
     type: ClassVar[str] = "limits_changed"
     bandwidth_limit: int | None
+
+
+@register
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Connecting(Event):
+    """The service tries to connect again, because the last try failed. Said when the reason changes.
+
+    ``reason``: refused, no_route, name_unknown, timeout, key_refused, no_shell (the login runs no program) or broken;
+    reasons may be added. ``text``: the same for a person, with what the instance printed. ``seconds``: since the first
+    of these tries began. ``next_seconds``: until the next.
+    """
+
+    type: ClassVar[str] = "connecting"
+    reason: str
+    text: str
+    seconds: float
+    next_seconds: float
 
 
 @register

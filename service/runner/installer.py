@@ -22,6 +22,7 @@ from service.runner.instance.link import Link
 from service.runner.instance.remote import Remote
 from service.runner.instance.ssh import Connection
 from service.runner.instance.targets import Instance
+from service.runner.instance.ui_home import ui_home_warning
 from service.runner.job_work import JobWork
 from service.runner.live_job import LiveJob
 from service.runner.outcome import Outcome, failed
@@ -87,10 +88,12 @@ class ResourceInstaller:
         return Link(
             self._connector,
             Instance(host=job.ssh_host, port=job.ssh_port, user=job.ssh_user, host_key_sha256=job.host_key_sha256),
-            was_up=job.link is not None,
+            was_up=_has_started(job),
             connect_seconds=self._rules.connect_timeout_seconds,
             lost_seconds=self._rules.link_timeout_seconds,
             append=lambda event: live_job.append([NewEvent(event=event)]),
+            redact=self._redact,
+            clock=self._clock,
         )
 
     def _job_work(self, live_job: LiveJob, link: Link) -> JobWork:
@@ -109,20 +112,31 @@ class ResourceInstaller:
 
         return JobWork(
             live_job,
-            connect=lambda: link.use(self._sweep),
+            connect=lambda: link.use(lambda connection: self._look(live_job, connection)),
             work_on=work_on,
             clock_ms=self._clock_ms,
             clock=self._clock,
         )
 
-    async def _sweep(self, connection: Connection) -> None:
-        """A job's first connection removes what ended jobs have left on its instance."""
+    async def _look(self, live_job: LiveJob, connection: Connection) -> None:
+        """The first thing that runs on the instance: it shows that a login runs programs, whether ``ui_home`` is what
+        it should be, and what ended jobs have left there, which is removed."""
+        job, remote = live_job.job, Remote(connection)
+        is_first = not _has_started(job)
+        found = await remote.look(job.ui_home if is_first else "")
+        warning = ui_home_warning(job.ui_home, found)
+        if is_first and warning is not None:
+            await live_job.append([NewEvent(event=warning)])
         if self._rules.keep_remote_logs:
             return
         try:
-            await Remote(connection).sweep(self._jobs.ended_among)
+            # Those that this service does not know stay: another service may use the same instance.
+            ended = await self._jobs.ended_among(found.job_ids)
         except StoreUnavailable as error:
             logger.info("not swept: %s", error)
+        else:
+            if ended:
+                await remote.remove(*ended)
 
     async def _remove(self, job: Job, link: Link) -> None:
         """Where this fails, the sweep of a later connection does it."""
@@ -133,6 +147,11 @@ class ResourceInstaller:
             await Remote(connection).remove(job.job_id)
         except RemoteError as error:
             logger.info("the directory of job %s stays for now: %s", job.job_id, error)
+
+
+def _has_started(job: Job) -> bool:
+    """Whether a resource began: before that, a program has run on the instance."""
+    return any(resource.attempt for resource in job.resources)
 
 
 async def _finish(live_job: LiveJob, outcome: Outcome) -> None:

@@ -91,6 +91,7 @@ _SENTENCES = {
     "queue_position_changed": "place in the queue",
     "job_moved": "moved in the queue",
     "job_started": "connecting to the instance",
+    "connecting": "not connected yet",
     "job_paused": "paused",
     "job_resumed": "resumed",
     "cancel_requested": "cancelling",
@@ -119,6 +120,8 @@ def _detail(event: Event) -> str:
         detail = event["queue_position"]
     elif kind == "limits_changed":
         detail = speed(event["bandwidth_limit"]) or "none"
+    elif kind == "connecting":
+        detail = f"{event['text']}; next try in {duration(event['next_seconds'])}"
     elif kind == "host_key_accepted":
         detail = event["host_key_sha256"]
     elif kind == "resource_verified":

@@ -3,7 +3,7 @@
 Learned by trying: a client can send events that are called ``connect`` and ``disconnect``, and runs those handlers with
 forged arguments; with ``async_handlers=True`` two events of one client can change places; Engine.IO closes a connection
 only after the client has read its queue, so that a shutdown with one silent client takes 45 seconds; permessage-deflate
-halves the fan-out.
+halves the fan-out; python-engineio decodes at most 16 packets of one HTTP body, and loses all of a longer one.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ import socketio
 from aiohttp import web
 from aiohttp.typedefs import Handler
 from engineio import packet as engineio_packet
+from engineio import payload as engineio_payload
 
 from service.errors import (
     InvalidRequest,
@@ -54,6 +55,10 @@ logger = logging.getLogger(__name__)
 MESSAGE_BYTES_MAX = 64 * 1024
 JOIN_SECONDS_MAX = 20.0
 HANG_UP_SECONDS_MAX = 0.5
+# python-engineio's client decodes no more of one answer.
+POLLED_PACKETS_MAX = 16
+# The JavaScript client posts everything that waits in one body: one packet for each subscription of a page, and more.
+POSTED_PACKETS_MAX = 512
 
 
 class _Json:
@@ -66,6 +71,27 @@ class _Json:
     @staticmethod
     def loads(text: str | bytes, **_options: Any) -> Any:
         return orjson.loads(text)
+
+
+class _Poll:
+    """A connection's ``poll``, with a bound on the packets of one polling answer. ``waiting``: those that were taken
+    out of its queue and go into the next answers, or into the WebSocket after an upgrade."""
+
+    def __init__(self, socket: Any) -> None:
+        self._socket = socket
+        self._take_all = socket.poll
+        self.waiting: list[Any] = []
+
+    async def __call__(self) -> list[Any]:
+        if not self.waiting:
+            packets: list[Any] = await self._take_all()
+            if self._socket.upgraded or len(packets) <= POLLED_PACKETS_MAX:
+                return packets
+            self.waiting += packets
+        count = len(self.waiting) if self._socket.upgraded else POLLED_PACKETS_MAX
+        answer = self.waiting[:count]
+        del self.waiting[:count]
+        return answer
 
 
 class SocketServer:
@@ -84,6 +110,9 @@ class SocketServer:
             http_compression=False,
         )
         self.send = self.server.eio.send_packet
+        self.server.eio.on("connect", self._engine_connect)
+        # The documented way to raise the bound; MESSAGE_BYTES_MAX bounds the body.
+        engineio_payload.Payload.max_decode_packets = POSTED_PACKETS_MAX
 
     def packet(self, name: str, payload_json: str) -> Any:
         """Socket.IO's EVENT is ``2<namespace>,<JSON>``."""
@@ -91,7 +120,7 @@ class SocketServer:
 
     def queued(self, engine_sid: str) -> int:
         socket = self.server.eio.sockets.get(engine_sid)
-        return socket.queue.qsize() if socket is not None else 0
+        return socket.queue.qsize() + len(socket.poll.waiting) if socket is not None else 0
 
     def engine_sid(self, sid: str) -> str:
         return str(self.server.manager.eio_sid_from_sid(sid, NAMESPACE))
@@ -108,6 +137,11 @@ class SocketServer:
             for task in waiting:
                 task.cancel()
             await asyncio.gather(*closing, return_exceptions=True)
+
+    async def _engine_connect(self, engine_sid: str, environ: Any) -> Any:
+        socket = self.server.eio.sockets[engine_sid]
+        socket.poll = _Poll(socket)
+        return await self.server._handle_eio_connect(engine_sid, environ)
 
 
 class Sockets:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from dataclasses import dataclass
@@ -10,10 +11,12 @@ from aiohttp import web
 
 from service.web.guard import cors_headers
 
+logger = logging.getLogger(__name__)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Stream:
-    """``chunks`` is closed at the end, also when the client leaves in the middle."""
+    """``chunks`` is closed at the end, also when the client leaves in the middle, which is not an error."""
 
     content_type: str
     chunks: AsyncGenerator[bytes]
@@ -26,9 +29,12 @@ class Stream:
             "X-Accel-Buffering": "no",
         }
         response = web.StreamResponse(headers={**headers, **cors_headers(request)})
-        await response.prepare(request)
         async with aclosing(self.chunks) as chunks:
-            async for chunk in chunks:
-                await response.write(chunk)
-        await response.write_eof()
+            try:
+                await response.prepare(request)
+                async for chunk in chunks:
+                    await response.write(chunk)
+                await response.write_eof()
+            except ConnectionResetError:
+                logger.debug("a client left the stream %s", request.path)
         return response

@@ -14,7 +14,7 @@ import pytest
 from service.app import Service
 from service.events import event_types as types
 from service.events.recorded_event import NewEvent
-from tests.kit.ports import free_port
+from tests.kit.ports import silent_port
 from tests.kit.raw_watcher import RawWatcher
 from tests.kit.running import running, write_card
 from tests.kit.service import Watcher, until
@@ -30,7 +30,7 @@ EVENTS_PER_SECOND = 900  # the target: the clients share the processor, and at l
 async def begun_job(service: Service, folder: Path) -> str:
     """A job in the state running whose events the test itself records, as the runner would."""
     write_card(folder, "a.md")
-    body = {"ssh_host": "127.0.0.1", "ssh_port": free_port(), "ui_home": "/ui", "resources": ["a.md"]}
+    body = {"ssh_host": "127.0.0.1", "ssh_port": silent_port(), "ui_home": "/ui", "resources": ["a.md"]}
     async with aiohttp.ClientSession() as http, http.post(f"{service.url}/resources/install", json=body) as response:
         job_id = str((await response.json())["job_id"])
     while (await service._journal._jobs.get(job_id)).state != "running":

@@ -27,6 +27,8 @@ EXAMPLES: dict[str, Event] = {
     for event in (
         QUEUED,
         types.JobStarted(),
+        types.Connecting(reason="refused", text="nobody listens", seconds=1.5, next_seconds=0.5),
+        types.ResourceWarned(code="ui_home_missing", text="t", paths=["/opt/ComfyUI"]),
         types.HostKeyAccepted(host_key_sha256="SHA256:x", algorithm="ssh-ed25519"),
         types.ResourceStarted(title="A2", card_sha256="0" * 64),
         types.StageStart(name="x"),

@@ -29,6 +29,16 @@ def free_port() -> int:
     raise RuntimeError(f"all {BLOCK_PORTS} ports of this process are in use")
 
 
+def silent_port() -> int:
+    """A port where something listens and never says a word: who connects waits until its own limit."""
+    listener = socket.socket()
+    listener.bind(("127.0.0.1", free_port()))
+    listener.listen(1_000)
+    port = int(listener.getsockname()[1])
+    listener.detach()
+    return port
+
+
 @cache
 def _ports() -> Iterator[int]:
     """The ports of this process's block. Its lock is the name of an abstract socket, which ends with the process."""

@@ -26,7 +26,8 @@ USER = getpass.getuser()
 class Sshd:
     """``start``, ``stop``; ``cut`` kills the sessions' servers, which breaks their links and nothing else.
 
-    ``login_shell``: what runs the command of a session, as a login shell would. ``noise``: what it prints first.
+    ``force_command``: runs in place of the command of each session. ``login_shell``: what runs the command, as a login
+    shell would. ``noise``: what it prints first.
     """
 
     def __init__(
@@ -36,6 +37,7 @@ class Sshd:
         env: Mapping[str, str] | None = None,
         home: Path | None = None,
         login_shell: str | None = None,
+        force_command: str | None = None,
         noise: str = "",
         listen: str = "127.0.0.1",
     ) -> None:
@@ -46,6 +48,7 @@ class Sshd:
         self._env = dict(env or {})
         self._login_shell = login_shell
         self._noise = noise
+        self._force_command = force_command
         self._listen = listen
         self._process: subprocess.Popen[bytes] | None = None
         self.home.mkdir(parents=True, exist_ok=True)
@@ -148,6 +151,8 @@ class Sshd:
             "MaxStartups 1000",
             "SetEnv " + " ".join(f'{name}="{value}"' for name, value in env.items()),
         ]
+        if self._force_command is not None:
+            lines.append(f"ForceCommand {self._force_command}")
         if self._login_shell is not None:
             lines.append(f"ForceCommand {self._login_shell_script()}")
         return "\n".join(lines) + "\n"

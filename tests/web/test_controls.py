@@ -15,7 +15,7 @@ from service.events.event_types import Event
 from service.events.job import Standing
 from service.events.recorded_event import NewEvent
 from service.runner.controls import POSSIBLE
-from tests.kit.ports import free_port
+from tests.kit.ports import silent_port
 from tests.kit.running import running, write_card
 
 ENDED: dict[str, Any] = {"installed": 0, "total": 2, "results": []}
@@ -51,7 +51,7 @@ class World:
 
     def __init__(self, service: Service, folder: Path) -> None:
         self.service = service
-        self.port = free_port()
+        self.port = silent_port()
         for name in ("a.md", "b.md"):
             write_card(folder, name)
 
@@ -260,7 +260,7 @@ async def test_a_started_job_that_is_paused_keeps_its_instance(tmp_path: Path) -
         first = await world.running()
         second = await world.install()
         await world.control(first, "pause")
-        world.port = free_port()
+        world.port = silent_port()
         elsewhere = await world.install()
         await world.reached(elsewhere, "running")
         assert (await world.job(second))["state"] == "queued"

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import json
+import logging
 import subprocess
+import sys
 from collections.abc import AsyncIterator, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -17,7 +19,7 @@ from service.app import Service
 from service.events import event_types as types
 from service.events.recorded_event import NewEvent
 from tests.kit.marks import needs_root
-from tests.kit.ports import free_port
+from tests.kit.ports import free_port, silent_port
 from tests.kit.running import running, write_card
 from tests.kit.service import EVENT_NAMES, NAMESPACE, Watcher, connect, until
 
@@ -41,7 +43,7 @@ class Running:
         self.last = 0
 
     async def begin(self) -> Running:
-        body = {"ssh_host": "127.0.0.1", "ssh_port": free_port(), "ui_home": "/ui", "resources": ["a.md"]}
+        body = {"ssh_host": "127.0.0.1", "ssh_port": silent_port(), "ui_home": "/ui", "resources": ["a.md"]}
         async with aiohttp.ClientSession() as http:
             async with http.post(f"{self.url}/resources/install", json=body) as response:
                 self.job_id = (await response.json())["job_id"]
@@ -191,9 +193,10 @@ async def test_clients_that_come_in_the_middle_have_all_in_order(job: Running) -
 
 
 async def test_a_client_that_polls_has_all_in_order(job: Running) -> None:
-    """By hand: the Python client reads at most 16 packets of one poll."""
+    """By hand, to see each answer: the Python client reads at most 16 packets of one, and loses all of a longer one."""
     url = f"{job.url}/socket.io/?EIO=4&transport=polling"
     seen: list[int] = []
+    most = 0
     async with aiohttp.ClientSession() as http:
         async with http.get(url) as response:
             url += f"&sid={json.loads((await response.text())[1:])['sid']}"
@@ -209,8 +212,86 @@ async def test_a_client_that_polls_has_all_in_order(job: Running) -> None:
         while not writing.done() or seen[-1:] != [job.last]:
             async with http.get(url) as response:
                 packets = (await response.text()).split("\x1e")
+            most = max(most, len(packets))
             events = [packet for packet in packets if packet.startswith(f'42{NAMESPACE},["resource_install')]
             seen += [json.loads(packet.partition(",")[2])[1]["sequence"] for packet in events]
+    assert seen == job.all()
+    assert 1 < most <= 16
+
+
+POLLING_CLIENT = """
+import asyncio, json, sys, socketio
+
+async def main(url, job_id, last, transports):
+    client = socketio.AsyncClient(reconnection=False)
+    seen, done = [], asyncio.Event()
+
+    @client.on("*", namespace="/resources")
+    async def event(name, data):
+        if "sequence" in data:
+            seen.append(data["sequence"])
+        if seen[-1:] == [int(last)]:
+            done.set()
+
+    await client.connect(url, namespaces=["/resources"], transports=transports.split(","), wait_timeout=60)
+    await client.emit("subscribe_install", {"job_id": job_id}, namespace="/resources")
+    await asyncio.wait([asyncio.ensure_future(done.wait()), asyncio.ensure_future(client.wait())],
+                       timeout=60, return_when=asyncio.FIRST_COMPLETED)
+    print(json.dumps(seen))
+    await client.disconnect()
+
+asyncio.run(main(*sys.argv[1:]))
+"""
+
+
+@pytest.mark.parametrize("transports", ["polling", "polling,websocket"])
+async def test_the_python_client_has_all_in_order(job: Running, transports: str) -> None:
+    """In a process of its own: in this one it would share the server's bounds."""
+    await job.bars(60)
+    await job.finish()
+    command = (sys.executable, "-c", POLLING_CLIENT, job.url, job.job_id, str(job.last), transports)
+    process = await asyncio.create_subprocess_exec(*command, stdout=subprocess.PIPE)
+    printed, _ = await process.communicate()
+    assert json.loads(printed) == job.all()
+
+
+async def test_many_packets_in_one_post_are_all_read(job: Running) -> None:
+    """The JavaScript client posts all that waits in one body."""
+    url = f"{job.url}/socket.io/?EIO=4&transport=polling"
+    subscribe = f'["subscribe_install",{{"job_id":"{job.job_id}"}}]'
+    async with aiohttp.ClientSession() as http:
+        async with http.get(url) as response:
+            url += f"&sid={json.loads((await response.text())[1:])['sid']}"
+        packets = [f"40{NAMESPACE},", *(f"42{NAMESPACE},{n}{subscribe}" for n in range(40))]
+        async with http.post(url, data="\x1e".join(packets)) as response:
+            assert response.status == 200
+        answered: set[str] = set()
+        async with asyncio.timeout(60):
+            while len(answered) < 40:
+                async with http.get(url) as response:
+                    polled = (await response.text()).split("\x1e")
+                answered |= {p.partition(",")[2].partition("[")[0] for p in polled if p.startswith(f"43{NAMESPACE},")}
+
+
+@pytest.mark.parametrize("accept", ["text/event-stream", "application/x-ndjson"])
+async def test_a_client_that_leaves_a_stream_is_not_an_error(
+    job: Running, accept: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    await job.bars(500)
+    request = f"GET /resources/jobs/{job.job_id}/events HTTP/1.1\r\nHost: 127.0.0.1\r\nAccept: {accept}\r\n\r\n"
+    for wait_bytes in (0, 1, 100_000):
+        reader, writer = await asyncio.open_connection("127.0.0.1", int(job.url.rpartition(":")[2]))
+        writer.write(request.encode())
+        await reader.read(wait_bytes)
+        writer.transport.abort()
+        for _ in range(5):
+            await job.bars(1)
+            await asyncio.sleep(0.02)
+    assert [record.getMessage() for record in caplog.records if record.levelno >= logging.WARNING] == []
+    seen: list[int] = []
+    following = asyncio.create_task(sse(job, seen))
+    await job.finish()
+    await asyncio.wait_for(following, 60)
     assert seen == job.all()
 
 

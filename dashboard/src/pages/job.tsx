@@ -118,6 +118,11 @@ function Standing({ feed, job }: Shown & { feed: Feed }) {
         <Notice tone="warn">Reconnecting to the service. The install continues.</Notice>
       )}
       {feed.replaying.value > 0 && <Notice tone="info">Replaying {count(feed.replaying.value, "event")}</Notice>}
+      {job.waiting !== null && (
+        <Notice tone="warn">
+          Not connected to the instance: <Foreign>{job.waiting}</Foreign>
+        </Notice>
+      )}
       {job.link === "reconnecting" && (
         <Notice tone="warn">The service lost its connection to the instance. The install continues there.</Notice>
       )}

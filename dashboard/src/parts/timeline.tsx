@@ -64,6 +64,7 @@ const sayings: { [Type in JobEvent["type"]]?: string } = {
   job_resumed: "Resumed",
   cancel_requested: "Cancelling",
   limits_changed: "Bandwidth limit changed",
+  connecting: "Not connected yet",
   host_key_accepted: "New host key remembered",
   resource_started: "Download begins",
   link_lost: "Connection lost; the install continues on the instance",
@@ -90,6 +91,8 @@ function detail(event: JobEvent): string {
       return String(event.queue_position);
     case "limits_changed":
       return event.bandwidth_limit === null ? "none" : speed(event.bandwidth_limit);
+    case "connecting":
+      return event.text;
     case "host_key_accepted":
       return event.host_key_sha256;
     case "link_lost":

@@ -14,6 +14,7 @@ from pathlib import Path
 from weakref import WeakValueDictionary
 
 from service.errors import HostKeyChanged, LinkDown
+from service.events.addresses import instance_key
 from service.runner.instance import ssh
 from service.runner.instance.host_keys import HostKeyCheck, HostKeyPolicy, HostKeyRule
 from service.runner.instance.known_hosts import KnownHosts
@@ -21,10 +22,12 @@ from service.runner.instance.ssh import Connection
 from service.runner.instance.targets import Instance, check_target
 
 ADDRESSES_MAX = 3
+LOGIN_SECONDS_MAX = 30.0
 
 
 class Connector:
-    """Built once, from the settings. ``key_path`` None: the usual keys in ``~/.ssh``."""
+    """Built once, from the settings. ``key_path`` None: the usual keys in ``~/.ssh``. ``login_timeout_seconds``: how
+    long a login may take until it runs the command that it was given."""
 
     def __init__(
         self,
@@ -37,6 +40,7 @@ class Connector:
         keepalive_seconds: float = 15.0,
         keepalive_count_max: int = 3,
         connect_timeout_seconds: float = 20.0,
+        login_timeout_seconds: float = LOGIN_SECONDS_MAX,
     ) -> None:
         self._key_path = key_path
         self._known_hosts = KnownHosts(known_hosts_path)
@@ -46,14 +50,15 @@ class Connector:
         self._keepalive_seconds = keepalive_seconds
         self._keepalive_count_max = keepalive_count_max
         self._connect_timeout_seconds = connect_timeout_seconds
-        self._handshakes: WeakValueDictionary[tuple[str, int], asyncio.Lock] = WeakValueDictionary()
+        self._login_timeout_seconds = login_timeout_seconds
+        self._handshakes: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
 
     async def connect(self, instance: Instance) -> Connection:
         """A connection whose host key and user are accepted.
 
         Raises LinkDown (try again later), AuthenticationFailed, HostKeyChanged, TargetRefused.
         """
-        lock = self._handshakes.setdefault((instance.host, instance.port), asyncio.Lock())
+        lock = self._handshakes.setdefault(instance_key(instance.host, instance.port), asyncio.Lock())
         async with lock:
             addresses = await self._resolve(instance)
             for address in addresses[:-1]:
@@ -118,6 +123,7 @@ class Connector:
             keepalive_seconds=self._keepalive_seconds,
             keepalive_count_max=self._keepalive_count_max,
             timeout_seconds=self._connect_timeout_seconds,
+            login_seconds=self._login_timeout_seconds,
         )
 
     def _remembered(self, connection: Connection) -> Connection:

@@ -1,22 +1,32 @@
 """The link to one instance: connects, and reconnects until a lost link has been down for too long.
 
-A link that is down is not a failure. Only time decides: a first connection that does not come up within
-``connect_seconds`` is ``ssh_unreachable``, a link that was up and stays down for ``lost_seconds`` is ``instance_lost``.
-Errors that time does not cure (a changed host key, a refused key at the first connection) fail at once.
+A link is up once a login has run a program of ours. A link that is down is not a failure. Only time decides: a first
+connection that does not come up within ``connect_seconds`` is ``ssh_unreachable`` (``ssh_auth`` if the instance answers
+and refuses the key to the end), a link that was up and stays down for ``lost_seconds`` is ``instance_lost``. What time
+does not cure (a changed host key, a target that is not allowed) fails at once, and a login that never ran a program of
+this job after ``LOGIN_TRIES_MAX`` tries.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
+import random
 from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
-from tenacity import AsyncRetrying, RetryError, retry_if_exception_type, stop_after_delay, wait_random_exponential
-
-from service.errors import AuthenticationFailed, HostKeyChanged, LinkDown, LinkFailed, TargetRefused
+from service.errors import (
+    AuthenticationFailed,
+    HostKeyChanged,
+    KeyUnusable,
+    LinkDown,
+    LinkFailed,
+    NoShell,
+    RemoteError,
+    TargetRefused,
+)
 from service.events.causes import Cause
-from service.events.event_types import Event, HostKeyAccepted, JobReattached, LinkLost
+from service.events.event_types import Connecting, Event, HostKeyAccepted, JobReattached, LinkLost
 from service.runner.instance.connector import Connector
 from service.runner.instance.ssh import Connection
 from service.runner.instance.targets import Instance
@@ -25,21 +35,27 @@ logger = logging.getLogger(__name__)
 
 RETRY_SECONDS_FIRST = 0.5
 RETRY_SECONDS_MAX = 10.0
+# OpenSSH 9.8 and later block a source that collects 15 seconds of penalties, and a refused key costs 5 seconds.
+KEY_RETRY_SECONDS = 10.0
+LOGIN_TRIES_MAX = 3
+LOGIN_RETRY_SECONDS = 5.0
 LIVED_SECONDS_MIN = 1.0
 REASON_CHARACTERS_MAX = 500
+CONNECTING_EVENTS_MAX = 20
 T = TypeVar("T")
 
-
-# What time does not cure, and the cause that it is.
-_FINAL: dict[type[Exception], Cause] = {
-    AuthenticationFailed: Cause.SSH_AUTH,
+# What time does not cure, and the cause that it is. The first class that fits decides.
+_FINAL: dict[type[RemoteError], Cause] = {
+    KeyUnusable: Cause.SSH_AUTH,
     HostKeyChanged: Cause.HOST_KEY_CHANGED,
     TargetRefused: Cause.SSH_UNREACHABLE,
 }
+_KEY_REFUSED = "key_refused"
 
 
 class Link:
-    """``was_up``: the job had a connection before, as its events say. ``append`` adds an event to the job."""
+    """``was_up``: the job had a link that was up before, as its events say. ``append`` adds an event to the job;
+    ``redact`` removes secrets from what the instance printed. ``clock``: monotonic seconds."""
 
     def __init__(
         self,
@@ -50,6 +66,9 @@ class Link:
         connect_seconds: float,
         lost_seconds: float,
         append: Callable[[Event], Awaitable[None]],
+        redact: Callable[[str], str],
+        clock: Callable[[], float],
+        sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
     ) -> None:
         self._connector = connector
         self._instance = instance
@@ -58,26 +77,32 @@ class Link:
         self._connect_seconds = connect_seconds
         self._lost_seconds = lost_seconds
         self._append = append
+        self._redact = redact
         self._connection: Connection | None = None
         self._failure: LinkFailed | None = None
         self._connecting = asyncio.Lock()
+        self._clock = clock
+        self._sleep = sleep
+        self._outage = _Outage(clock)
 
     async def use(self, work: Callable[[Connection], Awaitable[T]]) -> T:
         """Do the work over the link, and again from its beginning after each loss of the link. Concurrent users share
         one connection, and one of them makes the next. Raises LinkFailed."""
         while True:
             connection = await self._connected()
-            begin = asyncio.get_running_loop().time()
+            begin = self._clock()
             try:
-                return await work(connection)
+                result = await work(connection)
             except LinkDown as error:
                 logger.info("link to %s lost: %s", self._instance, error)
                 async with self._connecting:
                     if self._connection is connection:
-                        await self._close_lost(error)
+                        await self._lost(connection, error)
                 # A link that breaks as soon as it is up, again and again, must not fill the log.
-                lived = asyncio.get_running_loop().time() - begin
-                await asyncio.sleep(max(0.0, LIVED_SECONDS_MIN - lived))
+                await self._sleep(max(0.0, LIVED_SECONDS_MIN - (self._clock() - begin)))
+            else:
+                self._note_up(connection)
+                return result
 
     @property
     def connection(self) -> Connection | None:
@@ -91,16 +116,17 @@ class Link:
 
     async def _connected(self) -> Connection:
         async with self._connecting:
-            if self._failure is not None:
-                raise self._failure
-            if self._connection is None:
+            while self._connection is None:
+                if self._failure is not None:
+                    raise self._failure
                 try:
-                    self._connection = await self._connect()
-                except LinkFailed as error:
-                    self._failure = error
-                    raise
-                await self._append_connected(self._connection)
-                self._was_up = True
+                    self._connection = await self._connector.connect(self._instance)
+                except (LinkDown, AuthenticationFailed, HostKeyChanged, TargetRefused) as error:
+                    if isinstance(error, LinkDown):
+                        await self._append_lost(error)
+                    await self._wait_after(error)
+                else:
+                    await self._append_connected(self._connection)
             return self._connection
 
     async def _append_connected(self, connection: Connection) -> None:
@@ -111,33 +137,107 @@ class Link:
             await self._append(self._reattach)
             self._reattach = None
 
-    async def _connect(self) -> Connection:
-        limit = self._lost_seconds if self._was_up else self._connect_seconds
-        transient = (LinkDown, AuthenticationFailed) if self._was_up else (LinkDown,)
-        try:
-            async for attempt in AsyncRetrying(
-                retry=retry_if_exception_type(transient),
-                stop=stop_after_delay(limit),
-                wait=wait_random_exponential(multiplier=RETRY_SECONDS_FIRST, max=RETRY_SECONDS_MAX),
-                sleep=asyncio.sleep,
-            ):
-                with attempt:
-                    try:
-                        return await self._connector.connect(self._instance)
-                    except LinkDown as error:
-                        await self._close_lost(error)
-                        raise
-        except RetryError as error:
-            cause = Cause.INSTANCE_LOST if self._was_up else Cause.SSH_UNREACHABLE
-            last = error.last_attempt.exception()
-            raise LinkFailed(f"no SSH connection for {limit:g} seconds: {last}", cause=cause) from error
-        except (AuthenticationFailed, HostKeyChanged, TargetRefused) as error:
-            raise LinkFailed(str(error), cause=_FINAL[type(error)]) from error
-        raise LinkDown("no connection was tried")
+    def _note_up(self, connection: Connection) -> None:
+        if connection.has_run:
+            self._was_up = True
+            self._outage = _Outage(self._clock)
 
-    async def _close_lost(self, error: LinkDown) -> None:
-        """One event each time a link that was up goes down, however many attempts to reconnect fail after it."""
+    async def _lost(self, connection: Connection, error: LinkDown) -> None:
+        """A connection broke, or ran nothing. A link that was up is tried again at once: then it has been down for no
+        time at all."""
+        self._note_up(connection)
         await self.close()
+        await self._append_lost(error)
+        if not connection.has_run:
+            await self._wait_after(error)
+
+    async def _append_lost(self, error: LinkDown) -> None:
+        """One event each time a link that was up goes down, however many attempts to reconnect fail after it."""
         if self._was_up and (self._reattach is None or self._reattach.after_restart):
-            await self._append(LinkLost(reason=str(error)[:REASON_CHARACTERS_MAX]))
+            await self._append(LinkLost(reason=self._text(error)))
             self._reattach = JobReattached()
+
+    async def _wait_after(self, error: RemoteError) -> None:
+        """Until the next try. When there is none, remember why, for this user of the link and all others."""
+        outage = self._outage
+        outage.tries += 1
+        outage.login_tries += isinstance(error, NoShell)
+        self._failure = self._final(error)
+        if self._failure is not None:
+            raise self._failure
+        seconds = self._seconds_until_next(error)
+        if outage.says(error):
+            await self._append(
+                Connecting(
+                    reason=_reason_of(error),
+                    text=self._text(error),
+                    seconds=round(outage.seconds, 1),
+                    next_seconds=round(seconds, 1),
+                )
+            )
+        await self._sleep(seconds)
+
+    def _seconds_until_next(self, error: RemoteError) -> float:
+        if isinstance(error, AuthenticationFailed):
+            return KEY_RETRY_SECONDS
+        if isinstance(error, NoShell):
+            return LOGIN_RETRY_SECONDS
+        longest = min(RETRY_SECONDS_MAX, RETRY_SECONDS_FIRST * 2.0 ** min(self._outage.tries - 1, 10))
+        chance = random.random()  # noqa: S311 - spreads tries, guards nothing
+        return max(0.0, min(longest * chance, self._limit_seconds - self._outage.seconds))
+
+    @property
+    def _limit_seconds(self) -> float:
+        return self._lost_seconds if self._was_up else self._connect_seconds
+
+    def _final(self, error: RemoteError) -> LinkFailed | None:
+        """Why no further try is worth it; None if one is."""
+        cause = next((cause for kind, cause in _FINAL.items() if isinstance(error, kind)), None)
+        if cause is not None and not (self._was_up and isinstance(error, KeyUnusable)):
+            return LinkFailed(self._text(error), cause=cause)
+        if isinstance(error, NoShell) and not self._was_up and self._outage.login_tries >= LOGIN_TRIES_MAX:
+            return LinkFailed(self._text(error), cause=Cause.NO_SHELL)
+        # A try with a key that was refused must not come early, so it may not fit any more.
+        pause = KEY_RETRY_SECONDS if isinstance(error, AuthenticationFailed) else 0.0
+        if self._outage.seconds + pause < self._limit_seconds:
+            return None
+        if self._was_up:
+            return LinkFailed(self._without_link(error), cause=Cause.INSTANCE_LOST)
+        if isinstance(error, AuthenticationFailed):
+            return LinkFailed(self._text(error), cause=Cause.SSH_AUTH)
+        if isinstance(error, NoShell):
+            return LinkFailed(self._text(error), cause=Cause.NO_SHELL)
+        return LinkFailed(self._without_link(error), cause=Cause.SSH_UNREACHABLE)
+
+    def _without_link(self, error: RemoteError) -> str:
+        return f"no SSH connection for {self._limit_seconds:g} seconds: {self._text(error)}"
+
+    def _text(self, error: RemoteError) -> str:
+        return self._redact(str(error))[:REASON_CHARACTERS_MAX]
+
+
+class _Outage:
+    """A time without a link that is up, and what was tried in it. ``says``: whether this error is news."""
+
+    def __init__(self, clock: Callable[[], float]) -> None:
+        self._clock = clock
+        self._begin = clock()
+        self._last_reason: str | None = None
+        self._said = 0
+        self.tries = 0
+        self.login_tries = 0
+
+    @property
+    def seconds(self) -> float:
+        return self._clock() - self._begin
+
+    def says(self, error: RemoteError) -> bool:
+        reason, before = _reason_of(error), self._last_reason
+        self._last_reason = reason
+        is_news = reason != before and self._said < CONNECTING_EVENTS_MAX
+        self._said += is_news
+        return is_news
+
+
+def _reason_of(error: RemoteError) -> str:
+    return error.reason if isinstance(error, LinkDown) else _KEY_REFUSED

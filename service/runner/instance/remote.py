@@ -10,7 +10,7 @@ from __future__ import annotations
 import base64
 import re
 import secrets
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from enum import StrEnum
@@ -20,16 +20,19 @@ from service.errors import LinkDown, RemoteProtocolError
 from service.events.lines import plain
 from service.runner.instance.attempt_program import AttemptSpec, attach_program, program
 from service.runner.instance.ended import Ended, ended_of
+from service.runner.instance.login import program_begun
 from service.runner.instance.ssh import Connection
 from service.runner.instance.stream import Stream
 
 COMMAND = "exec sh"
 GRACE_SECONDS = 10
 PARTIAL_FILES_MAX = 20
-NOISE_BYTES_MAX = 1 << 20
 JOBS_LISTED_MAX = 10_000
+UI_HOMES_MAX = 5
 
 _SIGNALLED = re.compile(rb"^signalled ([01]) (\d{1,9})$", re.MULTILINE)
+_UI_HOME = re.compile(rb"^ui_home (ready|missing|other)$", re.MULTILINE)
+_ELSEWHERE = re.compile(rb"^elsewhere ([A-Za-z0-9+/=]{1,800})$", re.MULTILINE)
 _FILE = re.compile(rb"^file ([A-Za-z0-9+/=]{1,800})$", re.MULTILINE)
 
 
@@ -51,28 +54,39 @@ class SignalResult:
     partial_files: tuple[str, ...] = ()
 
 
+class UiHome(StrEnum):
+    """What an instance says about the folder that a job installs into."""
+
+    READY = "ready"
+    MISSING = "missing"
+    OTHER = "other"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Found:
+    """``ui_home`` None: the instance did not say. ``elsewhere``: where it looks like a ComfyUI, if ``ui_home`` does
+    not."""
+
+    job_ids: tuple[str, ...]
+    ui_home: UiHome | None
+    elsewhere: tuple[str, ...]
+
+
 class Attachment:
     """The log of an attempt from the wanted byte on, and after its end, how the attempt ended."""
 
-    def __init__(self, stream: Stream, nonce: str) -> None:
+    def __init__(self, connection: Connection, stream: Stream, nonce: str) -> None:
+        self._connection = connection
         self._stream = stream
         self._nonce = nonce.encode()
         self._has_begun = False
 
     async def __aiter__(self) -> AsyncIterator[bytes]:
-        """Raises LinkDown, RemoteProtocolError."""
-        mark = b"\n" + self._nonce + b"\n"
-        noise = b""
-        async for chunk in self._stream:
-            noise += chunk
-            begin = noise.find(mark)
-            if begin >= 0:
-                self._has_begun = True
-                if len(noise) > begin + len(mark):
-                    yield noise[begin + len(mark) :]
-                break
-            if len(noise) > NOISE_BYTES_MAX:
-                raise RemoteProtocolError("the login shell of the instance prints without end")
+        """Raises LinkDown, NoShell."""
+        first = await program_begun(self._connection, self._stream, self._nonce)
+        self._has_begun = True
+        if first:
+            yield first
         async for chunk in self._stream:
             yield chunk
 
@@ -98,7 +112,7 @@ class Remote:
         """Start the attempt if it never was, find it if it was; follow its log from byte ``offset``. Idempotent."""
         nonce = secrets.token_hex(16)
         async with self._connection.open(COMMAND, attach_program(spec, nonce=nonce, offset=offset)) as stream:
-            yield Attachment(stream, nonce)
+            yield Attachment(self._connection, stream, nonce)
 
     async def signal(
         self, job_id: str, directories: Sequence[str], signal: Signal, *, grace_seconds: int = GRACE_SECONDS
@@ -128,20 +142,25 @@ class Remote:
         """Remove what these jobs left on the instance."""
         await self._connection.run(COMMAND, program("remove.sh", jobs=" ".join(str(UUID(j)) for j in job_ids)))
 
-    async def sweep(self, ended_among: Callable[[list[str]], Awaitable[list[str]]]) -> None:
-        """Remove the directories of ended jobs. Those that ``ended_among`` does not know stay: another service may
-        use the same instance."""
-        listing, _ = await self._answer("list.sh")
-        names = _text(listing).split()[:JOBS_LISTED_MAX]
-        ended = await ended_among([name for name in names if _is_job_id(name)])
-        if ended:
-            await self.remove(*ended)
+    async def look(self, ui_home: str) -> Found:
+        """What is on the instance: the directories of jobs, and whether its ``ui_home`` is what it should be."""
+        listing, _ = await self._answer("list.sh", ui_home=ui_home)
+        names = [name for name in _text(listing).split() if _is_job_id(name)][:JOBS_LISTED_MAX]
+        said = _UI_HOME.search(listing)
+        others = [plain(base64.b64decode(path)) for path in _ELSEWHERE.findall(listing)[:UI_HOMES_MAX]]
+        return Found(
+            job_ids=tuple(names),
+            ui_home=UiHome(said[1].decode()) if said is not None else None,
+            elsewhere=tuple(dict.fromkeys(others)),
+        )
 
     async def _answer(self, script: str, **variables: str | int) -> tuple[bytes, bytes]:
-        """What the script printed after the nonce, and its standard error."""
+        """What the script printed after the nonce, and its standard error. Raises LinkDown, NoShell."""
         nonce = secrets.token_hex(16)
-        result = await self._connection.run(COMMAND, program(script, nonce=nonce, **variables))
-        return result.stdout.rpartition(b"\n" + nonce.encode() + b"\n")[2], result.stderr
+        sent = program(script, nonce=nonce, **variables)
+        async with self._connection.open(COMMAND, sent) as stream:
+            first = await program_begun(self._connection, stream, nonce.encode())
+            return first + await self._connection.rest(stream), stream.stderr
 
 
 def _is_job_id(name: str) -> bool:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
 import os
 import socket
 from collections.abc import AsyncIterator, Iterator, Sequence
@@ -17,7 +18,7 @@ from pathlib import Path
 
 import asyncssh
 
-from service.errors import AuthenticationFailed, HostKeyChanged, LinkDown, RemoteError
+from service.errors import AuthenticationFailed, HostKeyChanged, KeyUnusable, LinkDown, NoShell, RemoteError
 from service.runner.instance.host_keys import HostKey, HostKeyCheck
 from service.runner.instance.stream import Stream
 from service.runner.instance.targets import Instance
@@ -44,11 +45,20 @@ class CommandResult:
 
 
 class Connection:
-    """One connection to one instance. Sessions beyond the bound wait for their turn."""
+    """One connection to one instance. Sessions beyond the bound wait for their turn. ``login_seconds``: how long a
+    login may take to run its program; ``has_run``: one did, so the account's shell runs what it is given."""
 
-    def __init__(self, connection: asyncssh.SSHClientConnection, instance: Instance, host_key: HostKey | None) -> None:
+    def __init__(
+        self,
+        connection: asyncssh.SSHClientConnection,
+        instance: Instance,
+        host_key: HostKey | None,
+        login_seconds: float,
+    ) -> None:
         self.instance = instance
         self.host_key = host_key
+        self.login_seconds = login_seconds
+        self.has_run = False
         self._connection = connection
         self._sessions = asyncio.Semaphore(SESSIONS_MAX)
 
@@ -71,12 +81,24 @@ class Connection:
         """All that a short command prints, up to a bound. Raises LinkDown, also when there is no answer in time."""
         with mapped(self.instance):
             async with asyncio.timeout(RUN_SECONDS_MAX), self.open(command, stdin) as stream:
-                answer = bytearray()
+                answer = await self.rest(stream)
+                return CommandResult(stdout=answer, stderr=stream.stderr, exit_status=stream.exit_status)
+
+    async def rest(self, stream: Stream) -> bytes:
+        """All that is still to come of a short answer, up to a bound. Raises LinkDown, also when it does not end."""
+        answer = bytearray()
+        with mapped(self.instance):
+            async with asyncio.timeout(RUN_SECONDS_MAX):
                 async for chunk in stream:
                     answer += chunk
                     if len(answer) > ANSWER_BYTES_MAX:
                         raise RemoteError(f"{self.instance} answered more than {ANSWER_BYTES_MAX} bytes")
-                return CommandResult(stdout=bytes(answer), stderr=stream.stderr, exit_status=stream.exit_status)
+        return bytes(answer)
+
+    @property
+    def begin_seconds(self) -> float:
+        """How long the next program may take to begin. After one that ran, a late one is slow, not impossible."""
+        return RUN_SECONDS_MAX if self.has_run else self.login_seconds
 
     async def close(self) -> None:
         self.abort()
@@ -87,11 +109,17 @@ class Connection:
 
     async def _create_session(self, command: str) -> tuple[asyncssh.SSHClientChannel[bytes], Stream]:
         """An sshd counts sessions that were just closed for a moment longer, and then refuses a new one."""
-        for _ in range(OPEN_TRIES_MAX - 1):
-            with contextlib.suppress(asyncssh.ChannelOpenError):
+        try:
+            async with asyncio.timeout(self.begin_seconds):
+                for _ in range(OPEN_TRIES_MAX - 1):
+                    with contextlib.suppress(asyncssh.ChannelOpenError):
+                        return await self._session(command)
+                    await asyncio.sleep(OPEN_RETRY_SECONDS)
                 return await self._session(command)
-            await asyncio.sleep(OPEN_RETRY_SECONDS)
-        return await self._session(command)
+        except asyncssh.ChannelOpenError as error:
+            raise NoShell(f"{self.instance} accepts the key and opens no session: {_reason(error)}") from error
+        except TimeoutError as error:
+            raise NoShell(f"{self.instance} accepts the key and then says nothing") from error
 
     async def _session(self, command: str) -> tuple[asyncssh.SSHClientChannel[bytes], Stream]:
         session = _Session()
@@ -109,20 +137,22 @@ async def handshake(
     keepalive_seconds: float,
     keepalive_count_max: int,
     timeout_seconds: float,
+    login_seconds: float,
 ) -> Connection:
     """One handshake with this address of the instance. asyncssh's own configuration, agent and known hosts are off.
 
-    Raises LinkDown, AuthenticationFailed, HostKeyChanged.
+    Raises LinkDown, AuthenticationFailed, KeyUnusable, HostKeyChanged.
     """
+    keys = client_keys(key_path)
     # Not asyncssh's own timeout: it is wait_for, which in Python 3.11 can swallow a cancellation.
-    with mapped(instance, check):
+    with mapped(instance, check, has_key=bool(keys)):
         async with asyncio.timeout(timeout_seconds):
             connection = await asyncssh.connect(
                 address,
                 instance.port,
                 username=instance.user,
                 client_factory=lambda: _Client(check),
-                client_keys=client_keys(key_path) or None,
+                client_keys=keys or None,
                 known_hosts=([], [], []),
                 server_host_key_algs=algorithms,
                 x509_trusted_certs=None,
@@ -135,11 +165,11 @@ async def handshake(
                 keepalive_count_max=keepalive_count_max,
                 login_timeout=timeout_seconds,
             )
-            return Connection(connection, instance, check.host_key)
+            return Connection(connection, instance, check.host_key, login_seconds)
 
 
 def client_keys(key_path: Path | None) -> Sequence[ClientKey]:
-    """The keys to offer: those of this file, else the usual ones in ``~/.ssh``. Raises AuthenticationFailed.
+    """The keys to offer: those of this file, else the usual ones in ``~/.ssh``. Raises KeyUnusable.
 
     Read at each handshake: a key may be put there while the service runs.
     """
@@ -147,9 +177,7 @@ def client_keys(key_path: Path | None) -> Sequence[ClientKey]:
         try:
             return asyncssh.load_keypairs(str(key_path))
         except (OSError, ValueError) as error:
-            raise AuthenticationFailed(
-                f"the key {key_path} in INSTALLER_SSH_KEY cannot be used: {_reason(error)}"
-            ) from error
+            raise KeyUnusable(f"the key {key_path} in INSTALLER_SSH_KEY cannot be used: {_reason(error)}") from error
     keys: list[ClientKey] = []
     for path in _default_keys():
         # A default key that is locked by a passphrase is of no use to a service.
@@ -194,22 +222,37 @@ def _default_keys() -> list[str]:
 
 
 @contextlib.contextmanager
-def mapped(instance: Instance, check: HostKeyCheck | None = None) -> Iterator[None]:
-    """Foreign errors become ours here, and only here."""
+def mapped(instance: Instance, check: HostKeyCheck | None = None, *, has_key: bool = True) -> Iterator[None]:
+    """Foreign errors become ours here, and only here. ``has_key``: there was a key to offer."""
     try:
         yield
     except asyncssh.HostKeyNotVerifiable as error:
         raise (check and check.refusal) or HostKeyChanged(f"{instance}: {error.reason}") from error
     except (asyncssh.PermissionDenied, asyncssh.IllegalUserName) as error:
+        if not has_key:
+            raise KeyUnusable(
+                f"{instance} asks for a key and the service has none: name a private key in INSTALLER_SSH_KEY"
+            ) from error
         raise AuthenticationFailed(
             f"{instance} refused the user or the key: check ssh_user and INSTALLER_SSH_KEY ({_reason(error)})"
         ) from error
     except (socket.gaierror, UnicodeError) as error:
-        raise LinkDown(f"{instance}: the name cannot be resolved ({_reason(error)})") from error
+        text = f"{instance}: the name cannot be resolved ({_reason(error)})"
+        raise LinkDown(text, reason="name_unknown") from error
     except (TimeoutError, asyncssh.TimeoutError) as error:
-        raise LinkDown(f"{instance}: no answer in time") from error
+        raise LinkDown(f"{instance}: no answer in time", reason="timeout") from error
     except (OSError, asyncssh.Error, asyncssh.packet.PacketDecodeError) as error:
-        raise LinkDown(f"{instance}: {_reason(error)}") from error
+        reason = _REASONS.get(getattr(error, "errno", None) or 0)
+        raise LinkDown(f"{instance}: {_reason(error)}", reason=reason) from error
+
+
+# What the event `connecting` calls these. An OSError without a number here, or an error of SSH, is "broken".
+_REASONS = {
+    errno.ECONNREFUSED: "refused",
+    errno.EHOSTUNREACH: "no_route",
+    errno.ENETUNREACH: "no_route",
+    errno.ETIMEDOUT: "timeout",
+}
 
 
 def _reason(error: Exception) -> str:

@@ -11,13 +11,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from service.errors import TargetRefused
-from service.events.addresses import instance_name
-
-Address = ipaddress.IPv4Address | ipaddress.IPv6Address
+from service.events.addresses import Address, address_in, instance_name
 
 # Where clouds keep the credentials of a machine; nobody rents an instance there.
 METADATA_NAMES = ("metadata", "metadata.google.internal", "instance-data", "instance-data.ec2.internal")
-NAT64 = ipaddress.IPv6Network("64:ff9b::/96")
 METADATA_ADDRESSES = tuple(map(ipaddress.ip_address, ("169.254.169.254", "fd00:ec2::254", "100.100.100.200")))
 
 
@@ -41,11 +38,9 @@ def check_host(host: str, port: int, *, bound_to_loopback: bool, allowed: Sequen
     """
     if host.rstrip(".").lower() in METADATA_NAMES:
         raise TargetRefused(f'ssh_host "{host}" is a metadata service of a cloud and never a target')
-    try:
-        ipaddress.ip_address(host)
-    except ValueError:
-        return
-    check_target(host, port, host, bound_to_loopback=bound_to_loopback, allowed=allowed)
+    literal = address_in(host.rstrip("."))
+    if literal is not None:
+        check_target(host, port, str(literal), bound_to_loopback=bound_to_loopback, allowed=allowed)
 
 
 def check_target(host: str, port: int, address: str, *, bound_to_loopback: bool, allowed: Sequence[str]) -> None:
@@ -54,7 +49,7 @@ def check_target(host: str, port: int, address: str, *, bound_to_loopback: bool,
     ``allowed``: hosts, addresses, networks (10.0.0.0/8), each optionally with ``:port``. They open private and loopback
     addresses to a service that is bound beyond loopback, and nothing else.
     """
-    ip = _plain(ipaddress.ip_address(address.partition("%")[0]))
+    ip = _plain(address)
     # To Python, ::1 is reserved as well.
     reserved = ip.is_reserved and not ip.is_loopback
     if ip in METADATA_ADDRESSES or ip.is_link_local or ip.is_multicast or ip.is_unspecified or reserved:
@@ -67,20 +62,19 @@ def check_target(host: str, port: int, address: str, *, bound_to_loopback: bool,
         )
 
 
-def _plain(ip: Address) -> Address:
-    """The IPv4 address inside an IPv6 one, which reaches the same machine."""
-    if isinstance(ip, ipaddress.IPv6Address):
-        if ip in NAT64:
-            return ipaddress.IPv4Address(int(ip) & 0xFFFF_FFFF)
-        return ip.ipv4_mapped or ip.sixtofour or ip
-    return ip
+def _plain(address: str) -> Address:
+    """The IPv4 address inside an IPv6 one, which reaches the same machine or its network."""
+    ip = address_in(address)
+    if ip is None:
+        raise TargetRefused(f"{address} is not an address")
+    return (ip.sixtofour or ip) if isinstance(ip, ipaddress.IPv6Address) else ip
 
 
 def _listed(entry: str, host: str, port: int, ip: Address) -> bool:
     name, wanted_port = _split(entry.strip())
     if wanted_port is not None and wanted_port != port:
         return False
-    if name.lower() == host.lower():
+    if name.rstrip(".").lower() == host.rstrip(".").lower():
         return True
     try:
         return ip in ipaddress.ip_network(name, strict=False)

@@ -349,16 +349,17 @@ async def test_wget_is_asked_for_a_bar(connection: Connection, sshd: Sshd) -> No
     assert (output, ended) == (b"wget: command not found\n", Ended(exit_code=127))
 
 
-async def test_sweep_removes_ended_jobs_only(connection: Connection, sshd: Sshd) -> None:
+async def test_a_look_finds_the_jobs_and_a_removal_leaves_the_others(connection: Connection, sshd: Sshd) -> None:
     mine, foreign = spec("true"), spec("true")
     await run(connection, mine)
     await run(connection, foreign)
 
-    async def ended_among(job_ids: list[str]) -> list[str]:
-        assert sorted(job_ids) == sorted([mine.job_id, foreign.job_id])
-        return [mine.job_id]
-
-    await Remote(connection).sweep(ended_among)
+    (directory(sshd, mine).parent.parent / "notes").mkdir()
+    remote = Remote(connection)
+    found = await remote.look("")
+    assert sorted(found.job_ids) == sorted([mine.job_id, foreign.job_id])
+    assert (found.ui_home, found.elsewhere) == (None, ())
+    await remote.remove(mine.job_id)
     assert not directory(sshd, mine).parent.exists()
     assert directory(sshd, foreign).exists()
 

@@ -109,7 +109,18 @@ def test_the_address_of_a_name_decides() -> None:
 
 
 @pytest.mark.parametrize(
-    "host", ["metadata", "METADATA.google.internal", "metadata.google.internal.", "instance-data", "169.254.169.254"]
+    "host",
+    [
+        "metadata",
+        "METADATA.google.internal",
+        "metadata.google.internal.",
+        "instance-data",
+        "169.254.169.254",
+        "0xa9fea9fe",
+        "2852039166",
+        "169.254.43518",
+        "::ffff:169.254.169.254",
+    ],
 )
 def test_metadata_services_are_refused_before_a_look_up(host: str) -> None:
     with pytest.raises(TargetRefused, match="never a target"):
@@ -122,5 +133,7 @@ def test_a_name_is_judged_when_it_is_resolved(host: str) -> None:
 
 
 def test_a_private_literal_is_refused_before_anything_is_queued() -> None:
-    with pytest.raises(TargetRefused, match=r"10\.1\.2\.3.*list it in INSTALLER_SSH_TARGETS"):
-        check_host("10.1.2.3", 22, bound_to_loopback=False, allowed=())
+    for host in ("10.1.2.3", "10.66051", "0xa010203", "012.1.2.3", "10.1.2.3.", "::ffff:10.1.2.3"):
+        with pytest.raises(TargetRefused, match=r"10\.1\.2\.3.*list it in INSTALLER_SSH_TARGETS"):
+            check_host(host, 22, bound_to_loopback=False, allowed=())
+        check_host(host, 22, bound_to_loopback=False, allowed=("10.0.0.0/8",))
