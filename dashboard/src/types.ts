@@ -5,6 +5,7 @@ export type JobState = "queued" | "running" | "paused" | "completed" | "failed" 
 export type JobEvent =
   | CancelRequestedEvent
   | ConnectingEvent
+  | FileKeptEvent
   | HostKeyAcceptedEvent
   | JobCancelledEvent
   | JobCompletedEvent
@@ -28,6 +29,8 @@ export type JobEvent =
   | ResourceStartedEvent
   | ResourceVerifiedEvent
   | ResourceWarnedEvent
+  | RunEndedEvent
+  | RunStartedEvent
   | StageCompleteEvent
   | StageStartEvent
   | VerificationStartedEvent;
@@ -92,6 +95,16 @@ export interface ConnectingEvent {
   seconds: number;
   next_seconds: number;
 }
+export interface FileKeptEvent {
+  type: "file_kept";
+  job_id: string;
+  sequence: number;
+  at: string;
+  resource?: string;
+  attempt?: number;
+  path: string;
+  bytes: number;
+}
 export interface HostKeyAcceptedEvent {
   type: "host_key_accepted";
   job_id: string;
@@ -150,6 +163,7 @@ export interface JobFailedEvent {
   results: {
     [k: string]: unknown;
   }[];
+  partial_files?: string[];
 }
 export interface JobMovedEvent {
   type: "job_moved";
@@ -300,6 +314,7 @@ export interface ResourceFailedEvent {
   exit_code: number | null;
   seconds: number | null;
   tail: string[];
+  partial_files?: string[];
 }
 export interface ResourceInstalledEvent {
   type: "resource_installed";
@@ -367,6 +382,32 @@ export interface ResourceWarnedEvent {
   code: string;
   text: string;
   paths?: string[];
+}
+export interface RunEndedEvent {
+  type: "run_ended";
+  job_id: string;
+  sequence: number;
+  at: string;
+  resource?: string;
+  attempt?: number;
+  run: number;
+  exit_code: number;
+  bytes?: number | null;
+  announced_bytes?: number | null;
+  destination?: string | null;
+}
+export interface RunStartedEvent {
+  type: "run_started";
+  job_id: string;
+  sequence: number;
+  at: string;
+  resource?: string;
+  attempt?: number;
+  run: number;
+  tool: string;
+  destination?: string | null;
+  address?: string | null;
+  judged?: boolean;
 }
 export interface StageCompleteEvent {
   type: "stage_complete";
