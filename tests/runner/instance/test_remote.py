@@ -339,7 +339,9 @@ async def test_a_missing_tool_is_named(tmp_path: Path, make_connector: Callable[
 async def test_wget_is_asked_for_a_bar(connection: Connection, sshd: Sshd) -> None:
     fake = sshd.home / "bin"
     fake.mkdir()
-    (fake / "wget").write_text('#!/bin/sh\nprintf "%s|" "$@"')
+    (fake / "wget").write_text(
+        '#!/bin/sh\n[ "$1" = --version ] && echo "GNU Wget 1.21.3 built on x" || printf "%s|" "$@"'
+    )
     (fake / "wget").chmod(0o755)
     output, _ = await run(
         connection, spec(f'PATH="$PATH"; RESOURCE_INSTALLER_PATH={fake}:$RESOURCE_INSTALLER_PATH wget -q "a b"')
