@@ -8,13 +8,11 @@ import shutil
 import time
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
-from pathlib import Path
 
 import pytest
 
-from service.runner.instance.attempt_program import AttemptSpec
 from service.runner.instance.ended import Ended
-from service.runner.instance.remote import Remote, Signal
+from service.runner.instance.remote import Signal
 from service.runner.instance.ssh import Connection
 from tests.kit.sshd import Sshd
 from tests.runner.file_server import FileServer

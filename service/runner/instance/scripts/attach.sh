@@ -2,7 +2,8 @@
 # Starts an attempt or finds it, then follows its log: `sh` reads it from standard input, after lines that set nonce,
 # job, name (of the attempt's directory), offset, must_exist, timeout_seconds, stall_seconds, bandwidth, provision,
 # needed_bytes, ui_home, remote_path, card, supervise, shim, commands (that get a shim), mark (of the records in the log,
-# or nothing), background (1: what the card leaves running stays), civitdl_config and hf_token.
+# or nothing), background (1: what the card leaves running stays), civitdl_config,
+# civitai_token and hf_token.
 # Standard output: the nonce on a line of its own, then the log from `offset` on. Standard error: after the nonce, the
 # ledger's records, one a line, and how the attempt ended.
 #
@@ -54,6 +55,9 @@ write_files() {
     mkdir -p "$dir/config/civitdl" && civitdl_config >"$dir/config/civitdl/config.json" || return
     if [ -n "$hf_token" ]; then
         printf '%s' "$hf_token" >"$dir/hf_token" || return
+    fi
+    if [ -n "$civitai_token" ]; then
+        printf '%s' "$civitai_token" >"$dir/civitai_token" || return
     fi
     identity >"$dir/boot.new" && mv "$dir/boot.new" "$dir/boot"
 }
@@ -122,13 +126,19 @@ broken() {
     say held
 }
 
+# The supervisor did not come to it: ends what is left, and sets the halves aside.
+settle() {
+    [ "$(cat "$dir/boot" 2>/dev/null)" != "$(identity)" ] || kill_leftovers
+    [ ! -e "$dir/ledger" ] || RESOURCE_INSTALLER_ATTEMPT=$dir RESOURCE_INSTALLER_PATH=$PATH bash -p "$dir/bin/shim"
+} >/dev/null 2>&1
+
 report() {
     flock -s -n 8 8<"$dir/lock" || broken
+    [ -s "$dir/exit" ] || settle
     printf '\n' >&2
     say_ledger
     [ -s "$dir/exit" ] && say "exit $(cat "$dir/exit")"
     [ "$(cat "$dir/boot" 2>/dev/null)" = "$(identity)" ] || say lost
-    kill_leftovers
     free=$(free_kib "$dir")
     [ "${free:-64}" -lt 64 ] && say full
     say killed

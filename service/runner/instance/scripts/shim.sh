@@ -3,10 +3,10 @@
 # PATH, so that scripts and xargs use it too. attach.sh puts "#!<bash> -p" before it: with -p, neither BASH_ENV nor the
 # functions and options that a card exports reach it.
 #
-# This is what all tools share. The part of the tool that was called, tools/<name>.sh, comes after it, then a call of
+# This is what all tools share, with files.sh (whole files and half ones), which comes next. The part of the tool that was called, tools/<name>.sh, comes after it, then a call of
 # `main`. Such a part defines two functions, both called with the tool's argv:
 #   destinations   takes the argv apart (read_argv), calls `wrote` for each place that the tool will write to, and sets
-#                  judged, kind, destination and addresses of the run
+#                  judged, kind, destination and addresses of the run, and what files.sh needs
 #   compose        fills `command`: the tool and its argv, with what the service adds and this very tool knows
 # `package` and `version` are set where the tool can be installed with pip.
 #
@@ -25,7 +25,7 @@ elif [ -r "$attempt/settings" ]; then
 fi
 export PATH
 package='' version=''
-judged=0 kind=- destination='' addresses=()
+judged=0 kind=- is_plain=0 asks=() destination='' addresses=()
 command=() front=() back=() identity=- child='' interrupted='' background='' token='' mark=''
 
 say() {
@@ -209,15 +209,17 @@ build() {
     fi
 }
 
-# Sets `encoded`: the text in base64, "-" for none. Three processes for each of them would cost more than all the rest.
+# Sets `encoded`: the text in base64, "-" for none, and `hash`, a number for it (FNV-1a over three bytes at a time). Three processes for each of them would cost more than all the rest.
 encode() {
     local LC_ALL=C text=$1 at a b c bits out=
+    hash=-3750763034362895579
     local digits=ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/
     for ((at = 0; at < ${#text}; at += 3)); do
         printf -v a %d "'${text:at:1}"
         printf -v b %d "'${text:at+1:1}"
         printf -v c %d "'${text:at+2:1}"
         bits=$(((a & 255) << 16 | (b & 255) << 8 | c & 255))
+        hash=$(((hash ^ bits) * 1099511628211))
         out+=${digits:bits>>18:1}${digits:bits>>12&63:1}${digits:bits>>6&63:1}${digits:bits&63:1}
     done
     case $((${#text} % 3)) in
@@ -257,10 +259,10 @@ ask() {
 } </dev/null
 
 begin() {
-    local address=${addresses[0]-} named
+    local address=${addresses[0]-} named hash
     token=${EPOCHREALTIME-$RANDOM}
     token=${token//[!0-9]/}p$BASHPID
-    read -r mark <"$attempt/mark" 2>/dev/null
+    { read -r mark <"$attempt/mark"; } 2>/dev/null
     [[ ! $address =~ ^([a-z]+://)[^/@]*@(.*) ]] || address=${BASH_REMATCH[1]}${BASH_REMATCH[2]}
     address=${address:0:1000}
     [ "${#addresses[@]}" -le 1 ] || address+=" +$((${#addresses[@]} - 1))"
@@ -269,11 +271,12 @@ begin() {
     encode "$address"
     if [ "$judged" = 1 ]; then
         # By its path, for who started this may have closed all descriptors.
-        exec {runs}>>"$attempt/runs.lock" && flock -s "$runs"
+        { exec {runs}>>"$attempt/runs.lock" && flock -s "$runs"; } 2>/dev/null
     fi
     exec 198>&-
     record "begin $token $tool $judged $kind $named $encoded $identity"
-} 2>/dev/null
+    claim "$named" "$hash"
+}
 
 forward() {
     interrupted=1
@@ -301,21 +304,30 @@ launch() {
         wait "$child"
         status=$?
     done 2>/dev/null
-    record "end $token $status"
+    settle "$status"
+    finish "$status"
+}
+
+finish() {
+    record "end $token $1"
     trap - TERM INT HUP
-    case $status in 129 | 130 | 131 | 137 | 141 | 143) kill "-$((status - 128))" "$BASHPID" ;; esac
-    exit "$status"
+    case $1 in 129 | 130 | 131 | 137 | 141 | 143) kill "-$(($1 - 128))" "$BASHPID" ;; esac
+    exit "$1"
 }
 
 main() {
+    if [ "$tool" = shim ]; then
+        settle_dead
+        exit
+    fi
     if ! hash "$tool" 2>/dev/null; then
         [ -n "$package" ] || not_found
         provision
     fi
     [ -n "$package" ] || identify
     destinations "$@"
-    compose "$@"
     begin
+    compose "$@"
     if [ -n "$background" ]; then
         launch </dev/null >>"$attempt/log" 2>&1 &
         exit 0

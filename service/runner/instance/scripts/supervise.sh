@@ -118,10 +118,32 @@ card() {
         HF_TOKEN=$(<"$dir/hf_token")
         export HF_TOKEN
     fi
+    if [ -e "$dir/civitai_token" ]; then
+        CIVITAI_TOKEN=$(<"$dir/civitai_token")
+        CIVITAI_API_KEY=$CIVITAI_TOKEN
+        export CIVITAI_TOKEN CIVITAI_API_KEY
+    fi
+    # The folder that holds ComfyUI, as the provisioning scripts of the field know it.
+    [ -n "${WORKSPACE-}" ] || WORKSPACE=${UI_HOME%/*}
+    export WORKSPACE
     cd "${HOME:-/}" || exit 1
     # The shims know this number.
     exec 198>>"$dir/card.lock"
     flock -s 198
+    run_script
+}
+
+# A script that begins with "#!" is run by the program that it names, as it would be from a file: what its author wrote
+# for plain bash does not stop at the first command that fails. Without such a line it does.
+run_script() {
+    local first
+    IFS= read -r first <"$dir/card"
+    case $first in
+        '#!'*)
+            chmod 700 "$dir/card" && exec "$dir/card"
+            exit 126
+            ;;
+    esac
     exec bash -e -o pipefail "$dir/card"
 }
 
@@ -241,6 +263,8 @@ if [ "$how" != 0 ] || [ -e "$dir/cancelled" ]; then
     list_members
     [ "${#members[@]}" = 0 ] || kill -KILL "${members[@]}" 2>/dev/null
 fi
+# Where a shim died, its half is set aside here.
+bash -p "$dir/bin/shim" </dev/null >/dev/null 2>&1 9>&-
 free=$(df -Pk "$dir" 2>/dev/null | { read -r _ && read -r _ _ _ free _ && printf '%s' "$free"; } 9>&-)
 # Written in place over bytes that are there already, then renamed: that works on a full disk too.
 printf '%-31s\n' "$status $how ${free:--}" 1<>"$dir/exit.new" && mv "$dir/exit.new" "$dir/exit" 9>&-

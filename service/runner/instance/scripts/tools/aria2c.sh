@@ -27,18 +27,47 @@ destinations() {
     if has -i --input-file || has -Z --force-sequential; then
         writes dir "$folder"
     elif [ "${#words[@]}" -gt 0 ]; then
+        read_request
         if [ -n "$file" ]; then writes file "$folder/$file"; else writes dir "$folder"; fi
     fi
+}
+
+read_request() {
+    local at
+    [ "${#words[@]}" = 1 ] || return
+    is_plain=1
+    for at in "${!names[@]}"; do
+        case ${names[at]} in
+            --header) asks+=(-H "${values[at]}") ;;
+            --referer) asks+=(-e "${values[at]}") ;;
+            -U | --user-agent) asks+=(-A "${values[at]}") ;;
+            --check-certificate) [ "${values[at]}" != false ] || asks+=(-k) ;;
+            -i | -Z | -V | -T | -M | -j | --input-file | --force-sequential | --check-integrity | --torrent-file | \
+                --metalink-file | --http-user | --http-passwd | --load-cookies | --conditional-get)
+                is_plain=0
+                ;;
+        esac
+    done
+}
+
+# aria2c has no way to ask for a part of a file.
+read_tail() {
+    curl -sfL -r "$1-$2" "${asks[@]}" -- "${words[0]}"
+}
+
+# Where the server knows no ranges, it begins anew by itself.
+continue_half() {
+    front+=(--continue=true --always-resume=false)
 }
 
 # Into a file its output stays in a buffer until the summary, which says how far it is and lets it out. Its cache would
 # hold a slow download back from the disk for minutes, which looks like a stall.
 compose() {
     case $identity in aria2/*)
-        front=(--summary-interval=1 --disk-cache=0)
+        front+=(--summary-interval=1 --disk-cache=0)
         [ -z "$limit" ] || front+=("--max-overall-download-limit=$limit")
         if [ "$judged" = 1 ] && has -D --daemon; then
-            background=1 back=(--daemon=false)
+            background=1 back+=(--daemon=false)
         fi
         ;;
     esac

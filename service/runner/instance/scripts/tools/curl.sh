@@ -20,6 +20,7 @@ destinations() {
         write-out' "$@"
     values_of --url --url
     addresses=("${words[@]}" "${given[@]}")
+    read_request
     last_of --output-dir --output-dir
     folder=$last
     values_of -o --output
@@ -38,6 +39,43 @@ destinations() {
     ! has -I --head && ! has -V --version || judged=0 kind=-
 }
 
+# What a half can be continued with: one address, and no more than a GET of it whose only result is the file.
+read_request() {
+    local at outputs=0
+    [ "${#addresses[@]}" = 1 ] && [[ ${addresses[0]} != *[][{}]* ]] || return
+    is_plain=1
+    for at in "${!names[@]}"; do
+        case ${names[at]} in
+            -H | -A | -u | -e | -b | -E | -x | -m | --header | --user-agent | --user | --referer | --cookie | --cacert | \
+                --capath | --cert | --key | --proxy | --proxy-user | --noproxy | --resolve | --connect-to | \
+                --oauth2-bearer | --connect-timeout | --max-redirs | --ciphers | --proto* | --netrc-file)
+                asks+=("${names[at]}" "${values[at]}")
+                ;;
+            -L | -k | -n | -4 | -6 | -q | --location | --location-trusted | --insecure | --netrc | --ipv4 | --ipv6 | \
+                --disable | --http1.1 | --http2 | --tlsv1*)
+                asks+=("${names[at]}")
+                ;;
+            -o | -O | --output | --remote-name) outputs=$((outputs + 1)) ;;
+            -C | --continue-at) [ "${values[at]}" = - ] || is_plain=0 ;;
+            -d | -F | -G | -X | -T | -K | -r | -w | -i | -D | -: | -z | -Q | -I | --data* | --json | --form* | --get | \
+                --request* | --upload-file | --config | --range | --write-out | --include | --dump-header | --next | \
+                --time-cond | --compressed | --head | --etag* | --parallel | -Z)
+                is_plain=0
+                ;;
+        esac
+    done
+    [ "$outputs" = 1 ] || is_plain=0
+}
+
+# A server that knows no ranges sends another beginning, which does not fit.
+read_tail() {
+    curl -sf -r "$1-$2" "${asks[@]}" -- "${addresses[0]}"
+}
+
+continue_half() {
+    front+=(-C -)
+}
+
 remote_name() {
     local name=${addresses[0]%%[?#]*}
     name=${name##*/}
@@ -49,7 +87,7 @@ compose() {
     # Only as the very first option does -q turn the user's own file of options off.
     case ${1-} in
         -q | --disable)
-            front=("$1")
+            front=("$1" "${front[@]}")
             shift
             ;;
     esac

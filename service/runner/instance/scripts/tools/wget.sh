@@ -21,6 +21,7 @@ destinations() {
     if [ -n "$file" ]; then wrote file "$file"; else wrote_named_by_address "$folder"; fi
     has -i --input-file || [ "${#words[@]}" -gt 0 ] || return
     ! has --spider --version && ! has -V --help && ! has -h -h || return
+    read_request
     if [ -n "$file" ]; then
         writes file "$file"
         return
@@ -33,15 +34,52 @@ destinations() {
     writes_named "$folder" "${name%%#*}"
 }
 
+# What a half can be continued with: one address, and no more than a GET of it.
+read_request() {
+    local at
+    case $identity in wget/1.1[6-9]* | wget/1.[2-9][0-9]*) ;; *) return ;; esac
+    [ "${#words[@]}" = 1 ] || return
+    is_plain=1
+    for at in "${!names[@]}"; do
+        case ${names[at]} in
+            --header | --user-agent | --user | --password | --http-user | --http-password | --referer | --load-cookies | \
+                --ca-certificate | --ca-directory | --certificate | --private-key | --timeout | --execute)
+                asks+=("${names[at]}=${values[at]}")
+                ;;
+            -U | -e | -T) asks+=("${names[at]}${values[at]}") ;;
+            --no-check-certificate | --auth-no-challenge | --no-proxy | --inet4-only | -4 | --inet6-only | -6)
+                asks+=("${names[at]}")
+                ;;
+            -i | -r | -m | -p | -x | -E | -k | -N | -S | --input-file | --recursive | --mirror | --page-requisites | \
+                --force-directories | --post-* | --method | --body-* | --start-pos | --save-headers | --timestamping | \
+                --warc-* | --delete-after | --compression | --adjust-extension | --convert-links | --metalink* | --config)
+                is_plain=0
+                ;;
+        esac
+    done
+}
+
+# Without --start-pos it would refuse the answer, without the header the server would send all the rest.
+read_tail() {
+    wget -q --tries=1 -O - "--start-pos=$1" "--header=Range: bytes=$1-$2" "${asks[@]}" -- "${words[0]}"
+}
+
+# -nc would call the half a whole one.
+continue_half() {
+    back+=(-c)
+    values_of -n --no-clobber
+    [ "${#given[@]}" = 0 ] || back+=(--clobber)
+}
+
 compose() {
     case $identity in
-        wget/1.[0-9] | wget/1.[0-9].* | wget/1.1[0-5]*) front=(--progress=bar:force) ;;
-        wget/*) front=(--progress=bar:force:noscroll) ;;
+        wget/1.[0-9] | wget/1.[0-9].* | wget/1.1[0-5]*) front+=(--progress=bar:force) ;;
+        wget/*) front+=(--progress=bar:force:noscroll) ;;
         *) limit= ;;
     esac
     [ -z "$limit" ] || front+=("--limit-rate=$limit")
     if [ "$judged" = 1 ] && has -b --background; then
-        case $identity in wget*) background=1 back=(--no-background) ;; esac
+        case $identity in wget*) background=1 back+=(--no-background) ;; esac
     fi
     assemble "$@"
 }
