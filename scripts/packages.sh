@@ -21,6 +21,8 @@ if [ "${1:-}" = tests ]; then
     need nodejs 'command -v node'
     need npm 'command -v npm'
     need wget 'command -v wget'
+    need wget2 'command -v wget2'
+    need busybox 'command -v busybox'
     need curl 'command -v curl'
     need aria2 'command -v aria2c'
     need nginx-light 'PATH=$PATH:/usr/sbin command -v nginx'

@@ -66,6 +66,7 @@ def attach_program(spec: AttemptSpec, *, nonce: str, offset: int) -> bytes:
         mark=spec.mark,
         background=int(spec.background),
         civitdl_config=civitdl_config(spec.civitai_api_key or ""),
+        civitai_token=spec.civitai_api_key or "",
         hf_token=spec.hf_token or "",
     )
 

@@ -12,7 +12,7 @@ import re
 import secrets
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from uuid import UUID
 
@@ -30,6 +30,7 @@ PARTIAL_FILES_MAX = 20
 JOBS_LISTED_MAX = 10_000
 UI_HOMES_MAX = 5
 
+_LEDGER = b"ledger"
 _SIGNALLED = re.compile(rb"^signalled ([01]) (\d{1,9})$", re.MULTILINE)
 _UI_HOME = re.compile(rb"^ui_home (ready|missing|other)$", re.MULTILINE)
 _ELSEWHERE = re.compile(rb"^elsewhere ([A-Za-z0-9+/=]{1,800})$", re.MULTILINE)
@@ -98,7 +99,16 @@ class Attachment:
         if not mark:
             printed = _text(self._stream.stderr[-300:])
             raise RemoteProtocolError(f"the instance did not say how the attempt ended: {printed!r}")
-        return ended_of(_text(line))
+        if line.startswith(_LEDGER):
+            raise LinkDown("the instance ended the session before it said how the attempt ended")
+        return replace(ended_of(_text(line)), ledger=self._ledger())
+
+    def _ledger(self) -> tuple[str, ...] | None:
+        """The records after the nonce; None where the attempt has no ledger."""
+        mark = self._nonce + b" " + _LEDGER
+        lines = [line for line in self._stream.stderr.split(b"\n") if line.startswith(mark)]
+        records = tuple(_text(line.removeprefix(mark)) for line in lines)
+        return tuple(filter(None, records)) if lines else None
 
 
 class Remote:

@@ -1,8 +1,9 @@
 """The program that an attempt's `bin/` holds under the name of each tool's command: one program for all of them, which
 looks at the name that it was called by.
 
-It is made of `scripts/shim.sh`, which all tools share, and of `scripts/tools/<name>.sh`, one file a tool. The names and
-what a missing tool is installed from come from `service.events.tools`, so that a tool is added there.
+It is made of `scripts/shim.sh` and `scripts/files.sh`, which all tools share, and of `scripts/tools/<name>.sh`, one file
+a tool. The names and what a missing tool is installed from come from `service.events.tools`, so that a tool is added
+there.
 """
 
 from __future__ import annotations
@@ -24,8 +25,8 @@ def commands() -> tuple[str, ...]:
 @cache
 def shim_program() -> str:
     """A bash program."""
-    shared = (_SCRIPTS / "shim.sh").read_text(encoding="utf-8")
-    return "\n".join([shared, "case $tool in", *map(_case, COMMAND_TOOLS), "esac", 'main "$@"', ""])
+    shared = [(_SCRIPTS / name).read_text(encoding="utf-8") for name in ("shim.sh", "files.sh")]
+    return "\n".join([*shared, "case $tool in", *map(_case, COMMAND_TOOLS), "esac", 'main "$@"', ""])
 
 
 def _case(tool: type[Tool]) -> str:

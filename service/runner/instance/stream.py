@@ -10,7 +10,8 @@ from typing import Protocol
 from service.errors import LinkDown
 
 BUFFER_BYTES_MAX = 1 << 20
-STDERR_BYTES_MAX = 16 * 1024
+# Holds the ledger of an attempt: 64 KiB of records, and what stands before each of a thousand.
+STDERR_BYTES_MAX = 128 * 1024
 
 
 class Channel(Protocol):

@@ -220,6 +220,40 @@ async def test_the_environment_of_a_card(connection: Connection, sshd: Sshd) -> 
     assert path.split(":")[0].endswith("/1-1/bin")
 
 
+async def test_the_tokens_and_the_workspace_of_a_card(connection: Connection, sshd: Sshd) -> None:
+    of = spec(
+        'echo "$CIVITAI_TOKEN $CIVITAI_API_KEY $HF_TOKEN $WORKSPACE"; ps axww -o args | grep -c "[s]ecret-" || true',
+        civitai_api_key="secret-1",
+        hf_token="secret-2",
+        ui_home="/workspace/a b/ComfyUI",
+    )
+    assert (await run(connection, of))[0] == b"secret-1 secret-1 secret-2 /workspace/a b\n0\n"
+    assert {path.name: path.stat().st_mode & 0o777 for path in directory(sshd, of).glob("*_token")} == {
+        "civitai_token": 0o600,
+        "hf_token": 0o600,
+    }
+    output, _ = await run(connection, spec('echo "${CIVITAI_TOKEN-none} ${CIVITAI_API_KEY-none} ${HF_TOKEN-none}"'))
+    assert output == b"none none none\n"
+
+
+@pytest.mark.parametrize(
+    ("script", "output", "exit_code"),
+    [
+        ("#!/bin/bash\nf() { if [[ -z $2 ]]; then return 1; fi; }\nf dir\necho on", b"on\n", 0),
+        ("#!/usr/bin/env bash\nset -e\nfalse\necho on", b"", 1),
+        ("#!/usr/bin/env python3\nprint('from python')", b"from python\n", 0),
+        ("#!/no/such/program\necho on", b"", 127),
+        ("false\necho on", b"", 1),
+    ],
+)
+async def test_a_script_is_run_by_the_program_that_it_names(
+    connection: Connection, script: str, output: bytes, exit_code: int
+) -> None:
+    printed, ended = await run(connection, spec(script))
+    assert ended.exit_code == exit_code
+    assert printed == output or exit_code == 127
+
+
 async def test_time_limit(connection: Connection, sshd: Sshd) -> None:
     output, ended = await run(connection, spec("echo begin; sleep 90", timeout_seconds=3))
     assert output == b"begin\n"
@@ -339,7 +373,9 @@ async def test_a_missing_tool_is_named(tmp_path: Path, make_connector: Callable[
 async def test_wget_is_asked_for_a_bar(connection: Connection, sshd: Sshd) -> None:
     fake = sshd.home / "bin"
     fake.mkdir()
-    (fake / "wget").write_text('#!/bin/sh\nprintf "%s|" "$@"')
+    (fake / "wget").write_text(
+        '#!/bin/sh\n[ "$1" = --version ] && echo "GNU Wget 1.21.3 built on x" || printf "%s|" "$@"'
+    )
     (fake / "wget").chmod(0o755)
     output, _ = await run(
         connection, spec(f'PATH="$PATH"; RESOURCE_INSTALLER_PATH={fake}:$RESOURCE_INSTALLER_PATH wget -q "a b"')

@@ -35,7 +35,7 @@ def test_no_two_tools_share_a_name_or_a_command() -> None:
 @pytest.mark.parametrize("path", PARTS, ids=lambda path: path.stem)
 def test_a_shell_file_says_where_its_tool_writes_and_how_it_is_run(path: Path) -> None:
     """And it only defines functions: what it did beside them, each call of the tool would do."""
-    assert set(bash(f'. "{path}"; compgen -A function').split()) >= {"destinations", "run"}
+    assert set(bash(f'. "{path}"; compgen -A function').split()) >= {"destinations", "compose"}
     code = [line for line in path.read_text(encoding="utf-8").splitlines() if line and line[0] not in " #}"]
     assert [line for line in code if not line.endswith("() {")] == []
 
@@ -43,8 +43,8 @@ def test_a_shell_file_says_where_its_tool_writes_and_how_it_is_run(path: Path) -
 @pytest.mark.parametrize("tool", COMMAND_TOOLS, ids=lambda tool: tool.name)
 def test_the_program_takes_the_part_of_the_command_that_was_called(tool: type[Tool]) -> None:
     own = (SCRIPTS / "tools" / f"{tool.name}.sh").read_text(encoding="utf-8")
-    program = shim_program().replace('\nmain "$@"\n', "\ndeclare -f run; echo $package $version\n")
+    program = shim_program().replace('\nmain "$@"\n', "\ndeclare -f compose; echo $package $version\n")
     package = f"{tool.package.name} {tool.package.version}" if tool.package is not None else ""
     for command in tool.commands:
-        expected = bash(f"{own}\ndeclare -f run; echo {package}")
+        expected = bash(f"{own}\ndeclare -f compose; echo {package}")
         assert bash(program, f"/some/where/bin/{command}") == expected

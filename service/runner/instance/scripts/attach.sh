@@ -1,9 +1,11 @@
 # shellcheck shell=sh
 # Starts an attempt or finds it, then follows its log: `sh` reads it from standard input, after lines that set nonce,
 # job, name (of the attempt's directory), offset, must_exist, timeout_seconds, stall_seconds, bandwidth, provision,
-# needed_bytes, ui_home, remote_path, card, supervise, shim, commands (that get a shim), civitdl_config and hf_token.
-# Standard output: the nonce on a line of its own, then the log from `offset` on. Standard error: the nonce and how the
-# attempt ended.
+# needed_bytes, ui_home, remote_path, card, supervise, shim, commands (that get a shim), mark (of the records in the log,
+# or nothing), background (1: what the card leaves running stays), civitdl_config,
+# civitai_token and hf_token.
+# Standard output: the nonce on a line of its own, then the log from `offset` on. Standard error: after the nonce, the
+# ledger's records, one a line, and how the attempt ended.
 #
 # One lock says everything about an attempt: while it is held, the attempt runs. Who takes `lock`, how, and why:
 #
@@ -13,6 +15,9 @@
 # - Shared, without waiting: to ask whether the attempt runs (`report` here, signal.sh, remove.sh). Several may ask at
 #   once. signal.sh asks only where `boot` is there, so that it never holds the lock when somebody wants to start.
 # - Shared, waiting: the waiter below. It gets the lock when the attempt has ended, and the `tail` that watches it ends.
+
+LEDGER_RECORDS_MAX=1000
+LEDGER_BYTES_MAX=65536
 
 say() {
     printf '\n%s %s\n' "$nonce" "$*" >&2
@@ -39,7 +44,10 @@ write_files() {
     mkdir -p "$dir/bin" &&
         printf '%s' "$card" >"$dir/card" &&
         printf '%s' "$supervise" >"$dir/supervise" &&
-        printf '%s' "$shim" >"$dir/bin/shim" && chmod 700 "$dir/bin/shim" &&
+        printf '#!%s -p\n%s' "$(command -v bash)" "$shim" >"$dir/bin/shim" && chmod 700 "$dir/bin/shim" &&
+        printf '%s\n' "$mark" >"$dir/mark" &&
+        printf '%s\n%s\n%s' "$bandwidth" "$provision" "$PATH${remote_path:+:$remote_path}" >"$dir/settings" &&
+        : >"$dir/ledger" && : >"$dir/runs.lock" && : >"$dir/card.lock" &&
         : >"$dir/armed" && printf '%-31s\n' '' >"$dir/exit.new" || return
     for command in $commands; do
         ln -sf shim "$dir/bin/$command" || return
@@ -47,6 +55,9 @@ write_files() {
     mkdir -p "$dir/config/civitdl" && civitdl_config >"$dir/config/civitdl/config.json" || return
     if [ -n "$hf_token" ]; then
         printf '%s' "$hf_token" >"$dir/hf_token" || return
+    fi
+    if [ -n "$civitai_token" ]; then
+        printf '%s' "$civitai_token" >"$dir/civitai_token" || return
     fi
     identity >"$dir/boot.new" && mv "$dir/boot.new" "$dir/boot"
 }
@@ -73,11 +84,13 @@ check_room() {
 start() {
     check_room
     error=$(write_files 2>&1) || cannot_write "$error"
+    guard=
+    ! setpriv --pdeathsig KILL true >/dev/null 2>&1 || guard=1
     RESOURCE_INSTALLER_ATTEMPT=$dir RESOURCE_INSTALLER_PATH=$PATH${remote_path:+:$remote_path} \
         RESOURCE_INSTALLER_TIMEOUT=$timeout_seconds RESOURCE_INSTALLER_STALL=$stall_seconds \
         RESOURCE_INSTALLER_BANDWIDTH=$bandwidth RESOURCE_INSTALLER_PROVISION=$provision \
-        UI_HOME=$ui_home \
-        setsid bash "$dir/supervise" </dev/null >/dev/null 2>&1 &
+        RESOURCE_INSTALLER_GUARD=$guard RESOURCE_INSTALLER_BACKGROUND=$background UI_HOME=$ui_home \
+        setsid bash -p "$dir/supervise" </dev/null >/dev/null 2>&1 &
 }
 
 # Everything that still carries this attempt's mark in its environment, and its group while the leader carries it: never
@@ -99,17 +112,33 @@ kill_leftovers() {
     done
 }
 
+# The last records of the ledger, without those that only say how far a run is, and without one that is cut.
+say_ledger() {
+    [ -e "$dir/ledger" ] || return 0
+    printf '%s ledger\n' "$nonce" >&2
+    grep -avE '^(bytes|idle) ' "$dir/ledger" | tail -n "$LEDGER_RECORDS_MAX" | tail -c "$LEDGER_BYTES_MAX" |
+        sed -n "s/^[a-z]* [0-9a-z_]* ..*/$nonce ledger &/p" >&2
+}
+
 # The attempt still runs, but was not followed to its end. A pause, so that a follower does not retry in a tight loop.
 broken() {
     sleep 1
     say held
 }
 
+# The supervisor did not come to it: ends what is left, and sets the halves aside.
+settle() {
+    [ "$(cat "$dir/boot" 2>/dev/null)" != "$(identity)" ] || kill_leftovers
+    [ ! -e "$dir/ledger" ] || RESOURCE_INSTALLER_ATTEMPT=$dir RESOURCE_INSTALLER_PATH=$PATH bash -p "$dir/bin/shim"
+} >/dev/null 2>&1
+
 report() {
     flock -s -n 8 8<"$dir/lock" || broken
+    [ -s "$dir/exit" ] || settle
+    printf '\n' >&2
+    say_ledger
     [ -s "$dir/exit" ] && say "exit $(cat "$dir/exit")"
     [ "$(cat "$dir/boot" 2>/dev/null)" = "$(identity)" ] || say lost
-    kill_leftovers
     free=$(free_kib "$dir")
     [ "${free:-64}" -lt 64 ] && say full
     say killed

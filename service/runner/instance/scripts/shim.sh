@@ -1,22 +1,32 @@
-#!/usr/bin/env bash
-# Stands before a tool of the same name: runs the real one, which is later on PATH, with what the service adds to it, and
-# notes where its argv says that it writes. It comes first on PATH, so that scripts and xargs use it too. What it adds
-# stands first: the tools take the last of two.
+# The program that stands before a tool of the same name: it runs the real one, which is later on PATH, with what the
+# service adds to it, and records in the ledger that the run began, where it writes, and how it ended. It comes first on
+# PATH, so that scripts and xargs use it too. attach.sh puts "#!<bash> -p" before it: with -p, neither BASH_ENV nor the
+# functions and options that a card exports reach it.
 #
-# This is what all tools share. The part of the tool that was called, tools/<name>.sh, comes after it, then a call of
+# This is what all tools share, with files.sh (whole files and half ones), which comes next. The part of the tool that was called, tools/<name>.sh, comes after it, then a call of
 # `main`. Such a part defines two functions, both called with the tool's argv:
-#   destinations   takes the argv apart (read_argv) and calls `wrote` for each place that the tool will write to
-#   run            runs the tool with what the service adds; as `exec` where nothing is left to do after it
+#   destinations   takes the argv apart (read_argv), calls `wrote` for each place that the tool will write to, and sets
+#                  judged, kind, destination and addresses of the run, and what files.sh needs
+#   compose        fills `command`: the tool and its argv, with what the service adds and this very tool knows
 # `package` and `version` are set where the tool can be installed with pip.
 #
-# shellcheck disable=SC2034 # what is not used here is for the tools' parts
+# shellcheck shell=bash disable=SC2034 # what is not used here is for the tools' parts
+set +o posix
 tool=${0##*/}
-attempt=$RESOURCE_INSTALLER_ATTEMPT
-# For the tools' parts: a limit in bytes a second or nothing, and the service's own folder on the instance.
-limit=$RESOURCE_INSTALLER_BANDWIDTH
-state=${HOME:-/root}/.local/state/resource-installer
+# Under `env -i` only the path of this program says which attempt it belongs to.
+attempt=${RESOURCE_INSTALLER_ATTEMPT:-${0%/bin/*}}
+# The service's own folder on the instance, and for the tools' parts, a limit in bytes a second or nothing.
+state=${attempt%/*/*}
+limit=${RESOURCE_INSTALLER_BANDWIDTH-}
+if [ -n "${RESOURCE_INSTALLER_PATH-}" ]; then
+    PATH=$RESOURCE_INSTALLER_PATH
+elif [ -r "$attempt/settings" ]; then
+    { read -r limit && read -r RESOURCE_INSTALLER_PROVISION && IFS= read -r -d '' PATH; } <"$attempt/settings"
+fi
+export PATH
 package='' version=''
-export PATH=$RESOURCE_INSTALLER_PATH
+judged=0 kind=- is_plain=0 asks=() destination='' addresses=()
+command=() front=() back=() identity=- child='' interrupted='' background='' token='' mark=''
 
 say() {
     printf 'resource-installer: %s\n' "$*"
@@ -94,7 +104,8 @@ wrote() {
         /*) ;;
         *) path=$PWD/$path ;;
     esac
-    printf '%s\t%s\n' "$1" "$(printf '%s' "$path" | base64 | tr -d '\n')" >>"$attempt/wrote"
+    encode "$path"
+    printf '%s\t%s\n' "$1" "$encoded" >>"$attempt/wrote"
 } 2>/dev/null
 
 # A tool that is given no name takes the one in the address, or what the server says.
@@ -106,6 +117,49 @@ wrote_named_by_address() {
         [ -z "$name" ] || wrote file "$folder/$name"
     done
     wrote dir "$folder"
+}
+
+# The run writes this file, or into this folder ($1). It is judged unless that is standard output, a device or a pipe.
+writes() {
+    kind=$1 destination=$2
+    case $destination in
+        - | /dev/*)
+            kind=-
+            return
+            ;;
+        /*) ;;
+        *) destination=$PWD/$destination ;;
+    esac
+    while [[ $destination == *[/]./* || $destination == *//* ]]; do
+        destination=${destination//\/.\//\/} destination=${destination//\/\//\/}
+    done
+    destination=${destination%/.}
+    if [ -e "$destination" ] && ! [ -f "$destination" ] && ! [ -d "$destination" ]; then kind=-; else judged=1; fi
+}
+
+# The run writes one file into folder $1, by the name that stands in its only address ($2), where that is certain; else
+# somewhere into the folder.
+writes_named() {
+    if [ "${#addresses[@]}" = 1 ] && [[ $2 =~ ^[A-Za-z0-9_.,=+@-]+$ ]]; then writes file "$1/$2"; else writes dir "$1"; fi
+}
+
+has() {
+    values_of "$@"
+    [ "${#given[@]}" -gt 0 ]
+}
+
+# Fills `command`: options before the given ones (`front`), which count for more, and after them (`back`).
+assemble() {
+    local argument
+    command=("$tool" "${front[@]}")
+    for argument; do
+        if [ "$argument" = -- ]; then
+            command+=("${back[@]}")
+            back=()
+        fi
+        command+=("$argument")
+    done
+    command+=("${back[@]}")
 }
 
 # Waits for the lock on descriptor $1, shared (-s) or not (-x). While it waits, the stall watch waits too.
@@ -131,7 +185,7 @@ not_found() {
 provision() {
     local home=${HOME:-/root}/.local/share/resource-installer/$tool-$version
     if [ ! -e "$home/ready" ]; then
-        [ "$RESOURCE_INSTALLER_PROVISION" = 1 ] || not_found
+        [ "${RESOURCE_INSTALLER_PROVISION-}" = 1 ] || not_found
         command -v python3 >/dev/null || missing "python3 is not installed, $tool needs it"
         python3 -c 'import ensurepip, venv' 2>/dev/null || missing "python3-venv is not installed, $tool needs it"
         mkdir -p "${home%/*}" || exit 1
@@ -155,11 +209,128 @@ build() {
     fi
 }
 
+# Sets `encoded`: the text in base64, "-" for none, and `hash`, a number for it (FNV-1a over three bytes at a time). Three processes for each of them would cost more than all the rest.
+encode() {
+    local LC_ALL=C text=$1 at a b c bits out=
+    hash=-3750763034362895579
+    local digits=ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/
+    for ((at = 0; at < ${#text}; at += 3)); do
+        printf -v a %d "'${text:at:1}"
+        printf -v b %d "'${text:at+1:1}"
+        printf -v c %d "'${text:at+2:1}"
+        bits=$(((a & 255) << 16 | (b & 255) << 8 | c & 255))
+        hash=$(((hash ^ bits) * 1099511628211))
+        out+=${digits:bits>>18:1}${digits:bits>>12&63:1}${digits:bits>>6&63:1}${digits:bits&63:1}
+    done
+    case $((${#text} % 3)) in
+        1) out=${out:0:-2}== ;;
+        2) out=${out:0:-1}= ;;
+    esac
+    encoded=${out:--}
+}
+
+# One write each: two would be torn by another run's.
+record() {
+    printf '%s\n' "$1" >>"$attempt/ledger"
+    [ -z "$mark" ] || printf '\r%s %s\n' "$mark" "$1" >>"$attempt/log"
+} 2>/dev/null
+
+# Asks the real tool once what it is: `identity` is "name/version", or "-". The answer is kept for as long as the tool
+# has the same time of change.
+identify() {
+    local cache said
+    hash "$tool" 2>/dev/null && real=${BASH_CMDS[$tool]} || return
+    cache=$state/tools/${real//\//%}
+    if [ -e "$cache" ] && ! [ "$cache" -nt "$real" ] && ! [ "$cache" -ot "$real" ]; then
+        read -r identity <"$cache"
+        return
+    fi
+    said=$(ask "$real" --version 2>&1 | head -c 2000)
+    if [[ $said =~ GNU\ (Wget2?)\ ([0-9][0-9.]*) || $said =~ (BusyBox)\ v([0-9][0-9.]*) ||
+        $said =~ ^(curl)\ ([0-9][0-9.]*) || $said =~ ^(aria2)\ version\ ([0-9][0-9.]*) ]]; then
+        identity=${BASH_REMATCH[1],,}/${BASH_REMATCH[2]}
+    fi
+    mkdir -p "$state/tools" && printf '%s\n' "$identity" >"$cache.$$" && touch -r "$real" "$cache.$$" &&
+        mv -f "$cache.$$" "$cache"
+} 2>/dev/null
+
+ask() {
+    if hash timeout; then timeout 10 "$@"; else "$@"; fi
+} </dev/null
+
+begin() {
+    local address=${addresses[0]-} named hash
+    token=${EPOCHREALTIME-$RANDOM}
+    token=${token//[!0-9]/}p$BASHPID
+    { read -r mark <"$attempt/mark"; } 2>/dev/null
+    [[ ! $address =~ ^([a-z]+://)[^/@]*@(.*) ]] || address=${BASH_REMATCH[1]}${BASH_REMATCH[2]}
+    address=${address:0:1000}
+    [ "${#addresses[@]}" -le 1 ] || address+=" +$((${#addresses[@]} - 1))"
+    encode "$destination"
+    named=$encoded
+    encode "$address"
+    if [ "$judged" = 1 ]; then
+        # By its path, for who started this may have closed all descriptors.
+        { exec {runs}>>"$attempt/runs.lock" && flock -s "$runs"; } 2>/dev/null
+    fi
+    exec 198>&-
+    record "begin $token $tool $judged $kind $named $encoded $identity"
+    claim "$named" "$hash"
+}
+
+forward() {
+    interrupted=1
+    [ -z "$child" ] || kill "-$1" "$child" 2>/dev/null
+}
+
+# The tool is a child, so that its end is written down whatever ends it. It dies with this shell where setpriv can see
+# to that. A child in the background ignores INT, so that it gets a TERM instead.
+launch() {
+    local guard=()
+    [ -z "${RESOURCE_INSTALLER_GUARD-}" ] || guard=(setpriv --pdeathsig KILL)
+    trap 'forward TERM' TERM INT
+    trap 'forward HUP' HUP
+    { : <&0; } 2>/dev/null || exec </dev/null
+    {
+        # What outlives a Python tool (a helper that it starts) is not its run.
+        [ -z "$package" ] || [ -z "${runs-}" ] || exec {runs}>&-
+        exec "${guard[@]}" "${command[@]}"
+    } <&0 6>&- 7>&- &
+    child=$!
+    [ -z "$interrupted" ] || forward TERM
+    interrupted=1
+    while [ -n "$interrupted" ]; do
+        interrupted=
+        wait "$child"
+        status=$?
+    done 2>/dev/null
+    settle "$status"
+    finish "$status"
+}
+
+finish() {
+    record "end $token $1"
+    trap - TERM INT HUP
+    case $1 in 129 | 130 | 131 | 137 | 141 | 143) kill "-$(($1 - 128))" "$BASHPID" ;; esac
+    exit "$1"
+}
+
 main() {
-    if ! command -v "$tool" >/dev/null 2>&1; then
+    if [ "$tool" = shim ]; then
+        settle_dead
+        exit
+    fi
+    if ! hash "$tool" 2>/dev/null; then
         [ -n "$package" ] || not_found
         provision
     fi
+    [ -n "$package" ] || identify
     destinations "$@"
-    run "$@"
+    begin
+    compose "$@"
+    if [ -n "$background" ]; then
+        launch </dev/null >>"$attempt/log" 2>&1 &
+        exit 0
+    fi
+    launch
 }

@@ -5,19 +5,28 @@
 # `exit` is there and what is left of the card's processes has been killed. The card is a process group of its own, and
 # only that group and what came from it ever gets signals.
 
+#
+# The attempt ends when the script has ended and no run of a tool is alive: each holds `runs.lock` (shim.sh). One that is
+# only just being started holds `card.lock`, as all do that the card forked, so that a server does too: it is waited for
+# only LEFTOVER_SECONDS.
+
 dir=$RESOURCE_INSTALLER_ATTEMPT
+LEFTOVER_SECONDS=2
+GRACE_SECONDS=10
 # A tool that only redraws its progress writes less than this (aria2c: 500 bytes), and a download that lives moves more.
 MOVED_BYTES_A_SECOND_MIN=1024
 trap : HUP INT TERM
 
 # Counts its own seconds, inside the card's group: what stops the card stops this clock as well.
 watchdog() {
-    local seconds=0 quiet=0 every=1 stall=$RESOURCE_INSTALLER_STALL
+    local seconds=0 quiet=0 every=1 stall=$RESOURCE_INSTALLER_STALL idle
+    # A second is a read that gets nothing: a `sleep` would be one more process of the card's group.
+    exec {idle}<> <(:)
     local -A before=()
     [ "$stall" -lt 30 ] || every=5
     [ -r "/proc/$BASHPID/io" ] || stall=0
     while [ "$seconds" -lt "$RESOURCE_INSTALLER_TIMEOUT" ]; do
-        sleep 1
+        read -r -t 1 -u "$idle"
         seconds=$((seconds + 1))
         if [ "$stall" -gt 0 ] && [ $((seconds % every)) = 0 ]; then
             quiet=$((quiet + every))
@@ -83,7 +92,7 @@ give_up() {
     trap '' TERM
     mv "$dir/armed" "$dir/$1"
     kill -TERM 0
-    sleep 10
+    sleep "$GRACE_SECONDS"
     kill -KILL 0
 }
 
@@ -99,19 +108,125 @@ card() {
     printf '%s\n' "$BASHPID" >"$dir/group.new" && mv "$dir/group.new" "$dir/group"
     obey
     watchdog </dev/null >/dev/null 2>&1 &
+    printf '%s\n' "$!" >"$dir/watchdog"
     unset LC_ALL RESOURCE_INSTALLER_TIMEOUT RESOURCE_INSTALLER_STALL
     export LANG=C.UTF-8 PYTHONUTF8=1 PYTHONUNBUFFERED=1
     export PATH="$dir/bin:$RESOURCE_INSTALLER_PATH"
+    # The service's own program (a verification) is not the card's: what the instance runs in each bash stays out of it.
+    case $dir in *-verify) unset BASH_ENV ;; esac
     if [ -e "$dir/hf_token" ]; then
         HF_TOKEN=$(<"$dir/hf_token")
         export HF_TOKEN
     fi
+    if [ -e "$dir/civitai_token" ]; then
+        CIVITAI_TOKEN=$(<"$dir/civitai_token")
+        CIVITAI_API_KEY=$CIVITAI_TOKEN
+        export CIVITAI_TOKEN CIVITAI_API_KEY
+    fi
+    # The folder that holds ComfyUI, as the provisioning scripts of the field know it.
+    [ -n "${WORKSPACE-}" ] || WORKSPACE=${UI_HOME%/*}
+    export WORKSPACE
     cd "${HOME:-/}" || exit 1
+    # The shims know this number.
+    exec 198>>"$dir/card.lock"
+    flock -s 198
+    run_script
+}
+
+# A script that begins with "#!" is run by the program that it names, as it would be from a file: what its author wrote
+# for plain bash does not stop at the first command that fails. Without such a line it does.
+run_script() {
+    local first
+    IFS= read -r first <"$dir/card"
+    case $first in
+        '#!'*)
+            chmod 700 "$dir/card" && exec "$dir/card"
+            exit 126
+            ;;
+    esac
     exec bash -e -o pipefail "$dir/card"
 }
 
-# Whether the group has a process that is not a zombie: process 1 of a container may never reap one.
-alive() {
+# Fills `names`: the processes of the group that are not zombies (process 1 of a container may never reap one) and not
+# the supervisor's own.
+list_group() {
+    local process line state member words
+    names=()
+    for process in /proc/[0-9]*; do
+        { read -r line <"$process/stat"; } 2>/dev/null || continue
+        read -r state _ member _ <<<"${line##*) }"
+        [ "$member" = "$group" ] && [ "$state" != Z ] || continue
+        words=()
+        { mapfile -d '' -n 4 -t words <"$process/cmdline"; } 2>/dev/null
+        [ "${words[1]-}" != "$dir/supervise" ] && [ "${words[2]-}" != "$dir/supervise" ] || continue
+        names+=("${words[*]:-$line}")
+    done
+}
+
+# The end that the watchdog or a client has begun.
+is_ending() {
+    [ -e "$dir/timedout" ] || [ -e "$dir/stalled" ] || [ -e "$dir/cancelled" ]
+}
+
+# The watchdog reaches only its own group: a run that left it gets its signal here.
+end_members() {
+    local seconds
+    list_members
+    [ "${#members[@]}" = 0 ] || kill -TERM "${members[@]}" 2>/dev/null
+    for ((seconds = 0; seconds <= GRACE_SECONDS; seconds++)); do
+        ! flock -w 1 -x 7 7>>"$dir/runs.lock" 9>&- || return 0
+    done
+    list_members
+    [ "${#members[@]}" = 0 ] || kill -KILL "${members[@]}" 2>/dev/null
+}
+
+# Returns when no run is alive and none can be expected any more.
+wait_for_runs() {
+    local before
+    while :; do
+        until flock -w 1 -x 7 7>>"$dir/runs.lock" 9>&-; do
+            ! is_ending || [ -e "$dir/cancelled" ] || end_members
+        done
+        ! is_ending || return
+        before=$(stat -c %s "$dir/ledger" 9>&-)
+        if ! flock -w "$LEFTOVER_SECONDS" -x 7 7>>"$dir/card.lock" 9>&-; then
+            while [ -e "$dir/paused" ] && ! is_ending; do
+                sleep 0.5 9>&-
+            done
+            [ "$(stat -c %s "$dir/ledger" 9>&-)" = "$before" ] || continue
+        fi
+        ! flock -n -x 7 7>>"$dir/runs.lock" 9>&- || return
+    done
+} 2>/dev/null
+
+# The last words of the attempt in its ledger and log.
+warn() {
+    local mark encoded
+    read -r mark <"$dir/mark"
+    encoded=$(printf '%s' "${2:0:1000}" | base64 | tr -d '\n') 9>&-
+    printf 'warn %s %s\n' "$1" "$encoded" >>"$dir/ledger"
+    [ -z "$mark" ] || printf '\r%s warn %s %s\n' "$mark" "$1" "$encoded" >>"$dir/log"
+}
+
+# What is left of the group ends: once the lock is free, nothing of this attempt may write any more. What a card in the
+# background leaves running stays, but not the supervisor's own processes.
+end_group() {
+    list_group
+    if [ "$RESOURCE_INSTALLER_BACKGROUND" = 1 ] && ! is_ending; then
+        kill -KILL "$(<"$dir/watchdog")" 2>/dev/null
+        return
+    fi
+    [ "${#names[@]}" = 0 ] || is_ending || warn daemon_ended "$(printf '%s\n' "${names[@]:0:5}")"
+    kill -TERM -- "-$group" 2>/dev/null
+    kill -CONT -- "-$group" 2>/dev/null
+    for _ in {1..100}; do
+        is_group_alive || break
+        sleep 0.02 9>&-
+    done
+    kill -KILL -- "-$group" 2>/dev/null
+}
+
+is_group_alive() {
     local process line state member
     for process in /proc/[0-9]*; do
         { read -r line <"$process/stat"; } 2>/dev/null || continue
@@ -134,15 +249,8 @@ while [ "$status" -gt 128 ] && kill -0 "$group" 2>/dev/null; do
     wait "$group"
     status=$?
 done
-
-# What is left of the group ends now: once the lock is free, nothing of this attempt may write any more.
-kill -TERM -- "-$group" 2>/dev/null
-kill -CONT -- "-$group" 2>/dev/null
-for _ in {1..100}; do
-    alive || break
-    sleep 0.02 9>&-
-done
-kill -KILL -- "-$group" 2>/dev/null
+wait_for_runs
+end_group
 
 how=0
 if [ -e "$dir/timedout" ]; then
@@ -155,6 +263,8 @@ if [ "$how" != 0 ] || [ -e "$dir/cancelled" ]; then
     list_members
     [ "${#members[@]}" = 0 ] || kill -KILL "${members[@]}" 2>/dev/null
 fi
+# Where a shim died, its half is set aside here.
+bash -p "$dir/bin/shim" </dev/null >/dev/null 2>&1 9>&-
 free=$(df -Pk "$dir" 2>/dev/null | { read -r _ && read -r _ _ _ free _ && printf '%s' "$free"; } 9>&-)
 # Written in place over bytes that are there already, then renamed: that works on a full disk too.
 printf '%-31s\n' "$status $how ${free:--}" 1<>"$dir/exit.new" && mv "$dir/exit.new" "$dir/exit" 9>&-

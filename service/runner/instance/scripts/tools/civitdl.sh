@@ -1,4 +1,4 @@
-# shellcheck shell=bash disable=SC2154 # shim.sh sets what is not set here
+# shellcheck shell=bash disable=SC2034,SC2154 # shim.sh sets and uses what is not set or used here
 # civitdl's words are its sources, then the root folder; its options stand anywhere.
 
 destinations() {
@@ -7,15 +7,18 @@ destinations() {
     if [ "${#words[@]}" -ge 2 ]; then
         root=${words[-1]}
         wrote dir "$root"
+        addresses=("${words[@]:0:${#words[@]}-1}")
+        writes dir "$root"
     fi
 }
 
-run() {
+compose() {
     [ "${#words[@]}" -lt 2 ] || take_turn
     # Its own retries and pauses are off there: one policy decides, and each failure is seen.
     export XDG_CONFIG_HOME=$attempt/config
-    # The locks stay with this shell: a child that outlives the tool must not hold them.
-    civitdl ${limit:+--limit-rate "$limit"} "$@" 6>&- 7>&-
+    # The locks stay with this shell (`launch` closes 6 and 7): a child that outlives the tool must not hold them.
+    [ -z "$limit" ] || front=(--limit-rate "$limit")
+    assemble "$@"
 }
 
 # Two runs that write into one model's folder delete each other's files: they take turns. A run whose models cannot be

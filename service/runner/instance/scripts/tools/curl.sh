@@ -1,31 +1,96 @@
-# shellcheck shell=bash disable=SC2154 # shim.sh sets what is not set here
+# shellcheck shell=bash disable=SC2034,SC2154 # shim.sh sets and uses what is not set or used here
 # curl writes to each -o, and with -O or --remote-name-all into the folder --output-dir.
 
 destinations() {
     local folder file
-    read_argv AbcCdDeEFHKmoPQrtTuUwxXyYz 'output output-dir header user user-agent data request proxy cacert cert key
-        retry retry-delay retry-max-time max-time connect-timeout limit-rate range referer cookie cookie-jar form
-        write-out config continue-at data-raw data-binary url speed-limit speed-time' "$@"
+    read_argv AbcCdDeEFHhKmoPQrtTuUwxXyYz 'abstract-unix-socket alt-svc aws-sigv4 cacert capath cert cert-type ciphers
+        config connect-timeout connect-to continue-at cookie cookie-jar create-file-mode crlfile curves data data-ascii
+        data-binary data-raw data-urlencode delegation dns-interface dns-ipv4-addr dns-ipv6-addr dns-servers doh-url
+        dump-header egd-file engine etag-compare etag-save expect100-timeout form form-string ftp-account
+        ftp-alternative-to-user ftp-method ftp-port ftp-ssl-ccc-mode happy-eyeballs-timeout-ms header help hostpubmd5
+        hostpubsha256 hsts interface json keepalive-time key key-type krb libcurl limit-rate local-port login-options
+        mail-auth mail-from mail-rcpt max-filesize max-redirs max-time netrc-file noproxy oauth2-bearer output
+        output-dir parallel-max pass pinnedpubkey proto proto-default proto-redir proxy proxy1.0 proxy-cacert
+        proxy-capath proxy-cert proxy-cert-type proxy-ciphers proxy-crlfile proxy-header proxy-key proxy-key-type
+        proxy-pass proxy-pinnedpubkey proxy-service-name proxy-tls13-ciphers proxy-tlsauthtype proxy-tlspassword
+        proxy-tlsuser proxy-user pubkey preproxy quote random-file range rate referer request request-target resolve
+        retry retry-delay retry-max-time sasl-authzid service-name socks4 socks4a socks5 socks5-gssapi-service
+        socks5-hostname speed-limit speed-time stderr telnet-option tftp-blksize time-cond tls-max tls13-ciphers
+        tlsauthtype tlspassword tlsuser trace trace-ascii unix-socket upload-file url url-query user user-agent
+        write-out' "$@"
+    values_of --url --url
+    addresses=("${words[@]}" "${given[@]}")
+    read_request
     last_of --output-dir --output-dir
     folder=$last
     values_of -o --output
     for file in "${given[@]}"; do
         [ "$file" = - ] || wrote file "${folder:+$folder/}$file"
     done
-    values_of -O --remote-name
-    [ "${#given[@]}" = 0 ] || wrote_named_by_address "${folder:-.}"
-    values_of --remote-name-all --remote-name-all
-    [ "${#given[@]}" = 0 ] || wrote_named_by_address "${folder:-.}"
+    if has -O --remote-name || has --remote-name-all --remote-name-all; then
+        wrote_named_by_address "${folder:-.}"
+        remote_name "${folder:-.}"
+    else
+        values_of -o --output
+        file=${given[0]-}
+        [ -z "$file" ] || [ "$file" = - ] || writes file "${folder:+$folder/}$file"
+    fi
+    # An exit status of a request without a body is no download's.
+    ! has -I --head && ! has -V --version || judged=0 kind=-
 }
 
-run() {
+# What a half can be continued with: one address, and no more than a GET of it whose only result is the file.
+read_request() {
+    local at outputs=0
+    [ "${#addresses[@]}" = 1 ] && [[ ${addresses[0]} != *[][{}]* ]] || return
+    is_plain=1
+    for at in "${!names[@]}"; do
+        case ${names[at]} in
+            -H | -A | -u | -e | -b | -E | -x | -m | --header | --user-agent | --user | --referer | --cookie | --cacert | \
+                --capath | --cert | --key | --proxy | --proxy-user | --noproxy | --resolve | --connect-to | \
+                --oauth2-bearer | --connect-timeout | --max-redirs | --ciphers | --proto* | --netrc-file)
+                asks+=("${names[at]}" "${values[at]}")
+                ;;
+            -L | -k | -n | -4 | -6 | -q | --location | --location-trusted | --insecure | --netrc | --ipv4 | --ipv6 | \
+                --disable | --http1.1 | --http2 | --tlsv1*)
+                asks+=("${names[at]}")
+                ;;
+            -o | -O | --output | --remote-name) outputs=$((outputs + 1)) ;;
+            -C | --continue-at) [ "${values[at]}" = - ] || is_plain=0 ;;
+            -d | -F | -G | -X | -T | -K | -r | -w | -i | -D | -: | -z | -Q | -I | --data* | --json | --form* | --get | \
+                --request* | --upload-file | --config | --range | --write-out | --include | --dump-header | --next | \
+                --time-cond | --compressed | --head | --etag* | --parallel | -Z)
+                is_plain=0
+                ;;
+        esac
+    done
+    [ "$outputs" = 1 ] || is_plain=0
+}
+
+# A server that knows no ranges sends another beginning, which does not fit.
+read_tail() {
+    curl -sf -r "$1-$2" "${asks[@]}" -- "${addresses[0]}"
+}
+
+continue_half() {
+    front+=(-C -)
+}
+
+remote_name() {
+    local name=${addresses[0]%%[?#]*}
+    name=${name##*/}
+    ! has -J --remote-header-name || name=
+    writes_named "$1" "$name"
+}
+
+compose() {
     # Only as the very first option does -q turn the user's own file of options off.
-    local first=()
     case ${1-} in
         -q | --disable)
-            first=("$1")
+            front=("$1" "${front[@]}")
             shift
             ;;
     esac
-    exec curl "${first[@]}" ${limit:+--limit-rate "$limit"} "$@"
+    [ -z "$limit" ] || front+=(--limit-rate "$limit")
+    assemble "$@"
 }
