@@ -1,9 +1,9 @@
 """The program that an attempt's `bin/` holds under the name of each tool's command: one program for all of them, which
 looks at the name that it was called by.
 
-It is made of `scripts/shim.sh` and `scripts/files.sh`, which all tools share, and of `scripts/tools/<name>.sh`, one file
-a tool. The names and what a missing tool is installed from come from `service.events.tools`, so that a tool is added
-there.
+It is made of `scripts/shim.sh` and `scripts/files.sh`, which all tools share, and of `scripts/tools/<name>.sh`, one
+for each tool. The names and what a missing tool is installed from come from `service.events.tools`, so that a tool is
+added there.
 """
 
 from __future__ import annotations
