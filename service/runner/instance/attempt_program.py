@@ -23,7 +23,8 @@ class AttemptSpec:
 
     ``bandwidth_bytes_per_second``: None for no limit. ``stall_seconds``: 0 for no watch. ``room_bytes``: the free disk
     space that it needs, None when that is not known. ``mark``: makes a line of the log a record of the ledger; without
-    one the log has no records. ``background``: what the card leaves running stays.
+    one the log has no records. ``background``: what the card leaves running stays. ``reinstall``: files that are whole
+    already are loaded anew.
     """
 
     job_id: str
@@ -41,6 +42,7 @@ class AttemptSpec:
     provision_tools: bool = False
     mark: str = ""
     background: bool = False
+    reinstall: bool = False
 
 
 def attach_program(spec: AttemptSpec, *, nonce: str, offset: int) -> bytes:
@@ -65,6 +67,7 @@ def attach_program(spec: AttemptSpec, *, nonce: str, offset: int) -> bytes:
         commands=" ".join(commands()),
         mark=spec.mark,
         background=int(spec.background),
+        reinstall=int(spec.reinstall),
         civitdl_config=civitdl_config(spec.civitai_api_key or ""),
         civitai_token=spec.civitai_api_key or "",
         hf_token=spec.hf_token or "",

@@ -2,8 +2,8 @@
 looks at the name that it was called by.
 
 It is made of `scripts/shim.sh` and `scripts/files.sh`, which all tools share, and of `scripts/tools/<name>.sh`, one
-file a tool. The names and what a missing tool is installed from come from `service.events.tools`, so that a tool is added
-there.
+for each tool. The names and what a missing tool is installed from come from `service.events.tools`, so that a tool is
+added there.
 """
 
 from __future__ import annotations

@@ -14,6 +14,7 @@ from aiohttp import web
 from service.runner.instance.ended import Ended
 from service.runner.instance.remote import Signal
 from service.runner.instance.ssh import Connection
+from service.runner.instance.verification import ExpectedFile, verify_program
 from tests.kit.sshd import Sshd
 from tests.runner.instance.test_ledger import records, runs, text
 from tests.runner.instance.test_remote import run, spec, until
@@ -252,3 +253,22 @@ async def test_two_runs_of_one_destination_take_turns(connection: Connection, ss
     _, ended = await run(connection, spec(f"{one} & {one} & wait"))
     assert (ended, len(records(ended, "kept"))) == (Ended(exit_code=0), 1)
     assert server.sent == SIZE
+
+
+@pytest.mark.parametrize("name", ["wget -P", "curl -o", "aria2c"])
+async def test_a_file_that_was_found_bad_or_is_to_be_installed_again_makes_way(
+    connection: Connection, sshd: Sshd, server: HalfServer, name: str
+) -> None:
+    (sshd.home / "L").mkdir()
+    of = spec(COMMANDS[name].format(server.url), ui_home=str(sshd.home))
+    await run(connection, of)
+    _, ended = await run(connection, spec(of.script, reinstall=True))
+    assert (ended, records(ended, "kept"), names(sshd)) == (Ended(exit_code=0), [], ["m.pth"])
+    assert len(records(ended, "file")) == 1
+    expected = ExpectedFile(path="L/m.pth", sha256="0" * 64)
+    program = verify_program(files=[expected], sha256=None, size_bytes=None)
+    verification = spec(program, job_id=of.job_id, directory="1-1-verify", ui_home=str(sshd.home))
+    assert (await run(connection, verification))[1].exit_code == 1
+    _, ended = await run(connection, spec(of.script))
+    assert (ended, records(ended, "kept"), names(sshd)) == (Ended(exit_code=0), [], ["m.pth"])
+    assert len(records(ended, "file")) == 1

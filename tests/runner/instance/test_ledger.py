@@ -278,3 +278,32 @@ async def test_a_long_ledger_is_cut_to_its_last_records(connection: Connection, 
     assert ended.ledger[-1] == "end t1999 0"
     assert 500 < len(ended.ledger) <= 1000
     assert set(ended.ledger) <= {*lines, "end t1999 0"}
+
+
+@pytest.mark.parametrize(
+    ("command", "verb", "name"),
+    [
+        ("wget -q -O a.bin {}", "bytes", "a.bin"),
+        ("curl -s -o a.bin {}", "bytes", "a.bin"),
+        ("aria2c -q -o a.bin {}", "bytes", "a.bin"),
+        ("wget -q --content-disposition -P d {}", "bytes", "x?bytes_per_second=100000"),
+        ("python3 -c \"import urllib.request as r; r.urlretrieve('{}', 'a.bin')\"", "idle", "a.bin"),
+    ],
+)
+async def test_how_far_a_quiet_run_is(
+    connection: Connection, sshd: Sshd, files: FileServer, command: str, verb: str, name: str
+) -> None:
+    url = files.url(500_000, "x") + "?bytes_per_second=100000"
+    of = spec(command.replace("{}", url), mark=MARK)
+    output, ended = await run(connection, of)
+    assert ended == Ended(exit_code=0), output
+    lines = [line.split(" ") for line in (directory(sshd, of) / "ledger").read_text().splitlines()]
+    growth = [(int(line[2]), text(line[3])) for line in lines if line[0] == verb]
+    assert 2 <= len(growth) <= 8, lines
+    assert {seen for _, seen in growth} == {name}
+    assert growth == sorted(growth)
+    assert 0 < growth[0][0] < growth[-1][0] <= 1_200_000
+    if verb == "bytes":
+        assert {line[1] for line in lines if line[0] == "bytes"} == {line[1] for line in lines if line[0] == "begin"}
+    assert {line[0] for line in lines} <= {"begin", "end", "file", verb}
+    assert output.count(f"{MARK} {verb} ".encode()) == len(growth)

@@ -2,7 +2,8 @@
 # Starts an attempt or finds it, then follows its log: `sh` reads it from standard input, after lines that set nonce,
 # job, name (of the attempt's directory), offset, must_exist, timeout_seconds, stall_seconds, bandwidth, provision,
 # needed_bytes, ui_home, remote_path, card, supervise, shim, commands (that get a shim), mark (of the records in the log,
-# or nothing), background (1: what the card leaves running stays), civitdl_config,
+# or nothing), background (1: what the card leaves running stays),
+# reinstall (1: whole files are loaded anew), civitdl_config,
 # civitai_token and hf_token.
 # Standard output: the nonce on a line of its own, then the log from `offset` on. Standard error: after the nonce, the
 # ledger's records, one a line, and how the attempt ended.
@@ -89,7 +90,8 @@ start() {
     RESOURCE_INSTALLER_ATTEMPT=$dir RESOURCE_INSTALLER_PATH=$PATH${remote_path:+:$remote_path} \
         RESOURCE_INSTALLER_TIMEOUT=$timeout_seconds RESOURCE_INSTALLER_STALL=$stall_seconds \
         RESOURCE_INSTALLER_BANDWIDTH=$bandwidth RESOURCE_INSTALLER_PROVISION=$provision \
-        RESOURCE_INSTALLER_GUARD=$guard RESOURCE_INSTALLER_BACKGROUND=$background UI_HOME=$ui_home \
+        RESOURCE_INSTALLER_GUARD=$guard RESOURCE_INSTALLER_BACKGROUND=$background \
+        RESOURCE_INSTALLER_REINSTALL=$reinstall UI_HOME=$ui_home \
         setsid bash -p "$dir/supervise" </dev/null >/dev/null 2>&1 &
 }
 

@@ -6,6 +6,7 @@
 #   begun <address> <size> <inode> <ctime> <part>    a run began while that was there; if nobody holds the lock, it died
 #   part <address> - - - 1                           NAME.part is a half of ours
 #   whole <address> <size> <inode> <ctime> 0         a run finished it; as long as nothing changed, it is kept
+#   bad <address> <size> <inode> <ctime> 0           the same, but a verification has found it bad: it makes way
 #
 # `<address>` is a hash. A half never keeps its final name: it moves to NAME.part when its run has failed or died. The
 # next run that writes NAME from the same address moves it back and continues it where its tool can and where the last
@@ -52,8 +53,15 @@ claim() {
         set_aside
     fi
     look "$destination"
-    if [ "$was" = whole ] && [ "$now" = "$size $inode $ctime" ] && [ "$is_plain" = 1 ] && [ "$origin" = "$2" ] &&
-        [ "${RESOURCE_INSTALLER_REINSTALL-}" != 1 ]; then
+    if [ "$now" != "$size $inode $ctime" ]; then was=; fi
+    [ "$was" != whole ] || [ "${RESOURCE_INSTALLER_REINSTALL-}" != 1 ] || was=bad
+    if [ "$was" = bad ]; then
+        before='- - -'
+        set_aside
+        look "$destination"
+        origin=-
+    fi
+    if [ "$was" = whole ] && [ "$is_plain" = 1 ] && [ "$origin" = "$2" ]; then
         encode "$destination"
         record "kept $token $encoded $size"
         finish 0

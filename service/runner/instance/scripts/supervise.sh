@@ -68,15 +68,111 @@ count_moved() {
     [ "$total" -gt $((every * MOVED_BYTES_A_SECOND_MIN)) ]
 }
 
-# Fills `members`: the processes in this session, also those that dropped their environment, and those that carry this
-# attempt's mark, also those that left the session. Zombies do not count.
-list_members() {
-    local process line file
-    local -A seen=()
+# Records once a second how far each live run is, and what processes that are no run's write: for tools that say nothing
+# about it. It is of the card's group, so that a pause stops it. A run is known by the process of its shim, which its
+# token ends with.
+recorder() {
+    local idle mark verb token shown log
+    local -A runs=() told=() encoded=()
+    read -r mark <"$dir/mark"
+    exec {idle}<> <(:)
+    log=$(stat -c %i "$dir/log")
+    exec {ledger}<"$dir/ledger"
+    while :; do
+        read -r -t 1 -u "$idle"
+        while read -r verb token shown _ <&"$ledger"; do
+            case $verb in
+                begin) runs[${token##*p}]="$token $shown" ;;
+                end) unset "runs[${token##*p}]" ;;
+            esac
+        done
+        record_growth
+    done
+}
+
+# One look at the files that the processes of the session have open; of each run, or process without one, the file that
+# grew most. A file that is only read does not grow.
+record_growth() {
+    local process line inode size path pid one
+    local -A parents=() best=() grown=()
+    local folders=()
     for process in /proc/[0-9]*; do
         { read -r line <"$process/stat"; } 2>/dev/null || continue
         # shellcheck disable=SC2086
         set -- ${line##*) }
+        [ "$4" = "$$" ] || continue
+        pid=${process#/proc/}
+        parents[$pid]=$2
+        [ "$pid" = "$$" ] || [ "$pid" = "$BASHPID" ] || [ "$2" = "$BASHPID" ] || folders+=("$process/fd/"*)
+    done
+    [ "${#folders[@]}" -gt 0 ] || return
+    while read -r inode size path; do
+        [ "$inode" != "$log" ] && [ "$size" != 0 ] || continue
+        pid=${path#/proc/}
+        pid=${pid%%/*}
+        owner_of "$pid"
+        # aria2c makes its file as long as it will be: what it has written is nearer the truth.
+        [ "${runs[$owner]#* }" != aria2c ] || size=$(written_by "$pid")
+        one=${told[$inode]-new}
+        told[$inode]=$size
+        # What a process without a run opened may have been there before.
+        [ "$one" != "$size" ] && { [ "$one" != new ] || [ -n "${runs[$owner]+is}" ]; } || continue
+        [ "$size" -gt "${grown[$owner]:-0}" ] || continue
+        grown[$owner]=$size best[$owner]="$inode $path"
+    done < <(stat -L -c '%i %s %n' "${folders[@]}" 2>/dev/null)
+    for one in "${!grown[@]}"; do
+        record_bytes "$one" "${grown[$one]}" "${best[$one]}"
+    done
+}
+
+written_by() {
+    local key value
+    while read -r key value; do
+        [ "$key" != wchar: ] || printf '%s' "$value"
+    done <"/proc/$1/io"
+}
+
+# Sets `owner`: the shim that this process comes from, else the process.
+owner_of() {
+    local at=$1
+    owner=$1
+    while [ -n "${parents[$at]+known}" ]; do
+        if [ -n "${runs[$at]+is}" ]; then
+            owner=$at
+            return
+        fi
+        at=${parents[$at]}
+    done
+}
+
+record_bytes() {
+    local path verb=idle token=$1 size=$2 inode=${3%% *} file=${3#* } key flags
+    while read -r key flags; do
+        [ "$key" != flags: ] || break
+    done <"${file/\/fd\//\/fdinfo\/}"
+    case $flags in *[12]) ;; *) return ;; esac
+    if [ -z "${encoded[$inode]-}" ]; then
+        path=$(readlink "$file")
+        case $path in "$dir"/*) return ;; esac
+        encoded[$inode]=$(printf '%s' "${path##*/}" | base64 | tr -d '\n')
+    fi
+    if [ -n "${runs[$1]+is}" ]; then
+        verb=bytes token=${runs[$1]% *}
+    fi
+    printf '%s\n' "$verb $token $size ${encoded[$inode]}" >>"$dir/ledger"
+    [ -z "$mark" ] || printf '\r%s %s\n' "$mark" "$verb $token $size ${encoded[$inode]}" >>"$dir/log"
+}
+
+# Fills `members`: the processes in this session, also those that dropped their environment, and those that carry this
+# attempt's mark, also those that left the session. Zombies do not count, nor does the recorder.
+list_members() {
+    local process line file
+    local -A seen=() own=()
+    for process in /proc/[0-9]*; do
+        { read -r line <"$process/stat"; } 2>/dev/null || continue
+        # shellcheck disable=SC2086
+        set -- ${line##*) }
+        [ "$2" != "${recorder:-none}" ] || own[${process#/proc/}]=1
         [ "$4" != "$$" ] || [ "$1" = Z ] || seen[${process#/proc/}]=1
     done
     # shellcheck disable=SC2013
@@ -84,7 +180,9 @@ list_members() {
         file=${file#/proc/}
         seen[${file%/environ}]=1
     done
-    unset "seen[$$]"
+    for process in "$$" "${recorder:-$$}" "${!own[@]}"; do
+        unset "seen[$process]"
+    done
     members=("${!seen[@]}")
 }
 
@@ -107,8 +205,10 @@ card() {
     trap - HUP INT TERM
     printf '%s\n' "$BASHPID" >"$dir/group.new" && mv "$dir/group.new" "$dir/group"
     obey
+    recorder </dev/null >/dev/null 2>&1 &
+    recorder=$!
     watchdog </dev/null >/dev/null 2>&1 &
-    printf '%s\n' "$!" >"$dir/watchdog"
+    printf '%s %s\n' "$recorder" "$!" >"$dir/helpers"
     unset LC_ALL RESOURCE_INSTALLER_TIMEOUT RESOURCE_INSTALLER_STALL
     export LANG=C.UTF-8 PYTHONUTF8=1 PYTHONUNBUFFERED=1
     export PATH="$dir/bin:$RESOURCE_INSTALLER_PATH"
@@ -188,12 +288,12 @@ wait_for_runs() {
             ! is_ending || [ -e "$dir/cancelled" ] || end_members
         done
         ! is_ending || return
-        before=$(stat -c %s "$dir/ledger" 9>&-)
+        before=$(grep -c '^begin ' "$dir/ledger" 9>&-)
         if ! flock -w "$LEFTOVER_SECONDS" -x 7 7>>"$dir/card.lock" 9>&-; then
             while [ -e "$dir/paused" ] && ! is_ending; do
                 sleep 0.5 9>&-
             done
-            [ "$(stat -c %s "$dir/ledger" 9>&-)" = "$before" ] || continue
+            [ "$(grep -c '^begin ' "$dir/ledger" 9>&-)" = "$before" ] || continue
         fi
         ! flock -n -x 7 7>>"$dir/runs.lock" 9>&- || return
     done
@@ -209,11 +309,15 @@ warn() {
 }
 
 # What is left of the group ends: once the lock is free, nothing of this attempt may write any more. What a card in the
-# background leaves running stays, but not the supervisor's own processes.
+# background leaves running stays, but not the watchdog and the recorder.
 end_group() {
+    if ! is_ending; then
+        # shellcheck disable=SC2046
+        kill -KILL $(<"$dir/helpers") 2>/dev/null
+        sleep 0.02 9>&-
+    fi
     list_group
     if [ "$RESOURCE_INSTALLER_BACKGROUND" = 1 ] && ! is_ending; then
-        kill -KILL "$(<"$dir/watchdog")" 2>/dev/null
         return
     fi
     [ "${#names[@]}" = 0 ] || is_ending || warn daemon_ended "$(printf '%s\n' "${names[@]:0:5}")"

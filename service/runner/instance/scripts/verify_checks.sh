@@ -20,6 +20,18 @@ encoded() {
 bad() {
     failures=$((failures + 1))
     finding bad "$file_number" "$@"
+    forget "${files[$file_number]}"
+}
+
+# What a run finished is kept and not loaded again (files.sh), unless it is found bad.
+forget() {
+    local rest folder=${attempt%/*/*}/files
+    rest=$(encoded "$1")
+    rest=${rest//\//-}
+    while [ "${#rest}" -gt 200 ]; do
+        folder+=/${rest:0:200} rest=${rest:200}
+    done
+    [ ! -e "$folder/$rest.state" ] || sed -i 's/^whole /bad /' "$folder/$rest.state"
 }
 
 # The first words of a file that is the answer of a web server, not a model: its title, or its message.
