@@ -330,8 +330,8 @@ function jobEnded(job: JobModel, event: JobCompletedEvent | JobFailedEvent | Job
   job.cause = event.cause;
   job.error = event.error;
   job.hint = event.hint;
-  if (event.type === "job_failed") return;
   job.partialFiles = event.partial_files ?? [];
+  if (event.type === "job_failed") return;
   for (const resource of job.resources.values()) {
     const hasEnded = resource.state !== "pending" && resource.state !== "running";
     if (!hasEnded) Object.assign(resource, jobCancelled, { retry_at: null });

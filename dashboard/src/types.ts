@@ -4,6 +4,7 @@
 export type JobState = "queued" | "running" | "paused" | "completed" | "failed" | "cancelled";
 export type JobEvent =
   | CancelRequestedEvent
+  | FileKeptEvent
   | HostKeyAcceptedEvent
   | JobCancelledEvent
   | JobCompletedEvent
@@ -26,6 +27,9 @@ export type JobEvent =
   | ResourceStalledEvent
   | ResourceStartedEvent
   | ResourceVerifiedEvent
+  | ResourceWarnedEvent
+  | RunEndedEvent
+  | RunStartedEvent
   | StageCompleteEvent
   | StageStartEvent
   | VerificationStartedEvent;
@@ -77,6 +81,16 @@ export interface CancelRequestedEvent {
   at: string;
   resource?: string;
   attempt?: number;
+}
+export interface FileKeptEvent {
+  type: "file_kept";
+  job_id: string;
+  sequence: number;
+  at: string;
+  resource?: string;
+  attempt?: number;
+  path: string;
+  bytes: number;
 }
 export interface HostKeyAcceptedEvent {
   type: "host_key_accepted";
@@ -136,6 +150,7 @@ export interface JobFailedEvent {
   results: {
     [k: string]: unknown;
   }[];
+  partial_files?: string[];
 }
 export interface JobMovedEvent {
   type: "job_moved";
@@ -286,6 +301,7 @@ export interface ResourceFailedEvent {
   exit_code: number | null;
   seconds: number | null;
   tail: string[];
+  partial_files?: string[];
 }
 export interface ResourceInstalledEvent {
   type: "resource_installed";
@@ -342,6 +358,42 @@ export interface ResourceVerifiedEvent {
   held_against: string | null;
   result: string;
   checked?: string[];
+}
+export interface ResourceWarnedEvent {
+  type: "resource_warning";
+  job_id: string;
+  sequence: number;
+  at: string;
+  resource?: string;
+  attempt?: number;
+  code: string;
+  text: string;
+}
+export interface RunEndedEvent {
+  type: "run_ended";
+  job_id: string;
+  sequence: number;
+  at: string;
+  resource?: string;
+  attempt?: number;
+  run: number;
+  exit_code: number;
+  bytes?: number | null;
+  announced_bytes?: number | null;
+  destination?: string | null;
+}
+export interface RunStartedEvent {
+  type: "run_started";
+  job_id: string;
+  sequence: number;
+  at: string;
+  resource?: string;
+  attempt?: number;
+  run: number;
+  tool: string;
+  destination?: string | null;
+  address?: string | null;
+  judged?: boolean;
 }
 export interface StageCompleteEvent {
   type: "stage_complete";

@@ -35,6 +35,7 @@ class Cause(StrEnum):
     HOST_KEY_CHANGED = "host_key_changed"
     DEPENDENCY_FAILED = "dependency_failed"
     NO_SUCCESS_MARK = "no_success_mark"
+    NOTHING_INSTALLED = "nothing_installed"
     STALLED = "stalled"
     VERIFICATION_FAILED = "verification_failed"
     CANCELLED = "cancelled"
@@ -215,6 +216,12 @@ _ROWS = (
         hint="The tool ended without saying that the file is complete: install again, and look at the last lines of "
         "its output.",
         transient="the tool ended in the middle",
+    ),
+    CauseRow(
+        cause=Cause.NOTHING_INSTALLED,
+        hint="The commands ended well and left no file: name the card's `files`, or write `installs: nothing` on it if "
+        "it needs none.",
+        by_hand="only when the card's commands leave a file, or the card says `installs: nothing`",
     ),
     CauseRow(
         cause=Cause.VERIFICATION_FAILED,

@@ -143,6 +143,59 @@ class Output(Event):
     cut: bool = False
 
 
+# --- the runs of tools: the instance records them, the parser reads the records --------------------------------------
+
+
+@register
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunStarted(Event):
+    """A tool began. ``run``: 1, 2, 3 … in its attempt. ``destination``: the file that it writes, or its folder.
+    ``address``: where it loads from, without secrets. ``judged``: the run writes a file, so its end counts for the
+    verdict; a probe or a pipe is only recorded."""
+
+    type: ClassVar[str] = "run_started"
+    run: int
+    tool: str
+    destination: str | None = None
+    address: str | None = None
+    judged: bool = True
+
+
+@register
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunEnded(Event):
+    """A run of a tool ended. ``exit_code``: 128 + n for signal n. ``bytes``: what it wrote, where that is known;
+    ``announced_bytes``: the length that its server announced."""
+
+    type: ClassVar[str] = "run_ended"
+    run: int
+    exit_code: int
+    bytes: int | None = None
+    announced_bytes: int | None = None
+    destination: str | None = None
+
+
+@register
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FileKept(Event):
+    """A file was there and whole, so it was not loaded again."""
+
+    type: ClassVar[str] = "file_kept"
+    path: str
+    bytes: int
+
+
+@register
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ResourceWarned(Event):
+    """Something that a person should know and that is not a failure. ``code``: a word for programs; words may be
+    added."""
+
+    type: ClassVar[str] = "resource_warning"
+    code: str
+    text: str
+
+
 # --- the lifecycle: the service appends these --------------------------------------------------------------------
 
 
@@ -346,7 +399,8 @@ class ResourceInstalled(Event):
 @register
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ResourceFailed(Event):
-    """The attempt failed. ``error`` says why, ``hint`` what to do; ``tail`` holds the last lines of output."""
+    """The attempt failed. ``error`` says why, ``hint`` what to do; ``tail`` holds the last lines of output.
+    ``partial_files``: the unfinished files that its tools left on the instance."""
 
     type: ClassVar[str] = "resource_failed"
     cause: str
@@ -355,6 +409,7 @@ class ResourceFailed(Event):
     exit_code: int | None
     seconds: float | None
     tail: list[str]
+    partial_files: list[str] = field(default_factory=list)
 
 
 @register
@@ -372,7 +427,8 @@ class JobCompleted(Event):
 @register
 @dataclass(frozen=True, slots=True, kw_only=True)
 class JobFailed(Event):
-    """Terminal: at least one resource is not installed. ``cause`` is that of the first failed resource."""
+    """Terminal: at least one resource is not installed. ``cause`` is that of the first failed resource.
+    ``partial_files``: unfinished files that the tools left on the instance."""
 
     type: ClassVar[str] = "job_failed"
     success: bool = False
@@ -382,6 +438,7 @@ class JobFailed(Event):
     installed: int
     total: int
     results: list[dict[str, Any]]
+    partial_files: list[str] = field(default_factory=list)
 
 
 @register

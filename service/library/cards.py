@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
@@ -56,6 +56,7 @@ class FrontMatter(BaseModel):
     license: str | None = None
     image: str | None = None
     dependencies: list[str] = []
+    installs: Literal["nothing"] | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

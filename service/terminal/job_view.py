@@ -97,6 +97,9 @@ _SENTENCES = {
     "limits_changed": "bandwidth limit",
     "host_key_accepted": "new host key remembered",
     "resource_started": "downloading",
+    "run_ended": "run ended",
+    "file_kept": "already there and whole",
+    "resource_warning": "warning",
     "link_lost": "the service lost its connection to the instance; the install continues there",
     "job_reattached": "the service is connected to the instance again",
     "verification_started": "verifying",
@@ -121,6 +124,12 @@ def _detail(event: Event) -> str:
         detail = speed(event["bandwidth_limit"]) or "none"
     elif kind == "host_key_accepted":
         detail = event["host_key_sha256"]
+    elif kind == "run_ended":
+        detail = f"{event['destination'] or 'no file'}, exit status {event['exit_code']}"
+    elif kind == "file_kept":
+        detail = event["path"]
+    elif kind == "resource_warning":
+        detail = event["text"]
     elif kind == "resource_verified":
         against = event["held_against"]
         detail = f"{event['file']}, {event['result']}" + (f" against {against}" if against else "")

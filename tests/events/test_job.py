@@ -33,6 +33,10 @@ EXAMPLES: dict[str, Event] = {
         types.Progress(stage="model", percent=45, downloaded="1M"),
         types.StageComplete(name="x"),
         types.Output(line="hello", cut=True),
+        types.RunStarted(run=1, tool="wget", destination="/m/x", address="https://a/x", judged=False),
+        types.RunEnded(run=1, exit_code=8, bytes=3, announced_bytes=5, destination="/m/x"),
+        types.FileKept(path="/m/x", bytes=5),
+        types.ResourceWarned(code="daemon_ended", text="a server was ended"),
         types.LinkLost(reason="gone"),
         types.JobReattached(after_restart=True),
         types.JobMoved(before="first", place="0000000000005"),
@@ -49,9 +53,11 @@ EXAMPLES: dict[str, Event] = {
         types.ResourceRetryScheduled(next_attempt=2, max_attempts=3, delay_seconds=5.0, cause="network"),
         types.ResourceCancelled(exit_code=143, seconds=1.0, partial_files=["x.tmp"]),
         types.ResourceInstalled(exit_code=0, seconds=1.5),
-        types.ResourceFailed(cause="tls", error="e", hint="h", exit_code=5, seconds=2.0, tail=["t"]),
+        types.ResourceFailed(
+            cause="tls", error="e", hint="h", exit_code=5, seconds=2.0, tail=["t"], partial_files=["x.part"]
+        ),
         types.JobCompleted(**ENDED),
-        types.JobFailed(error="e", cause="tls", hint="h", **ENDED),
+        types.JobFailed(error="e", cause="tls", hint="h", partial_files=["x.part"], **ENDED),
         types.JobCancelled(error="e", cause="cancelled", hint="h", partial_files=["x.tmp"], **ENDED),
     )
 }

@@ -52,7 +52,7 @@ export function Timeline({ events, titles }: TimelineProps) {
 function tone(type: string): string {
   if (type === "job_completed" || type === "resource_installed") return "good";
   if (type === "job_failed" || type === "resource_failed" || type === "resource_stalled") return "bad";
-  return type === "link_lost" || type === "resource_retry_scheduled" || type === "job_cancelled" ? "warn" : "";
+  return type === "link_lost" || type === "resource_warning" || type === "resource_retry_scheduled" || type === "job_cancelled" ? "warn" : "";
 }
 
 const sayings: { [Type in JobEvent["type"]]?: string } = {
@@ -66,6 +66,10 @@ const sayings: { [Type in JobEvent["type"]]?: string } = {
   limits_changed: "Bandwidth limit changed",
   host_key_accepted: "New host key remembered",
   resource_started: "Download begins",
+  run_started: "Run begins",
+  run_ended: "Run ended",
+  file_kept: "Already there and whole",
+  resource_warning: "Warning",
   link_lost: "Connection lost; the install continues on the instance",
   job_reattached: "Connected again",
   verification_started: "Verifying",
@@ -96,6 +100,14 @@ function detail(event: JobEvent): string {
       return event.reason;
     case "job_reattached":
       return event.after_restart ? "the service has restarted" : "";
+    case "run_started":
+      return `${event.tool}, ${baseName(event.destination ?? event.address ?? "")}`;
+    case "run_ended":
+      return `${baseName(event.destination ?? "")}, exit status ${event.exit_code}`;
+    case "file_kept":
+      return `${event.path}, ${bytes(event.bytes)}`;
+    case "resource_warning":
+      return event.text;
     case "resource_verified":
       return `${event.file}, ${bytes(event.bytes)}, ${checked(event)}`;
     case "resource_retry_scheduled":
@@ -114,3 +126,5 @@ function detail(event: JobEvent): string {
 
 const checked = ({ result, held_against }: ResourceVerifiedEvent): string =>
   result === "verified" ? `as ${sources[held_against ?? ""] ?? "its source"} says` : "nothing known to compare it with";
+
+const baseName = (path: string): string => path.slice(path.lastIndexOf("/") + 1);

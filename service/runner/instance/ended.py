@@ -18,7 +18,8 @@ _ROOM = re.compile(r"room (\d{1,18}) (\d{1,18})")
 class Ended:
     """``exit_code`` None: unknown; without any other field set, the attempt was killed. ``disk_full``: the disk of the
     attempt's own directory was full at the end. ``refused``: why nothing could be started there at all.
-    ``no_room``: the bytes that were needed, and those that were free."""
+    ``no_room``: the bytes that were needed, and those that were free. ``ledger``: the records of the runs of tools,
+    None where the attempt keeps none."""
 
     exit_code: int | None
     timed_out: bool = False
@@ -28,6 +29,7 @@ class Ended:
     tool_missing: str | None = None
     refused: str | None = None
     no_room: tuple[int, int] | None = None
+    ledger: tuple[str, ...] | None = None
 
 
 def ended_of(line: str) -> Ended:
