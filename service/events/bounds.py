@@ -6,13 +6,14 @@ progress thins out but never stops, and further lines and stages are left out.
 
 from __future__ import annotations
 
-from service.events.event_types import Event, Output, Progress
+from service.events.event_types import Event, FileKept, Output, Progress, ResourceWarned, RunEnded, RunStarted
 
 # civitdl draws ten bars a second: an hour of it is kept whole. Beyond that every 2nd, then every 4th … bar.
 PROGRESS_EVENTS_FULL = 40_000
 PROGRESS_EVENTS_STEP = 2_000
 OUTPUT_LINES_MAX = 5_000
 STAGE_EVENTS_MAX = 4_000
+RUN_EVENTS_MAX = 4_000
 OMITTED = f"… more than {OUTPUT_LINES_MAX} lines: further lines are not kept"
 
 
@@ -22,6 +23,7 @@ class Bounds:
     def __init__(self) -> None:
         self._outputs = 0
         self._stages = 0
+        self._runs = 0
         self._bars_seen = 0
         self._bars_kept = 0
         self._stride = 1
@@ -35,6 +37,9 @@ class Bounds:
             if self._outputs == OUTPUT_LINES_MAX:
                 return Output(line=OMITTED)
             return event if self._outputs < OUTPUT_LINES_MAX else None
+        if isinstance(event, RunStarted | RunEnded | FileKept | ResourceWarned):
+            self._runs += 1
+            return event if self._runs <= RUN_EVENTS_MAX else None
         self._stages += 1
         return event if self._stages <= STAGE_EVENTS_MAX else None
 

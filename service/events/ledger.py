@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import re
 from collections import deque
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+
+from service.events.runs import RunLedger
 
 TAIL_LINES = 40
 TAIL_LINE_CHARACTERS_MAX = 2_000
@@ -39,12 +41,14 @@ class ToolFailure:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Evidence:
-    """All that the output says about its end. ``tool``: the last command that was recognised."""
+    """All that the output says about its end. ``tool``: the last command that was recognised. ``runs``: those that the
+    log records, with their words."""
 
     failures: tuple[ToolFailure, ...] = ()
     error_lines: tuple[str, ...] = ()
     tail: tuple[str, ...] = ()
     tool: str | None = None
+    runs: RunLedger = field(default_factory=RunLedger)
 
 
 class Ledger:
@@ -62,12 +66,14 @@ class Ledger:
         self._tail.append(text[:TAIL_LINE_CHARACTERS_MAX])
         self._tail_ends_with_bar = True
 
-    def line(self, text: str) -> None:
-        """Any line that is not a bar."""
+    def line(self, text: str) -> bool:
+        """Any line that is not a bar. Returns whether it reads like an error."""
         self._tail.append(text[:TAIL_LINE_CHARACTERS_MAX])
         self._tail_ends_with_bar = False
-        if _ERROR_LINE.search(text[:MESSAGE_CHARACTERS_MAX]):
+        is_error = _ERROR_LINE.search(text[:MESSAGE_CHARACTERS_MAX]) is not None
+        if is_error:
             self._errors.append(text[:MESSAGE_CHARACTERS_MAX])
+        return is_error
 
     @property
     def error_lines(self) -> tuple[str, ...]:

@@ -15,7 +15,9 @@ from service.events.lines import LINE_BYTES_MAX, Line, LineSplitter, plain
 from service.events.recorded_event import NewEvent
 from service.events.redaction import Redactor
 from service.events.tools import TOOLS
+from service.events.tools.live_runs import LiveRuns
 from service.events.tools.protocol import NOT_MINE, Context, Tool
+from service.events.tools.recorder import Recorder
 
 UTF8_BYTES_MAX = 4  # of one character
 _UNBROKEN = tuple(mark for tool in TOOLS for mark in tool.unbroken)
@@ -25,6 +27,7 @@ class ProgressParser:
     """The parser of one attempt's output. ``feed`` the bytes in order, then ``close`` with the exit status.
 
     ``title`` names a download whose tool names none. ``redact`` is applied to every text before it leaves.
+    ``mark``: what the service's own records in the output begin with, None where there are none.
     """
 
     def __init__(
@@ -34,6 +37,7 @@ class ProgressParser:
         attempt: int | None = None,
         title: str = "download",
         redact: Callable[[str], str] | None = None,
+        mark: str | None = None,
     ) -> None:
         self._resource = resource
         self._attempt = attempt
@@ -42,7 +46,9 @@ class ProgressParser:
         self._ledger = Ledger()
         self._bounds = Bounds()
         self._command: str | None = None
-        context = Context(title=title, redact=self._redact)
+        self._live = LiveRuns()
+        context = Context(title=title, redact=self._redact, mark=mark, runs=self._live)
+        self._recorder = Recorder(context)
         self._tools = tuple(tool(context) for tool in TOOLS)
         # Only the tools that have such a reader of their own are asked: a call for nothing costs as much as a look.
         self._at_brackets = tuple(tool for tool in self._tools if type(tool).at_bracket is not Tool.at_bracket)
@@ -58,7 +64,8 @@ class ProgressParser:
         """The output has ended: what its last line holds, and what only the exit status can tell."""
         events = [new for line in self._splitter.close() for new in self._new(self._read(line), line.offset)]
         if exit_code == 0:
-            events += [new for tool in self._tools for new in self._new(tool.completed(), None)]
+            events += [new for tool in self._tools for new in self._new(self._heard(tool, tool.completed()), None)]
+            events += self._new(self._recorder.completed(), None)
         return events
 
     @property
@@ -69,6 +76,7 @@ class ProgressParser:
             error_lines=self._ledger.error_lines,
             tail=self._ledger.tail,
             tool=self._command,
+            runs=self._recorder.ledger,
         )
 
     def _new(self, events: Iterable[Event], offset: int | None) -> list[NewEvent]:
@@ -86,7 +94,7 @@ class ProgressParser:
             events = tool.at_bracket(line)
             if events is not NOT_MINE:
                 self._recognise(tool)
-                return events
+                return self._heard(tool, events)
         return None
 
     def _read(self, line: Line) -> Sequence[Event]:
@@ -97,18 +105,25 @@ class ProgressParser:
             return ()
         if line.cut:
             return [self._output(text, is_cut=True)]
+        recorded = self._recorder.record(text)
+        if recorded is not NOT_MINE:
+            return recorded
         for tool in self._bars:
             events = tool.bar(text)
             if events is not NOT_MINE:
                 self._recognise(tool)
-                return self._drawn(text, events)
+                return self._drawn(text, self._heard(tool, events))
         output = self._output(text, is_cut=False)
         for tool in self._lines:
             events = tool.line(text, output)
             if events is not NOT_MINE:
                 self._recognise(tool)
-                return events
+                return self._heard(tool, events)
         return [output]
+
+    def _heard(self, tool: Tool, events: Sequence[Event]) -> Sequence[Event]:
+        """What a tool's reader made of a line, without what the records of runs have said already."""
+        return [event for event in events if self._live.admits(tool.name, event)]
 
     def _recognise(self, tool: Tool) -> None:
         """Only a command has an exit status: tqdm draws for whatever Python runs."""
@@ -133,6 +148,7 @@ class ProgressParser:
         return Output(line=shown, cut=is_cut)
 
     def _note(self, shown: str) -> None:
-        self._ledger.line(shown)
+        if self._ledger.line(shown):
+            self._recorder.overhear_error(shown)
         for tool in self._overhearing:
             tool.overhear(shown)

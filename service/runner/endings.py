@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from service.events import event_types as types
 from service.events.causes import CAUSES, Cause
@@ -13,9 +13,10 @@ from service.runner.outcome import Outcome
 
 
 def resource_failed(
-    outcome: Outcome, *, seconds: float | None = None, tail: Sequence[str] = ()
+    outcome: Outcome, *, seconds: float | None = None, tail: Sequence[str] = (), partial_files: Sequence[str] = ()
 ) -> types.ResourceFailed:
-    """The failure of a resource. ``seconds``: since its attempt began. ``tail``: the last lines of its output."""
+    """The failure of a resource. ``seconds``: since its attempt began. ``tail``: the last lines of its output.
+    ``partial_files``: what its tools left half done."""
     return types.ResourceFailed(
         cause=str(outcome.cause),
         error=outcome.error or "",
@@ -23,7 +24,14 @@ def resource_failed(
         exit_code=outcome.exit_code,
         seconds=seconds,
         tail=list(tail),
+        partial_files=list(partial_files),
     )
+
+
+def partial_files(found: Iterable[str], moved: Sequence[str]) -> list[str]:
+    """The unfinished files, each once. ``found``: when a signal ended the tools; ``moved``: to a ``.part``, later."""
+    gone = {path.removesuffix(".part") for path in moved}
+    return list(dict.fromkeys([*(path for path in found if path not in gone), *moved]))
 
 
 def failed_resource(resource: ResourceProgress, outcome: Outcome) -> NewEvent:
@@ -45,7 +53,7 @@ def job_cancelled(job: Job, partial_files: Sequence[str] = (), error: str = JOB_
     )
 
 
-def job_completed_or_failed(job: Job) -> Event:
+def job_completed_or_failed(job: Job, partial_files: Sequence[str] = ()) -> Event:
     """The end of a job whose resources have all ended; its cause is that of the first one that is not installed."""
     first = next((r for r in job.resources if r.state is not ResourceState.INSTALLED), None)
     if first is None:
@@ -58,4 +66,5 @@ def job_completed_or_failed(job: Job) -> Event:
         installed=job.installed,
         total=job.total,
         results=job.results(),
+        partial_files=list(partial_files),
     )

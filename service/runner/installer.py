@@ -144,7 +144,7 @@ async def _finish(live_job: LiveJob, outcome: Outcome) -> None:
         if job.is_cancelling:
             return [NewEvent(event=job_cancelled(job, live_job.partial_files))]
         rest = [failed_resource(r, outcome) for r in job.resources if r.state not in ENDED_STATES]
-        return rest or [NewEvent(event=job_completed_or_failed(job))]
+        return rest or [NewEvent(event=job_completed_or_failed(job, live_job.partial_files))]
 
     while not live_job.job.is_terminal:
         await live_job.append_from(terminal)

@@ -52,7 +52,7 @@ class Changes:
 
 
 class LiveJob:
-    """``job``: as its last event left it. ``partial_files``: what cancelled downloads left half done."""
+    """``job``: as its last event left it. ``partial_files``: what cancelled or failed downloads left half done."""
 
     def __init__(self, job: Job, journal: Journal) -> None:
         self.job = job

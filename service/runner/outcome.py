@@ -1,16 +1,18 @@
 """The verdict on an attempt, from how the instance says it ended, what its tool said, and its exit status. Pure.
 
-civitdl exits with 0 on every failure, so its own account of its downloads stands above the exit status; a tool that
-gives no such account is judged by its exit status. The cause is looked for in the words first, then in what the exit
-status means for the tool that was recognised.
+The script's exit status proves little: `|| true`, a loop or a function swallows a failure, and civitdl exits with 0 on
+every one. So each run of a tool is judged by its own end, civitdl by its own account, and only then the script by its
+status. The cause is looked for in the words first, then in what the exit status means for the tool.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 
 from service.events.causes import CAUSES, Cause, cause_in
 from service.events.ledger import Evidence, ToolFailure
+from service.events.runs import Run, RunLedger
 from service.events.tools import cause_of_exit
 from service.runner.instance.ended import Ended
 
@@ -31,18 +33,37 @@ class Outcome:
     hint: str | None = None
 
 
-def judge(evidence: Evidence, ended: Ended) -> Outcome:
-    """The verdict on one attempt: the first of these witnesses that has something to say decides."""
+def judge(
+    evidence: Evidence, ended: Ended, *, may_leave_nothing: bool = False, redact: Callable[[str], str] = str
+) -> Outcome:
+    """The verdict on one attempt: the first of these witnesses that has something to say decides.
+
+    ``may_leave_nothing``: the card needs no file, or its files are looked for afterwards. An attempt that keeps no
+    ledger (an earlier version launched it) has no witnesses about its runs.
+    """
     stopped = _stopped_by_instance(ended)
     if stopped is not None:
         return stopped
     if ended.exit_code is None:
         return _killed(evidence, ended)
+    ledger = ledger_of(evidence, ended, redact)
+    failures = ledger.failures() if ledger is not None else ()
+    if failures:
+        return _run_failed(failures, evidence, ended)
     if evidence.failures:
         return _tool_failed(evidence.failures[0], evidence, ended)
-    if ended.exit_code == 0:
-        return Outcome(installed=True, exit_code=0)
-    return _exit_failed(evidence, ended)
+    if ended.exit_code != 0 and not (ledger is not None and ledger.explains(ended.exit_code)):
+        return _exit_failed(evidence, ended)
+    if ledger is not None and not ledger.has_installed and not may_leave_nothing:
+        return failed(Cause.NOTHING_INSTALLED, "the commands ended well, but no file was installed", ended.exit_code)
+    return Outcome(installed=True, exit_code=ended.exit_code)
+
+
+def ledger_of(evidence: Evidence, ended: Ended, redact: Callable[[str], str] = str) -> RunLedger | None:
+    """The runs of the attempt, as the instance said them with its end; None where it keeps no ledger."""
+    if ended.ledger is None:
+        return None
+    return RunLedger.parse(ended.ledger, redact).with_the_log(evidence.runs)
 
 
 def failed(cause: Cause, error: str, exit_code: int | None = None) -> Outcome:
@@ -78,6 +99,28 @@ def _killed(evidence: Evidence, ended: Ended) -> Outcome:
     if said is not None and cause_in(said) is Cause.DISK_FULL:
         return failed(Cause.DISK_FULL, said)
     return failed(Cause.KILLED, "the install was killed on the instance: its exit status is unknown")
+
+
+def _run_failed(runs: Sequence[Run], evidence: Evidence, ended: Ended) -> Outcome:
+    """A run that failed or never ended, and that no later one made good: the first of them gives the cause."""
+    run = runs[0]
+    own_account = next((failure for failure in evidence.failures if failure.tool == run.tool), None)
+    if own_account is not None:
+        return _tool_failed(own_account, evidence, ended)
+    if run.exit_code is None:
+        cause, error, hint = Cause.KILLED, "it was killed before its end", None
+        if ended.disk_full:
+            cause, error = Cause.DISK_FULL, "the disk is full, and it has not ended"
+    else:
+        # Words that came after its end, through a pipe, can only belong to the one run that there is.
+        words = run.words or (evidence.error_lines if len(runs) == 1 else ())
+        own = Evidence(error_lines=words, tail=words, tool=run.tool)
+        outcome = _exit_failed(own, replace(ended, exit_code=run.exit_code))
+        cause, error, hint = outcome.cause or Cause.UNKNOWN, outcome.error or "", outcome.hint
+    name = f': "{run.name}"' if run.name else ""
+    more = f" (and {len(runs) - 1} more)" if len(runs) > 1 else ""
+    outcome = failed(cause, f"{run.tool}{name}: {error}{more}", ended.exit_code)
+    return outcome if hint is None else replace(outcome, hint=hint)
 
 
 def _tool_failed(first: ToolFailure, evidence: Evidence, ended: Ended) -> Outcome:

@@ -5,6 +5,7 @@ Each phase knows its program, the parser of its output, its verdict, and what it
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable
 from typing import Protocol
 
@@ -14,11 +15,12 @@ from service.events.job import DOWNLOAD, VERIFY, Job, ResourceProgress
 from service.events.ledger import Evidence
 from service.events.parser import ProgressParser
 from service.events.recorded_event import NewEvent
+from service.events.run_records import MARK_CHARACTERS
 from service.library import Resource
 from service.runner.instance.ended import Ended
 from service.runner.instance.findings import Findings, VerificationParser
 from service.runner.instance.verification import ExpectedFile, verify_program
-from service.runner.outcome import Outcome, failed, judge
+from service.runner.outcome import Outcome, failed, judge, ledger_of
 
 Redact = Callable[[str], str]
 
@@ -39,9 +41,11 @@ class Phase(Protocol):
 
     ``directory``: its name below the job's directory on the instance. ``is_measured``: whether the bytes that it
     reports say how long the job will still take. ``room_bytes``: the free disk space that it needs, None: not known.
+    ``mark``: what the records of its runs begin with in its log, empty where it keeps none.
     """
 
     directory: str
+    mark: str
     parser: Parser
     is_measured: bool
     room_bytes: int | None
@@ -51,6 +55,9 @@ class Phase(Protocol):
 
     def verdict(self, ended: Ended) -> Outcome:
         """Asked once the parser is closed."""
+
+    def partial_files(self, ended: Ended) -> list[str]:
+        """The half files that its runs left, as the ledger names them."""
 
     def start_of_next(self, job: Job) -> Event | None:
         """After success: the event that starts the next phase, or None when the resource is installed."""
@@ -75,18 +82,33 @@ class Download:
 
     is_measured = True
 
-    def __init__(self, resource: ResourceProgress, redact: Redact) -> None:
+    def __init__(self, resource: ResourceProgress, redact: Redact, job: Job, card: Resource | None) -> None:
         self.directory = _directory(resource, DOWNLOAD)
+        self.mark = mark_of(job.job_id, self.directory)
         self.room_bytes = resource.size_bytes
+        self._redact = redact
+        # The verification fails if a file that the card names is not there.
+        self._may_leave_nothing = card is not None and (
+            card.front.installs == "nothing" or not card.script.strip() or (bool(card.front.files) and job.verify)
+        )
         self.parser: Parser = ProgressParser(
-            resource=resource.resource, attempt=resource.attempt, title=resource.title, redact=redact
+            resource=resource.resource,
+            attempt=resource.attempt,
+            title=resource.title,
+            redact=redact,
+            mark=self.mark,
         )
 
     def program(self, card: Resource) -> str:
         return card.script
 
     def verdict(self, ended: Ended) -> Outcome:
-        return judge(self.parser.evidence, ended)
+        evidence = self.parser.evidence
+        return judge(evidence, ended, may_leave_nothing=self._may_leave_nothing, redact=self._redact)
+
+    def partial_files(self, ended: Ended) -> list[str]:
+        ledger = ledger_of(self.parser.evidence, ended, self._redact)
+        return list(ledger.parts) if ledger is not None else []
 
     def start_of_next(self, job: Job) -> Event | None:
         return VerificationStarted() if job.verify else None
@@ -96,9 +118,10 @@ class Verification:
     """Checks the files that the download left."""
 
     is_measured = False
+    mark = ""
     room_bytes: int | None = None
 
-    def __init__(self, resource: ResourceProgress, redact: Redact) -> None:
+    def __init__(self, resource: ResourceProgress, redact: Redact, job: Job, card: Resource | None) -> None:
         self.directory = _directory(resource, VERIFY)
         self._parser = VerificationParser(resource=resource.resource, attempt=resource.attempt, redact=redact)
         self.parser: Parser = self._parser
@@ -110,16 +133,28 @@ class Verification:
     def verdict(self, ended: Ended) -> Outcome:
         return judge_verification(self._parser.findings, self._parser.evidence, ended)
 
+    def partial_files(self, ended: Ended) -> list[str]:
+        return []
+
     def start_of_next(self, job: Job) -> Event | None:
         return None
 
 
-_PHASES: dict[str, Callable[[ResourceProgress, Redact], Phase]] = {DOWNLOAD: Download, VERIFY: Verification}
+_PHASES: dict[str, Callable[[ResourceProgress, Redact, Job, Resource | None], Phase]] = {
+    DOWNLOAD: Download,
+    VERIFY: Verification,
+}
 
 
-def phase_of(resource: ResourceProgress, redact: Redact) -> Phase:
-    """The phase that this resource's attempt is at, with a fresh parser."""
-    return _PHASES[resource.phase](resource, redact)
+def phase_of(resource: ResourceProgress, redact: Redact, job: Job, card: Resource | None) -> Phase:
+    """The phase that this resource's attempt is at, with a fresh parser. ``card`` None: it is no longer there."""
+    return _PHASES[resource.phase](resource, redact, job, card)
+
+
+def mark_of(job_id: str, directory: str) -> str:
+    """The mark of an attempt. A job's id is random, so no web server can print a line that begins with it; a parser
+    after a restart finds the same one."""
+    return hashlib.sha256(f"{job_id}/{directory}".encode()).hexdigest()[:MARK_CHARACTERS]
 
 
 def judge_verification(findings: Findings, evidence: Evidence, ended: Ended) -> Outcome:
@@ -131,7 +166,7 @@ def judge_verification(findings: Findings, evidence: Evidence, ended: Ended) -> 
         more = len(findings.problems) - 1
         others = f" (and {more} more)" if more else ""
         return failed(Cause.VERIFICATION_FAILED, findings.problems[0] + others, ended.exit_code)
-    outcome = judge(evidence, ended)
+    outcome = judge(evidence, ended, may_leave_nothing=True)
     if outcome.installed and not findings.is_complete:
         return failed(Cause.VERIFICATION_FAILED, "the verification ended without a finding", ended.exit_code)
     return outcome

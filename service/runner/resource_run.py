@@ -20,7 +20,7 @@ from service.events.recorded_event import NewEvent
 from service.events.redaction import Redactor
 from service.library import Library, Resource
 from service.runner.attempt import Attempt
-from service.runner.endings import resource_failed
+from service.runner.endings import partial_files, resource_failed
 from service.runner.instance.attempt_program import AttemptSpec
 from service.runner.instance.ended import Ended
 from service.runner.instance.link import Link
@@ -96,7 +96,7 @@ class ResourceRun:
 
     async def _run_phase(self, card: Resource | None, is_new: bool) -> None:
         resource = self._resource
-        phase = phase_of(resource, self._redact)
+        phase = phase_of(resource, self._redact, self._live_job.job, card)
         attempt = Attempt(
             spec=self._spec(resource, phase, card),
             phase=phase,
@@ -119,11 +119,11 @@ class ResourceRun:
             ended=ended,
             outcome=phase.verdict(ended),
             tail=evidence.tail,
-            partial_files=list(dict.fromkeys(map(self._redact, attempt.partial_files))),
+            partial_files=partial_files(map(self._redact, attempt.partial_files), phase.partial_files(ended)),
         )
         chance = random.random()  # noqa: S311 - spreads retries, guards nothing
         await self._live_job.append_from(lambda job: [*last_events, *map(self._event, self._after(end, job, chance))])
-        if self._resource.state is ResourceState.CANCELLED:
+        if self._resource.state in (ResourceState.CANCELLED, ResourceState.FAILED):
             self._live_job.partial_files += end.partial_files
 
     def _after(self, end: _PhaseEnd, job: Job, chance: float) -> list[Event]:
@@ -141,7 +141,7 @@ class ResourceRun:
                 types.ResourceCancelled(exit_code=end.ended.exit_code, seconds=seconds, partial_files=end.partial_files)
             ]
         stalled = [types.ResourceStalled(stall_seconds=self._rules.stall_seconds)] if end.ended.stalled else []
-        failure = resource_failed(end.outcome, seconds=self._seconds(), tail=end.tail)
+        failure = resource_failed(end.outcome, seconds=self._seconds(), tail=end.tail, partial_files=end.partial_files)
         return [*stalled, failure, *self._retry(end, job, chance)]
 
     def _retry(self, end: _PhaseEnd, job: Job, chance: float) -> list[Event]:
@@ -180,6 +180,7 @@ class ResourceRun:
             stall_seconds=self._rules.stall_seconds,
             bandwidth_bytes_per_second=resource.bandwidth,
             room_bytes=phase.room_bytes,
+            mark=phase.mark,
             provision_tools=self._rules.provision_tools,
             remote_path=self._rules.remote_path,
             civitai_api_key=self._rules.civitai_api_key,

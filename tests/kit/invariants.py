@@ -12,12 +12,14 @@ from service.events.event_types import decode
 from service.events.fold import fold
 from service.events.parser import ProgressParser
 from service.events.recorded_event import RecordedEvent
+from service.runner.phases import mark_of
 from tests.kit.service import TERMINAL, Watcher, check_stream
 from tests.kit.sshd import Sshd
 
 ENDED = ("resource_installed", "resource_failed")
 ESTIMATES = ("resource_eta_seconds", "job_eta_seconds")
-PARSED = ("stage_start", "progress", "stage_complete", "output")
+RUNS = ("run_started", "run_ended", "file_kept", "resource_warning")
+PARSED = ("stage_start", "progress", "stage_complete", "output", *RUNS)
 
 
 def check_database(path: Path) -> None:
@@ -58,7 +60,7 @@ def check_job(history: list[dict[str, Any]], instance: Sshd, titles: Iterable[tu
         for attempt in attempts:
             mine = [e for e in history if e.get("resource") == path and e.get("attempt") == attempt]
             log = (folder / f"{number}-{attempt}/log").read_bytes()
-            parser = ProgressParser(title=title)
+            parser = ProgressParser(title=title, mark=mark_of(history[0]["job_id"], f"{number}-{attempt}"))
             exit_code = next((e["exit_code"] for e in mine if e["type"] in ENDED), None)
             clean = [new.event.to_dict() for new in parser.feed(log) + parser.close(exit_code)]
             types = [event["type"] for event in mine]

@@ -299,6 +299,7 @@ def test_the_tables_hold_every_cause_that_the_output_can_name() -> None:
         Cause.HOST_KEY_CHANGED,
         Cause.DEPENDENCY_FAILED,
         Cause.NO_SUCCESS_MARK,
+        Cause.NOTHING_INSTALLED,
         Cause.STALLED,
         Cause.VERIFICATION_FAILED,
         Cause.CANCELLED,

@@ -19,19 +19,19 @@ def resource(phase: str) -> ResourceProgress:
 
 
 def test_an_attempt_of_the_version_before_is_found_by_its_directories() -> None:
-    assert phase_of(resource(DOWNLOAD), str).directory == "2-3"
-    assert phase_of(resource(VERIFY), str).directory == "2-3-verify"
+    assert phase_of(resource(DOWNLOAD), str, job(), CARD).directory == "2-3"
+    assert phase_of(resource(VERIFY), str, job(), CARD).directory == "2-3-verify"
     assert directories_of(resource(VERIFY)) == ["2-3", "2-3-verify"]
 
 
 def test_the_verification_is_found_by_its_program_without_its_ending() -> None:
-    program = phase_of(resource(VERIFY), str).program(CARD)
+    program = phase_of(resource(VERIFY), str, job(), CARD).program(CARD)
     assert "${RESOURCE_INSTALLER_ATTEMPT%-verify}" in program
     assert "a" * 64 in program
 
 
 def test_a_download_runs_the_card_and_is_followed_by_its_verification_where_one_is_asked_for() -> None:
-    download = phase_of(resource(DOWNLOAD), str)
+    download = phase_of(resource(DOWNLOAD), str, job(), CARD)
     assert download.program(CARD) == "echo hello\n"
     assert (download.is_measured, download.room_bytes) == (True, 7)
     assert isinstance(download.start_of_next(job()), VerificationStarted)
@@ -39,19 +39,22 @@ def test_a_download_runs_the_card_and_is_followed_by_its_verification_where_one_
 
 
 def test_after_its_verification_a_resource_is_installed() -> None:
-    verification = phase_of(resource(VERIFY), str)
+    verification = phase_of(resource(VERIFY), str, job(), CARD)
     assert (verification.is_measured, verification.room_bytes) == (False, None)
     assert verification.start_of_next(job()) is None
 
 
 def test_each_phase_judges_by_what_its_own_parser_read() -> None:
-    download, verification = phase_of(resource(DOWNLOAD), str), phase_of(resource(VERIFY), str)
+    download, verification = (
+        phase_of(resource(DOWNLOAD), str, job(), CARD),
+        phase_of(resource(VERIFY), str, job(), CARD),
+    )
     for phase in (download, verification):
         phase.parser.feed(b"hello\n")
         phase.parser.close(0)
     assert download.verdict(Ended(exit_code=0)).installed
     assert verification.verdict(Ended(exit_code=0)).cause == "verification_failed"
-    finished = phase_of(resource(VERIFY), str)
+    finished = phase_of(resource(VERIFY), str, job(), CARD)
     finished.parser.feed(b"verify end 0 0 0\n")
     assert finished.verdict(Ended(exit_code=0)).installed
 

@@ -57,7 +57,7 @@ class Aria2c(Tool):
         if found["gid"] in self._gids or len(self._gids) >= STAGE_EVENTS_MAX:
             return [shown]
         self._gids.add(found["gid"])
-        return [StageStart(name=self._context.title), shown]
+        return [StageStart(name=self._context.name_for(self.name)), shown]
 
     def line(self, text: str, output: Output) -> Answer:
         if _SUMMARY.match(text):

@@ -9,6 +9,7 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import ClassVar
 
+from service.events.bounds import STAGE_EVENTS_MAX
 from service.events.causes import Cause
 from service.events.event_types import Event, Output, Progress, StageComplete, StageStart
 from service.events.tools.protocol import MORE, NOT_MINE, Answer, Context, Tool
@@ -54,30 +55,32 @@ class Curl(Tool):
 
     def __init__(self, context: Context) -> None:
         self._context = context
-        self._has_begun = False
+        self._names: dict[str, None] = {}
 
     def bar(self, text: str) -> Answer:
-        if self._has_begun and (row := _row(text)) is not None:
+        if self._names and (row := _row(text)) is not None:
             shown, rest = row[0], self._context.redact(row[1])
             return [shown, Output(line=rest)] if rest else [shown]
         hashes = _hash_bar(text)
         if hashes is None:
             return NOT_MINE
-        return [hashes] if self._has_begun else [*self._begin(), hashes]
+        return [hashes] if self._names else [*self._begin(), hashes]
 
     def line(self, text: str, output: Output) -> Answer:
         if _HEADER.match(text):
             return self._begin()
-        if self._has_begun and _SECOND_HEADER.match(text):
+        if self._names and _SECOND_HEADER.match(text):
             return MORE
         return [output] if _SPEAKS.match(text) else NOT_MINE
 
     def completed(self) -> Sequence[Event]:
-        return [StageComplete(name=self._context.title)] if self._has_begun else []
+        return [StageComplete(name=name) for name in self._names]
 
     def _begin(self) -> list[Event]:
-        self._has_begun = True
-        return [StageStart(name=self._context.title)]
+        name = self._context.name_for(self.name)
+        if len(self._names) < STAGE_EVENTS_MAX:
+            self._names[name] = None
+        return [StageStart(name=name)]
 
 
 def _row(text: str) -> tuple[Progress, str] | None:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import ClassVar, Final, Protocol
 
 from service.events.causes import Cause
 from service.events.event_types import Event, Output
 from service.events.ledger import ToolFailure
+from service.events.tools.live_runs import LiveRuns
 
 NAME_CHARACTERS_MAX = 500
 
@@ -22,14 +23,22 @@ MORE: Final = ()
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Context:
     """What a tool has to know of the attempt. ``title``: names a download whose tool names none. ``redact``: takes
-    secrets out of a text; every text from the output goes through it before it enters an event."""
+    secrets out of a text; every text from the output goes through it before it enters an event. ``mark``: what the
+    records of runs begin with, None where there are none. ``runs``: those that live."""
 
     title: str
     redact: Callable[[str], str]
+    mark: str | None = None
+    runs: LiveRuns = field(default_factory=LiveRuns)
 
     def name(self, raw: str) -> str:
         """The name of a download, as an event may carry it."""
         return self.redact(raw)[:NAME_CHARACTERS_MAX]
+
+    def name_for(self, tool: str, shown: str = "") -> str:
+        """The name of the download that this tool begins without naming it, or as ``shown``, perhaps cut short."""
+        found = self.runs.name_for(tool, shown)
+        return self.name(found) if found else self.title
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

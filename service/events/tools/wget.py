@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar
 
+from service.events.bounds import STAGE_EVENTS_MAX
 from service.events.causes import Cause
 from service.events.event_types import Event, Output, Progress, StageComplete, StageStart
 from service.events.tools.protocol import NOT_MINE, Answer, Context, Tool
@@ -42,7 +43,8 @@ class _Length:
 
 
 class Wget(Tool):
-    """``wget -q --show-progress`` says neither name nor end: there the first bar begins a file and its last ends it."""
+    """``wget -q --show-progress`` says nothing but bars: there the first bar of a name begins a file and its last ends
+    it."""
 
     name = "wget"
     commands = ("wget",)
@@ -57,7 +59,7 @@ class Wget(Tool):
         self._context = context
         self._length = _Length()
         self._saving: str | None = None
-        self._in_quiet_file = False
+        self._quiet_files: set[str] = set()
 
     def bar(self, text: str) -> Answer:
         found = _BAR.search(text) if "[" in text else _DOTS.match(text)
@@ -66,10 +68,17 @@ class Wget(Tool):
         shown = _progress(found, self._length)
         if self._saving is not None:
             return [shown]
-        events: list[Event] = [shown] if self._in_quiet_file else [StageStart(name=self._context.title), shown]
-        self._in_quiet_file = shown.elapsed is None
-        if shown.elapsed is not None and shown.percent in (None, 100):
-            events.append(StageComplete(name=self._context.title))
+        return self._quiet_bar(shown, text[: found.start()].strip())
+
+    def _quiet_bar(self, shown: Progress, label: str) -> list[Event]:
+        name = self._context.name_for(self.name, label)
+        events: list[Event] = [shown] if name in self._quiet_files else [StageStart(name=name), shown]
+        if shown.elapsed is None and len(self._quiet_files) < STAGE_EVENTS_MAX:
+            self._quiet_files.add(name)
+        elif shown.elapsed is not None:
+            self._quiet_files.discard(name)
+            if shown.percent in (None, 100):
+                events.append(StageComplete(name=name))
         return events
 
     def line(self, text: str, output: Output) -> Answer:

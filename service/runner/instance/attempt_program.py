@@ -22,7 +22,8 @@ class AttemptSpec:
     was replaced.
 
     ``bandwidth_bytes_per_second``: None for no limit. ``stall_seconds``: 0 for no watch. ``room_bytes``: the free disk
-    space that it needs, None when that is not known.
+    space that it needs, None when that is not known. ``mark``: makes a line of the log a record of the ledger; without
+    one the log has no records. ``background``: what the card leaves running stays.
     """
 
     job_id: str
@@ -38,6 +39,8 @@ class AttemptSpec:
     bandwidth_bytes_per_second: int | None = None
     room_bytes: int | None = None
     provision_tools: bool = False
+    mark: str = ""
+    background: bool = False
 
 
 def attach_program(spec: AttemptSpec, *, nonce: str, offset: int) -> bytes:
@@ -60,6 +63,8 @@ def attach_program(spec: AttemptSpec, *, nonce: str, offset: int) -> bytes:
         supervise=script("supervise.sh"),
         shim=shim_program(),
         commands=" ".join(commands()),
+        mark=spec.mark,
+        background=int(spec.background),
         civitdl_config=civitdl_config(spec.civitai_api_key or ""),
         hf_token=spec.hf_token or "",
     )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from service.errors import LinkDown
 
@@ -29,7 +29,7 @@ class Ended:
     tool_missing: str | None = None
     refused: str | None = None
     no_room: tuple[int, int] | None = None
-    ledger: tuple[str, ...] | None = None
+    ledger: tuple[str, ...] | None = field(default=None, compare=False)
 
 
 def ended_of(line: str) -> Ended:

@@ -9,7 +9,7 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from service.events.event_types import Event, Output, Progress, ResourceVerified, StageComplete, StageStart
+from service.events.event_types import Event, Output, Progress, ResourceVerified
 from service.events.ledger import TAIL_LINES, Evidence
 from service.events.lines import LINE_BYTES_MAX, Line, LineSplitter, plain
 from service.events.recorded_event import NewEvent
@@ -117,7 +117,7 @@ class VerificationParser:
 
     def _begin(self, file: int, size_bytes: int) -> list[Event]:
         self._sizes[file] = size_bytes
-        return [StageStart(name=self._name(file))]
+        return self._at(file, 0)
 
     def _at(self, file: int, position_bytes: int) -> list[Event]:
         total = self._sizes.get(file)
@@ -137,7 +137,7 @@ class VerificationParser:
             result="verified" if against in _SOURCES else "unverified",
             checked=[name for name in checked.split(",") if name in _CHECKED],
         )
-        return [verified, StageComplete(name=self._name(file))]
+        return [verified]
 
     def _bad(self, file: int, problem: str) -> list[Event]:
         error = f"{self._paths[file]}: {problem}"
@@ -166,9 +166,6 @@ class VerificationParser:
         self._tail.append(kept[:TAIL_LINE_CHARACTERS_MAX])
         self._output_lines += 1
         return [Output(line=kept)] if self._output_lines <= OUTPUT_LINES_MAX else []
-
-    def _name(self, file: int) -> str:
-        return self._paths[file].rstrip("/").rpartition("/")[2][:NAME_CHARACTERS_MAX]
 
     def _text(self, raw: bytes, characters_max: int) -> str:
         return self._redact(plain(raw))[:characters_max]
