@@ -252,7 +252,12 @@ def test_a_position_beyond_the_end_and_an_empty_file() -> None:
         for new in parse(finding(f"name 0 {b64('a')}", f"begin 0 {size}", "at 0 150"))[0]
         if isinstance(new.event, Progress)
     ]
-    assert [(progress.percent, progress.downloaded_bytes) for progress in at] == [(100, 0), (100, 0), (0, 0), (100, 100)]
+    assert [(progress.percent, progress.downloaded_bytes) for progress in at] == [
+        (100, 0),
+        (100, 0),
+        (0, 0),
+        (100, 100),
+    ]
 
 
 @pytest.mark.parametrize("path", ["/etc/passwd", "../x", "a/../../x", "", "a\0b"])
