@@ -39,10 +39,16 @@ class Attempt:
     failed_sequence: int | None = None
     tail: list[str] = field(default_factory=list)
     lines: list[Line] = field(default_factory=list)
+    failed_runs: list[Line] = field(default_factory=list)
 
     def add_line(self, recorded: RecordedEvent, text: str) -> None:
         if len(self.lines) < LINES_SEARCHED_MAX:
             self.lines.append(Line(recorded.sequence, recorded.source_offset, text))
+
+    def add_failed_run(self, recorded: RecordedEvent, what: str, status: int) -> None:
+        """A run of a tool that ended badly; whether a later one made it good is the verdict's to say."""
+        self.failed_runs.append(Line(recorded.sequence, recorded.source_offset, f"{what}: exit status {status}"))
+        del self.failed_runs[:-EVIDENCE_MAX]
 
     def finish(self, recorded: RecordedEvent, data: dict[str, Any]) -> None:
         """With one of the three events that end a resource."""
@@ -88,10 +94,12 @@ class Attempt:
         }
 
     def _evidence(self, cause: Cause) -> list[dict[str, Any]]:
-        """The last lines that show the cause or that the error quotes, then the event that names it."""
+        """The last lines that show the cause or that the error quotes, the last runs that failed, then the event that
+        names the cause."""
         showing = [line for line in self.lines if cause_in(line.text) is cause]
         quoted = [line for line in self.lines if self._quotes(line.text)]
         lines = sorted(set(showing[-EVIDENCE_MAX:] + quoted[-EVIDENCE_MAX:]))[-EVIDENCE_MAX:]
+        lines = sorted({*lines, *self.failed_runs})
         found = [_evidence(line.sequence, line.source_offset, line.text) for line in lines]
         return [*found, _evidence(self.failed_sequence, None, self.error)]
 

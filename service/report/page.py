@@ -29,6 +29,7 @@ def report_page(report: dict[str, Any]) -> str:
         _plot(report["throughput"]),
         "<h2>How the time went</h2>",
         _table(("what", "resource", "attempt", "from", "seconds"), (_span(span) for span in report["timeline"])),
+        _runs(report["runs"]),
         "<h2>Attempts</h2>",
         _table(
             ("resource", "attempt", "outcome", "cause", "exit", "seconds", "bytes", "bytes/s"),
@@ -93,8 +94,22 @@ def _plot(throughput: dict[str, Any]) -> str:
     )
 
 
+def _runs(runs: Sequence[dict[str, Any]]) -> str:
+    if not runs:
+        return ""
+    names = ("tool", "file", "address", "status", "bytes", "seconds", "resource", "attempt")
+    return "<h2>Runs of tools</h2>" + _table(names, (tuple(run[name] for name in names) for run in runs))
+
+
 def _span(span: dict[str, Any]) -> tuple[Any, ...]:
-    return span["kind"].replace("_", " "), span["resource"], span["attempt"], span["from"], span["seconds"]
+    kind = span["kind"].replace("_", " ")
+    return (
+        f"{kind} {span['what']}" if span["what"] else kind,
+        span["resource"],
+        span["attempt"],
+        span["from"],
+        span["seconds"],
+    )
 
 
 def _attempt(attempt: dict[str, Any]) -> tuple[Any, ...]:

@@ -14,6 +14,7 @@ from service.events import event_types as types
 from service.events.job import VERIFY
 from service.events.recorded_event import RecordedEvent
 from service.report.attempts import Attempt
+from service.report.runs import Runs
 from service.report.throughput import Throughput
 from service.report.timeline import Timeline
 
@@ -31,6 +32,7 @@ class Reporter:
         self._failures: dict[str, Attempt] = {}
         self._timeline = Timeline()
         self._throughput = Throughput()
+        self._runs = Runs()
         self._last_lines: list[str] = []
         self._terminal: dict[str, Any] = {}
         self._last_ms = 0
@@ -62,6 +64,7 @@ class Reporter:
             "failures": [attempt.failure() for attempt in self._failures.values()],
             "timeline": self._timeline.to_list(),
             "attempts": [attempt.to_dict() for attempt in self._attempts.values()],
+            "runs": self._runs.to_list(),
             "throughput": self._throughput.to_dict(),
             "last_lines": self._last_lines[-LAST_LINES:],
         }
@@ -110,14 +113,27 @@ class Reporter:
         if attempt is not None:
             attempt.add_line(recorded, data["line"])
 
+    def _run_started(self, recorded: RecordedEvent, data: Data) -> None:
+        run = self._runs.begin(recorded, data)
+        if run is not None:
+            self._timeline.begin("run", run.resource, recorded, f"{run.number}: {run.what}")
+
+    def _run_ended(self, recorded: RecordedEvent, data: Data) -> None:
+        run = self._runs.end(recorded, data)
+        if run is None:
+            return
+        self._timeline.end("run", run.resource, recorded.at_ms, f"{run.number}: {run.what}")
+        attempt = self._attempts.get((run.resource, run.attempt))
+        if attempt is not None and run.is_judged and run.status:
+            attempt.add_failed_run(recorded, run.what, run.status)
+
     def _verification_started(self, recorded: RecordedEvent, data: Data) -> None:
         self._timeline.end("download", recorded.resource, recorded.at_ms)
         self._timeline.begin("verify", recorded.resource, recorded)
 
     def _resource_ended(self, recorded: RecordedEvent, data: Data) -> None:
         path = recorded.resource or ""
-        for kind in ("download", "verify", "retry_wait"):
-            self._timeline.end(kind, path, recorded.at_ms)
+        self._timeline.end_all(recorded.at_ms, path)
         attempt = self._attempts.get((path, recorded.attempt or 1))
         if attempt is None:
             attempt = Attempt(path, recorded.attempt or 0, recorded.at_ms)
@@ -157,6 +173,8 @@ _HANDLERS: dict[str, Callable[[Reporter, RecordedEvent, Data], None]] = {
     types.ResourceStarted.type: Reporter._resource_started,
     types.Progress.type: Reporter._progress,
     types.Output.type: Reporter._output,
+    types.RunStarted.type: Reporter._run_started,
+    types.RunEnded.type: Reporter._run_ended,
     types.VerificationStarted.type: Reporter._verification_started,
     types.ResourceInstalled.type: Reporter._resource_ended,
     types.ResourceFailed.type: Reporter._resource_ended,

@@ -164,8 +164,12 @@ class Attempt:
         eta, now = self._live_job.eta, self._clock()
         if self._phase.is_measured:
             eta.observe(new.resource, now, progress.downloaded_bytes, progress.total_bytes, progress.bytes_per_second)
+            if progress.downloaded is None and progress.bytes_per_second is None:
+                # No tool printed it: only its bytes are known, so its speed is the measured one.
+                speed = eta.bytes_per_second(new.resource, now)
+                progress = replace(progress, bytes_per_second=_rounded(speed))
         of_resource, of_job = eta.resource_eta_seconds(new.resource, now), eta.job_eta_seconds(now)
-        if of_resource is None and of_job is None:
+        if of_resource is None and of_job is None and progress.bytes_per_second is None:
             return new
         estimated = replace(progress, resource_eta_seconds=_rounded(of_resource), job_eta_seconds=_rounded(of_job))
         return replace(new, event=estimated)

@@ -84,6 +84,10 @@ class Eta:
         download = self._downloads[resource]
         return _seconds(download.left(), download.bytes_per_second(self._at(now)))
 
+    def bytes_per_second(self, resource: str, now: float) -> float | None:
+        """The measured rate of this resource."""
+        return self._downloads[resource].bytes_per_second(self._at(now))
+
     def job_eta_seconds(self, now: float) -> float | None:
         """For all that is still to come, at the summed rate of all downloads that run."""
         left, rate, at = 0, 0.0, self._at(now)

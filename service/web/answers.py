@@ -148,6 +148,7 @@ Span = TypedDict(
     "Span",
     {
         "kind": str,
+        "what": str | None,
         "resource": str | None,
         "attempt": int | None,
         "sequence": Sequence,
@@ -170,6 +171,22 @@ class Attempt(TypedDict):
     seconds: float | None
     bytes: Count
     bytes_per_second: int | None
+
+
+class Run(TypedDict):
+    """One run of a tool. ``status`` None: it has not ended, or was killed."""
+
+    resource: str
+    attempt: int
+    run: int
+    tool: str
+    file: str | None
+    address: str | None
+    judged: bool
+    status: int | None
+    bytes: int | None
+    seconds: float | None
+    sequence: Sequence
 
 
 Throughput = TypedDict("Throughput", {"from": Time | None, "step_seconds": float | None, "bytes_per_second": list[int]})
@@ -196,6 +213,7 @@ class Report(TypedDict):
     failures: list[Failure]
     timeline: list[Span]
     attempts: list[Attempt]
+    runs: list[Run]
     throughput: Throughput
     last_lines: list[str]
 

@@ -78,9 +78,7 @@ async def test_every_event_has_one_form_everywhere(world: World) -> None:
         "stage_start",
         "stage_complete",
         "verification_started",
-        "stage_start",
         "resource_verified",
-        "stage_complete",
         "resource_installed",
         "job_completed",
     ]

@@ -18,6 +18,7 @@ from tests.kit.sshd import Sshd
 
 ENDED = ("resource_installed", "resource_failed")
 ESTIMATES = ("resource_eta_seconds", "job_eta_seconds")
+SPEED = "bytes_per_second"
 RUNS = ("run_started", "run_ended", "file_kept", "resource_warning")
 PARSED = ("stage_start", "progress", "stage_complete", "output", *RUNS)
 
@@ -72,6 +73,8 @@ def check_job(history: list[dict[str, Any]], instance: Sshd, titles: Iterable[tu
 
 def _own_fields(event: dict[str, Any]) -> dict[str, Any]:
     fields = json.loads(json.dumps(event))
-    own = decode(event["type"], 1, fields)
-    # The service makes the estimates by its clock; the log does not hold them.
-    return {name: None if name in ESTIMATES else value for name, value in own.to_dict().items()}
+    own = decode(event["type"], 1, fields).to_dict()
+    # The service makes the estimates by its clock, and the speed of what is only known by its bytes; the log does not
+    # hold them.
+    measured = (*ESTIMATES, SPEED) if own.get("downloaded") is None else ESTIMATES
+    return {name: None if name in measured else value for name, value in own.items()}

@@ -1,4 +1,4 @@
-"""The throughput of a post-mortem, from events with known times."""
+"""The post-mortem: its throughput, from events with known times, and its runs of tools."""
 
 from __future__ import annotations
 
@@ -6,9 +6,19 @@ import json
 
 import pytest
 
-from service.events.event_types import Event, JobQueued, Progress, ResourceStarted
+from service.events.event_types import (
+    Event,
+    JobQueued,
+    Progress,
+    ResourceFailed,
+    ResourceStarted,
+    RunEnded,
+    RunStarted,
+)
 from service.events.recorded_event import RecordedEvent
+from service.report.page import report_page
 from service.report.post_mortem import report_of
+from service.report.runs import RUNS_MAX
 from service.report.throughput import POINTS_MAX
 
 MEGABYTE = 1_000_000
@@ -69,3 +79,44 @@ def test_what_comes_at_once_after_a_link_was_down_is_not_a_burst() -> None:
     rates = told(*before, *at_once, *after)
     assert max(rates) < 1.2 * MEGABYTE
     assert sum(rates) == pytest.approx(20 * MEGABYTE, rel=0.02)
+
+
+def test_runs_are_a_table_spans_of_the_timeline_and_evidence() -> None:
+    path = "/m/models/x.bin"
+    report = report_of(
+        history(
+            (0, QUEUED),
+            (0, ResourceStarted(title="A", card_sha256="0" * 64)),
+            (1_000, RunStarted(run=1, tool="wget", destination=path, address="https://h/x.bin")),
+            (2_000, RunStarted(run=2, tool="curl", destination="/m/y.bin")),
+            (2_500, RunEnded(run=1, exit_code=8, bytes=3, destination=path)),
+            (3_000, ResourceFailed(cause="not_found", error="e", hint="h", exit_code=0, seconds=3.0, tail=[])),
+        )
+    )
+    first, second = report["runs"]
+    assert first == {
+        "resource": "a.md",
+        "attempt": 1,
+        "run": 1,
+        "tool": "wget",
+        "file": "x.bin",
+        "address": "https://h/x.bin",
+        "judged": True,
+        "status": 8,
+        "bytes": 3,
+        "seconds": 1.5,
+        "sequence": 3,
+    }
+    assert (second["status"], second["seconds"]) == (None, None)
+    spans = [(span["what"], span["seconds"]) for span in report["timeline"] if span["kind"] == "run"]
+    assert spans == [("1: wget x.bin", 1.5), ("2: curl y.bin", 1.0)]
+    lines = [evidence["line"] for evidence in report["failures"][0]["evidence"]]
+    assert lines == ["wget x.bin: exit status 8", "e"]
+    assert "<td>x.bin</td>" in report_page(report)
+
+
+def test_the_table_of_runs_is_bounded() -> None:
+    begun = [(n, RunStarted(run=n, tool="wget", destination=f"/m/{n}")) for n in range(1, 2 * RUNS_MAX)]
+    ended = [(n, RunEnded(run=n, exit_code=0)) for n in range(1, 2 * RUNS_MAX)]
+    report = report_of(history((0, QUEUED), (0, ResourceStarted(title="A", card_sha256="0")), *begun, *ended))
+    assert len(report["runs"]) == RUNS_MAX

@@ -52,8 +52,10 @@ export function Timeline({ events, titles }: TimelineProps) {
 function tone(type: string): string {
   if (type === "job_completed" || type === "resource_installed") return "good";
   if (type === "job_failed" || type === "resource_failed" || type === "resource_stalled") return "bad";
-  return type === "link_lost" || type === "resource_warning" || type === "resource_retry_scheduled" || type === "job_cancelled" ? "warn" : "";
+  return warnings.has(type) ? "warn" : "";
 }
+
+const warnings = new Set(["link_lost", "resource_warning", "resource_retry_scheduled", "job_cancelled"]);
 
 const sayings: { [Type in JobEvent["type"]]?: string } = {
   job_queued: "Install accepted",

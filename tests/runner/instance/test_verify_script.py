@@ -20,7 +20,7 @@ from uuid import uuid4
 import pytest
 
 from service.demo.civitai import StandInCivitai, StandInModel, sha256
-from service.events.event_types import Event, Output, Progress, ResourceVerified, StageStart
+from service.events.event_types import Event, Output, Progress, ResourceVerified
 from service.events.redaction import Redactor
 from service.runner.instance.attempt_program import AttemptSpec, civitdl_config
 from service.runner.instance.ended import Ended
@@ -130,12 +130,12 @@ def test_the_right_file_by_the_cards_files(place: Place) -> None:
         )
     ]
     assert [event.type for event in found.events] == [
-        "stage_start",
+        "progress",
         "progress",
         "resource_verified",
-        "stage_complete",
     ]
-    assert found.events[0] == StageStart(name="a.safetensors")
+    total = len(content)
+    assert found.events[0] == Progress(stage="verify", percent=0, downloaded_bytes=0, total_bytes=total)
 
 
 def test_a_wrong_hash_is_told_with_both_digests(place: Place) -> None:
