@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 
-from service.errors import NoShell
+from service.errors import LinkDown, NoShell
 from service.events.lines import plain
 from service.runner.instance.ssh import Connection
 from service.runner.instance.stream import Stream
@@ -33,6 +33,13 @@ async def program_begun(connection: Connection, stream: Stream, nonce: bytes) ->
                     return noise[begin + len(mark) :]
                 if len(noise) > NOISE_BYTES_MAX:
                     raise _no_shell(connection, "the login prints without end", noise, stream)
+    except NoShell:
+        raise
+    except LinkDown as error:
+        # A gateway in front of the instance says why, and closes the connection.
+        if connection.has_run or not (noise or stream.stderr):
+            raise
+        raise _no_shell(connection, "the connection was closed at the login", noise, stream) from error
     except TimeoutError as error:
         how = f"the login did not run the command in {seconds:g} seconds"
         raise _no_shell(connection, how, noise, stream) from error

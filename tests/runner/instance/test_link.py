@@ -183,6 +183,10 @@ LOGINS = {
     "colours": (r"printf '\033[31mred\033[0m\r\nalert\007\n'; exit 3", '"red alert"'),
     "a secret": ("echo key=sesame-secret; exit 1", "key=[redacted]"),
     "a flood": ("yes 'no shell for you'", "no shell for you"),
+    "a gateway that closes the connection": (
+        "echo 'Error: your pod is stopped'; sleep 0.3; kill -9 $PPID",
+        "Error: your pod is stopped",
+    ),
     "a killed shell": ("echo over; kill -9 $$", "over"),
 }
 
@@ -229,6 +233,27 @@ async def test_what_a_login_prints_first_does_no_harm(tmp_path: Path, make_conne
         looking = Looking(make_connector(server), server.port)
         assert (await looking.look()).job_ids == ()
     assert looking.reasons == []
+
+
+async def test_a_source_that_openssh_blocks_for_a_while_is_tried_again(
+    sshd: Sshd, make_connector: Make, quick: None
+) -> None:
+    """OpenSSH 9.8 and later answer so, before any handshake, while a penalty lasts."""
+    refused = 0
+
+    async def blocked(_reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        nonlocal refused
+        refused += 1
+        writer.write(b"Not allowed at this time\r\n")
+        writer.close()
+
+    server = await asyncio.start_server(blocked, "127.0.0.1", 0)
+    looking = Looking(make_connector(sshd), server.sockets[0].getsockname()[1], connect_seconds=2.0)
+    failure = await looking.failure()
+    server.close()
+    assert failure.cause == Cause.SSH_UNREACHABLE
+    assert refused > 2
+    assert looking.reasons == ["broken"]
 
 
 class _Mute(asyncssh.SSHServer):
