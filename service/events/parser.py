@@ -69,6 +69,7 @@ class ProgressParser:
             error_lines=self._ledger.error_lines,
             tail=self._ledger.tail,
             tool=self._command,
+            last_plain=self._ledger.last_plain,
         )
 
     def _new(self, events: Iterable[Event], offset: int | None) -> list[NewEvent]:

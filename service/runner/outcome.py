@@ -9,14 +9,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from service.events.causes import CAUSES, Cause, cause_in
+from service.events.causes import Cause, cause_in, concluded_in
+from service.events.diagnosis import diagnose
+from service.events.hints import hint_for
 from service.events.ledger import Evidence, ToolFailure
-from service.events.tools import cause_of_exit
 from service.runner.instance.ended import Ended
 
 ERROR_CHARACTERS_MAX = 500
-COMMAND_NOT_FOUND = 127
-_SIGNALS = {130: "SIGINT", 137: "SIGKILL", 143: "SIGTERM", 139: "SIGSEGV", 134: "SIGABRT"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,11 +44,10 @@ def judge(evidence: Evidence, ended: Ended) -> Outcome:
     return _exit_failed(evidence, ended)
 
 
-def failed(cause: Cause, error: str, exit_code: int | None = None) -> Outcome:
-    """A failure with the hint that belongs to its cause."""
-    return Outcome(
-        installed=False, exit_code=exit_code, cause=cause, error=error[:ERROR_CHARACTERS_MAX], hint=CAUSES[cause].hint
-    )
+def failed(cause: Cause, error: str, exit_code: int | None = None, hint: str | None = None) -> Outcome:
+    """A failure with the hint that fits its cause and its error, if none is given."""
+    error = error[:ERROR_CHARACTERS_MAX]
+    return Outcome(installed=False, exit_code=exit_code, cause=cause, error=error, hint=hint or hint_for(cause, error))
 
 
 def _stopped_by_instance(ended: Ended) -> Outcome | None:
@@ -74,7 +72,7 @@ def _killed(evidence: Evidence, ended: Ended) -> Outcome:
     """The supervisor could not write how the script ended: it was killed, or the disk was full."""
     if ended.disk_full:
         return failed(Cause.DISK_FULL, "the instance's disk is full: not even the exit status could be written")
-    said = _last_error(evidence)
+    said = next((line for line in reversed(evidence.error_lines) if cause_in(line) is not None), None)
     if said is not None and cause_in(said) is Cause.DISK_FULL:
         return failed(Cause.DISK_FULL, said)
     return failed(Cause.KILLED, "the install was killed on the instance: its exit status is unknown")
@@ -84,7 +82,7 @@ def _tool_failed(first: ToolFailure, evidence: Evidence, ended: Ended) -> Outcom
     """A tool's own account, which names the first download that failed."""
     if first.error is None:
         return _unfinished(first, evidence, ended)
-    cause = cause_in(first.error)
+    cause = cause_in(first.error) or concluded_in(first.error)
     if cause is None and ended.disk_full:
         cause = Cause.DISK_FULL
     tool = f"{first.tool}: " if first.tool else ""
@@ -104,25 +102,8 @@ def _unfinished(first: ToolFailure, evidence: Evidence, ended: Ended) -> Outcome
 
 
 def _exit_failed(evidence: Evidence, ended: Ended) -> Outcome:
-    """An exit status other than 0: the words decide the cause, then what the status means."""
+    """An exit status other than 0: what the words and the status say."""
     code = ended.exit_code or 0
-    said = _last_error(evidence)
-    cause = cause_in(said) if said is not None else None
-    if ended.disk_full and cause in (None, Cause.PERMISSION):
-        cause = Cause.DISK_FULL
-    if code == COMMAND_NOT_FOUND and cause in (None, Cause.PERMISSION):
-        cause = Cause.TOOL_MISSING
-    if code in _SIGNALS and cause in (None, Cause.KILLED):
-        return failed(Cause.KILLED, f"the command was ended by {_SIGNALS[code]}", code)
-    if cause is None:
-        cause = cause_of_exit(evidence.tool, code)
-    words = said if said is not None else next(reversed(evidence.tail), None)
-    error = f"exit status {code}" + (f": {words}" if words else "")
-    return failed(cause or Cause.UNKNOWN, error, code)
-
-
-def _last_error(evidence: Evidence) -> str | None:
-    """The last line that names a cause, else the last one that reads like an error at all."""
-    lines = (*reversed(evidence.error_lines), *reversed(evidence.tail))
-    named = (line for line in lines if cause_in(line) is not None)
-    return next(named, next(reversed(evidence.error_lines), None))
+    found = diagnose(evidence, code, disk_full=ended.disk_full)
+    error = f"exit status {code}" + (f": {found.said}" if found.said else "")
+    return failed(found.cause, error, code, found.hint)
