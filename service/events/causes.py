@@ -92,7 +92,9 @@ _ROWS = (
         hint="The instance's disk is full: free some space or rent a larger disk, then install again.",
         words={
             Specificity.MACHINE: r"no space left|disk quota exceeded|\[errno (?:28|122)\]|not enough (?:disk )?space|"
-            r"disk full|don't have enough free space"
+            r"disk full|don't have enough free space",
+            # curl says so in a line before if it could not open the file at all.
+            Specificity.CONCLUSION: r"failure writing output|failed writing (?:body|received data)",
         },
         by_hand="only with more room on the instance",
     ),
@@ -141,7 +143,8 @@ _ROWS = (
             r"max retries exceeded|remotedisconnected|proxyerror|read error|\.\.\. ?failed: |newconnectionerror|"
             r"broken pipe|remote end (?:closed|hung)|transfer closed|early eof|empty reply|no route to host|"
             r"failed to connect|couldn't connect|can't connect to|got eof|no data received|unexpected disconnect|"
-            r"error sending request|protocolerror|not closed cleanly|timeout was reached|premature end",
+            r"error sending request|protocolerror|contenttooshort|retrieval incomplete|ended prematurely|"
+            r"not closed cleanly|timeout was reached|premature end",
             Specificity.CONCLUSION: r"giving up|cannot find the requested files in the local cache|^warning: problem|"
             r"download aborted",
         },
@@ -174,7 +177,7 @@ _ROWS = (
         hint="This download needs an account: give its tool the key of an account that may download it.",
         words={
             # The answer of a gated repository is a 403, and a key is what it asks for.
-            Specificity.MACHINE: r"\bgated ?repo",
+            Specificity.MACHINE: r"\bgated ?repo|repository requires approval",
             Specificity.SITE: r"valid api key|requires? (?:a )?login|authentication (?:is )?(?:required|failed)|"
             r"username/password authentication failed|authorization failed|unauthorized|could not read username|"
             r"could not read password|invalid (?:username or password|api key|token|credentials)|"
@@ -236,7 +239,7 @@ _ROWS = (
             Specificity.SYMPTOM: r"permission denied|read-only file system|operation not permitted|"
             r"\[errno (?:1|2|13|20|21|30)\]|cannot write to|not writable|no such file or directory|not a directory|"
             r"is a directory|checkdir error|cannot create",
-            Specificity.CONCLUSION: r"fail(?:ed|ure)(?: to)? writ(?:e|ing)",
+            Specificity.CONCLUSION: r"failed (?:to write|writing header)",
         },
         by_hand="only when the folder can be written",
     ),
@@ -274,7 +277,7 @@ _ROWS = (
         words={
             Specificity.SITE: r"checksum (?:error|mismatch)|hash(?:es)? mismatch|computed checksum|match the hashes|"
             r"end-of-central-directory|cannot find zipfile directory|badzipfile|not a zip file|not in gzip format|"
-            r"unexpected end of (?:file|archive|data)|file format not recognized|\bcrc (?:error|failed)|bad crc|"
+            r"unexpected end of (?:archive|data)|file format not recognized|\bcrc (?:error|failed)|bad crc|"
             r"safetensorerror|: FAILED$|does not look like a tar archive",
         },
         http_statuses=(416,),

@@ -28,9 +28,11 @@ _SIGNALS = {
     143: "SIGTERM",
 }
 
-# A command that reads what an earlier one should have written names no cause of its own.
-_READS_WHAT_IS_MISSING = re.compile(
-    r"(?:cannot|can't) (?:stat|open|access|find|read|change)|^(?:mv|cat|unzip|tar|rm|ls|python\d?): ", re.IGNORECASE
+# A command that reads what an earlier one should have written names a cause only if nothing before it does.
+_FOLLOWS = re.compile(
+    r"^(?!wget|curl|aria2c).*(?:cannot|can't) (?:stat|open|access|find|read)\b|^(?:mv|cat|unzip|tar|gzip|rm|ls): |"
+    r"end-of-central-directory|badzipfile|not a zip file|safetensorerror|invalid load key",
+    re.IGNORECASE,
 )
 # What comes after a half file: a refusal then is an address that expired, unless another file began in between.
 _CUT = re.compile(
@@ -38,7 +40,9 @@ _CUT = re.compile(
     r"end of response with \d+ bytes",
     re.IGNORECASE,
 )
-_BEGINS = re.compile(r"^--\d{4}-\d\d-\d\d [\d:]{8}--  \S")
+_BEGINS = re.compile(r"^--\d{4}-\d\d-\d\d [\d:]{8}--  (?!\(try:)")
+# aria2c's last table gives the average speed of a download that failed.
+_CAME = re.compile(r"^[0-9a-f]{6} *\|ERR *\| *[\d.]*[1-9][\d.]*(?:[KMG]i)?B/s\|")
 _REFUSED_AFTER_CUT = (400, 401, 403, 410)
 
 
@@ -92,9 +96,10 @@ def diagnose(
 
 def _explained(evidence: Evidence) -> tuple[str | None, Cause | None]:
     """The line that explains and the cause that it names: the last error that names one, and of these one that does
-    not merely miss a file; else the last error, or a plain line that is nothing but the words of a cause."""
+    not merely miss what an earlier command should have made; else the last error, or a plain line that is nothing but
+    the words of a cause."""
     named = [(line, cause) for line in reversed(evidence.error_lines) if (cause := cause_in(line)) is not None]
-    own = [pair for pair in named if not _READS_WHAT_IS_MISSING.search(pair[0])]
+    own = [pair for pair in named if not _FOLLOWS.search(pair[0])]
     if named:
         return (own or named)[0]
     if evidence.error_lines:
@@ -120,6 +125,8 @@ def _expired(evidence: Evidence, cause: Cause, has_begun: bool) -> bool:
     refusals = [n for n, line in enumerate(lines) if status_in(line) in _REFUSED_AFTER_CUT]
     if not refusals:
         return False
+    if any(_CAME.match(line) for line in lines[refusals[-1] :]):
+        return True
     for line in reversed(lines[: refusals[-1]]):
         if _CUT.search(line):
             return True

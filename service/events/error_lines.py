@@ -84,7 +84,7 @@ _INSIDE = re.compile(
     r"ssl routines:|"
     r"request failed after \d+ retries|too many users have viewed|end-of-central-directory|: failed(?: open or read)?$|"
     r"\bline \d+: +\d+ (?:killed|segmentation fault|bus error|aborted|terminated)|computed checksum|"
-    r"is not installed|\berror \d{3}\b|gnutls: |temporary failure resolving",
+    r"permission denied \(publickey|is not installed|\berror \d{3}\b|gnutls: |temporary failure resolving",
 )
 
 _PATTERNS = (_LOUD, _SENTENCE, _OF_A_PROGRAM, _BY_THE_SYSTEM, _BY_HTTP, _INSIDE)

@@ -42,7 +42,7 @@ _REFUSALS = frozenset({Cause.AUTH_REQUIRED, Cause.FORBIDDEN})
 
 
 def _words(pattern: str) -> re.Pattern[str]:
-    return re.compile(pattern, re.IGNORECASE)
+    return re.compile(pattern, re.IGNORECASE | re.MULTILINE)
 
 
 _HINTS = (
@@ -91,7 +91,7 @@ _HINTS = (
     ),
     _Hint(
         causes=_REFUSALS,
-        near=_words(r"huggingface\.co|\bhf\.co|huggingface_hub|gatedrepo"),
+        near=_words(r"huggingface\.co|\bhf\.co|huggingface_hub|gatedrepo|^hf$|hf_debug"),
         text="Hugging Face refuses this file without a token that may have it: set INSTALLER_HF_TOKEN where the "
         "service runs, and accept the model's licence on its page with the account of the token.",
     ),
@@ -124,7 +124,7 @@ _HINTS = (
     ),
     _Hint(
         causes=frozenset({Cause.PERMISSION}),
-        said=_words(r"(?:cannot (?:stat|open|access|find)|can't open).*no such file"),
+        said=_words(r"^(?!.*\b(?:wget|curl): ).*(?:cannot (?:stat|open|access|find)|can't open).*no such file"),
         text="A command reads a file that is not there: check the paths on the card, and the download before it.",
     ),
     _Hint(
