@@ -177,7 +177,8 @@ _ROWS = (
         hint="This download needs an account: give its tool the key of an account that may download it.",
         words={
             # The answer of a gated repository is a 403, and a key is what it asks for.
-            Specificity.MACHINE: r"\bgated ?repo|repository requires approval",
+            Specificity.MACHINE: r"\bgated ?repo|repository requires approval|not in the authorized list|"
+            r"access to (?:model|dataset|space) .{1,200} is restricted",
             Specificity.SITE: r"valid api key|requires? (?:a )?login|authentication (?:is )?(?:required|failed)|"
             r"username/password authentication failed|authorization failed|unauthorized|could not read username|"
             r"could not read password|invalid (?:username or password|api key|token|credentials)|"
@@ -192,8 +193,7 @@ _ROWS = (
         hint="The site refuses this file: it may be in early access or need rights that the key does not have.",
         words={
             Specificity.SITE: r"early access|\bforbidden\b|access ?denied|exceeded its lfs budget|"
-            r"over its data quota|unavailable for legal reasons|payment required|cannot retrieve the public link|"
-            r"access to (?:model|dataset|space) .{1,200} is restricted|not in the authorized list"
+            r"over its data quota|unavailable for legal reasons|payment required|cannot retrieve the public link"
         },
         http_statuses=(400, 402, 403, 451),
         by_hand="only when the site lets this key have the file",
@@ -215,7 +215,8 @@ _ROWS = (
             Specificity.SITE: r"\b(?:404|410)\b.{0,20}(?:not found|gone)|not found\.?$|does not exist for model|"
             r"repository not found|resource not found|no version metadata|file not found in |"
             r"^error: .{0,200} not found\b(?! *\. *\[errno)|nosuch(?:key|bucket)|remote file does not exist|"
-            r"couldn't find remote ref|does not appear to be a git repository|(?:entry|revision|repository)notfound",
+            r"couldn't find remote ref|does not appear to be a git repository|"
+            r"(?<!local)(?:entry|revision|repository)notfound",
             Specificity.CONCLUSION: r"no matching distribution|could not find a version that satisfies|"
             r"unable to locate package|^fatal: could not read from remote",
         },
@@ -278,7 +279,7 @@ _ROWS = (
             Specificity.SITE: r"checksum (?:error|mismatch)|hash(?:es)? mismatch|computed checksum|match the hashes|"
             r"end-of-central-directory|cannot find zipfile directory|badzipfile|not a zip file|not in gzip format|"
             r"unexpected end of (?:archive|data)|file format not recognized|\bcrc (?:error|failed)|bad crc|"
-            r"safetensorerror|: FAILED$|does not look like a tar archive",
+            r"safetensorerror|pytorchstreamreader|: FAILED$|does not look like a tar archive",
         },
         http_statuses=(416,),
         by_hand="only when the file on the instance is removed, or the card is right",
@@ -334,6 +335,8 @@ _STATUS = re.compile(
 # What a file, a folder or an address is called says nothing about a cause.
 _NAMES = re.compile(
     r"(['\"`‘“])[^'\"`’”]{1,300}\.(?:safetensors|ckpt|pth?|bin|gguf|onnx|zip|json|txt|md|yaml)['\"`’”]|"
+    r"(['\"`‘“])(?!not found|access denied|too many|bad |service |internal |gateway )"
+    r"(?-i:[A-Z])\w*(?: (?-i:[A-Z0-9])\w*)+['\"`’”]|"
     r"\bhttps?://[^\s'\"<>]+|(?<![\w/.])~?/[^\s'\":,)]+|\b[\w.-]{1,100}\.(?:safetensors|ckpt|pth?|bin|gguf|onnx|zip)\b",
     re.IGNORECASE,
 )
@@ -372,6 +375,8 @@ def sentence_cause(text: str) -> Cause | None:
     """The cause that a line names which does not look like an error: only if the line begins with the words, and they
     are not the beginning of a title."""
     text = _without_names(text)
+    if _STATUS.match(text):
+        return _of_status_in(text)
     for cause, words in (*_BEFORE_STATUS, *_AFTER_STATUS):
         found = words.match(text)
         if found is not None and not _TITLE_GOES_ON.match(text, found.end()):

@@ -78,7 +78,7 @@ def diagnose(
     if exit_code in _SIGNALS and cause in (None, Cause.KILLED):
         said = f"the command was ended by {_SIGNALS[exit_code]}"
         return Diagnosis(cause=Cause.KILLED, said=said, hint=hint_for(Cause.KILLED, said))
-    is_silent = cause is None and said is None and not evidence.last_plain
+    has_words = said is not None or evidence.last_plain is not None
     if cause is None:
         said, cause = _concluded(evidence, said)
     if cause is None and status is not None:
@@ -89,9 +89,12 @@ def diagnose(
             cause=Cause.NETWORK, said=said or (status.meaning if status is not None else None), hint=EXPIRED
         )
     said = said or evidence.last_plain or (status.meaning if status is not None else None)
-    if not is_silent:
-        return Diagnosis(cause=cause, said=said, hint=hint_for(cause, said or "", near))
-    return Diagnosis(cause=cause, said=said, hint=_hint_of_silence(cause, f"exit status {exit_code}: {said}", near))
+    hint = hint_for(cause, f"exit status {exit_code}: {said or ''}", near)
+    if not has_words and cause in (Cause.NOT_FOUND, Cause.FORBIDDEN):
+        hint = NO_WORDS_FROM_SITE
+    elif not evidence.tail and cause is Cause.UNKNOWN:
+        hint = NO_WORDS
+    return Diagnosis(cause=cause, said=said, hint=hint)
 
 
 def _explained(evidence: Evidence) -> tuple[str | None, Cause | None]:
@@ -133,9 +136,3 @@ def _expired(evidence: Evidence, cause: Cause, has_begun: bool) -> bool:
         if _BEGINS.match(line):
             return False
     return False
-
-
-def _hint_of_silence(cause: Cause, said: str, near: str) -> str:
-    if cause is Cause.NOT_FOUND or cause is Cause.FORBIDDEN:
-        return NO_WORDS_FROM_SITE
-    return NO_WORDS if cause is Cause.UNKNOWN else hint_for(cause, said, near)

@@ -54,20 +54,23 @@ _LOUD = re.compile(
     rf"^{_TIME}(?:\[?(?:error|fatal|critical|panic)\]?(?: \d{{3}})?(?::| -|\]| [a-z]|$)|e: |err:\d|err(?:or)?: |"
     r"✗ |❌ ?|\*\*\* error)",
 )
+# "Name: Unknown Forbidden Style" is not a program that speaks.
+_OF_ANY_PROGRAM = re.compile(
+    rf"^(?!(?:name|title|model|file|by|description|tags?): )[a-z_./][\w./+-]{{0,79}}: .*(?i:{_REASON}|(?:{_SYSTEM})$)"
+)
 _EXCEPTION = re.compile(
     r"^(?:uncaught )?(?:[A-Za-z_]\w*\.)*(?:[A-Z]\w*)?(?:Error|Exception|Timeout|Interrupt|IncompleteRead|"
     r"Disconnected)\w*(?::| \(|\(|$)|^(?:[a-z_]\w*\.)+[A-Z]\w+: |^Exception: "
 )
 _IN_TRACEBACK = re.compile(r"^(?:[A-Za-z_]\w*\.)*[A-Z]\w+(?:: |$)")
 _OF_A_PROGRAM = re.compile(
-    rf"^(?:(?:/[\w.-]+)*/?(?:{_PROGRAMS}): |[\w./-]+: line \d+: |[\w./+-]{{1,80}}: (?:error|fatal)\b|"
-    rf"[\w./+-]{{1,80}}: .*(?:{_REASON}|(?:{_SYSTEM})$))",
+    rf"^(?:(?:/[\w.-]+)*/?(?:{_PROGRAMS}): |[\w./-]+: line \d+: |[\w./+-]{{1,80}}: (?:error|fatal)\b)",
 )
 _BY_THE_SYSTEM = re.compile(rf"(?:[:)\]] ?|\()(?:\[errno -?\d+\] )?(?:{_SYSTEM})[.)]*(?:giving up\.)?$|\[errno -?\d+\]")
 _BY_HTTP = re.compile(
     rf"\b[45]\d\d:? +(?:{_PHRASES}|(?:client|server) error)\b|^(?:{_PHRASES})[.!]?$|"
     r"\bresponse\.\.\. [45]\d\d\b|http error|returned error:|^http/[\d.]+ [45]\d\d|errorcode=\d|"
-    r"^\W*\"?(?:error|errors|message|error_description)\"?\s*:|"
+    r"^\W*\"?(?:error|errors|message|error_description)\"?\s*:|^\{.{0,200}\"(?:error|message|detail)\"\s*:|"
     r"<(?:code|title)>[^<]*(?:error|denied|invalid|no ?such|\d{3})",
 )
 _SENTENCE = re.compile(
@@ -203,12 +206,12 @@ class LineKinds:
         kind = kind_of(text)
         if text == _TRACEBACK:
             self._in_traceback = True
-        elif _HELP.match(text):
+        elif _HELP.match(text.lower()):
             self._in_help = True
         elif kind is Kind.ERROR:
             self._in_help = self._in_traceback = False
-        elif kind is Kind.HARMLESS and _WARNING.search(text):
-            self._warning_goes_on = text.endswith(":")
+        elif kind is Kind.HARMLESS and text.endswith(":"):
+            self._warning_goes_on = _WARNING.search(text.lower()) is not None
         return Kind.HARMLESS if kind is Kind.PLAIN and (self._in_help or self._in_traceback) else kind
 
 
@@ -228,7 +231,9 @@ def kind_of(text: str) -> Kind:
 
 
 def _is_error(text: str, small: str, is_progress: bool) -> bool:
-    """``small``: the text in small letters, by which all but exceptions are told."""
+    """``small``: the text in small letters, by which most are told."""
     if is_progress:
         return any(pattern.search(small) for pattern in _ENDS_OF_PROGRESS)
-    return _EXCEPTION.search(text) is not None or any(pattern.search(small) for pattern in _PATTERNS)
+    if _EXCEPTION.match(text) or _OF_ANY_PROGRAM.match(text):
+        return True
+    return any(pattern.search(small) for pattern in _PATTERNS)

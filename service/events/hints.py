@@ -151,11 +151,6 @@ _HINTS = (
         "another program of the same name.",
     ),
 )
-# What the startup files of a login do to a command that is not interactive.
-LOGIN_FILES = (
-    "The login on the instance ended or never ran the service's commands: look into ~/.bashrc and ~/.profile for "
-    "`exit`, `exec` or `tmux` that also run without a terminal, and into authorized_keys for a forced command."
-)
 
 
 def hint_for(cause: Cause, said: str, near: str = "") -> str:

@@ -56,16 +56,18 @@ class Ledger:
         self._tail.append(text[:TAIL_LINE_CHARACTERS_MAX])
         self._tail_ends_with_bar = True
 
-    def line(self, text: str) -> None:
-        """Any line that is not a bar."""
+    def line(self, text: str) -> bool:
+        """Any line that is not a bar. Returns whether it looks like an error."""
         self._tail.append(text[:TAIL_LINE_CHARACTERS_MAX])
         self._tail_ends_with_bar = False
         message = text[:MESSAGE_CHARACTERS_MAX]
         kind = self._kinds.kind(message)
-        if kind is Kind.ERROR or kind is Kind.EXPLAINS:
+        is_error = kind in (Kind.ERROR, Kind.EXPLAINS)
+        if is_error:
             self._errors.append(message)
         elif kind is Kind.PLAIN:
             self._last_plain = message
+        return is_error
 
     @property
     def error_lines(self) -> tuple[str, ...]:
