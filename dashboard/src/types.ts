@@ -737,17 +737,32 @@ export interface Report {
   failures: Failure[];
   timeline: Span[];
   attempts: Attempt[];
+  runs: Run[];
   throughput: Throughput;
   last_lines: string[];
 }
 export interface Span {
   kind: string;
+  what: string | null;
   resource: string | null;
   attempt: number | null;
   sequence: number;
   from: string;
   to: string | null;
   seconds: number | null;
+}
+export interface Run {
+  resource: string;
+  attempt: number;
+  run: number;
+  tool: string;
+  file: string | null;
+  address: string | null;
+  judged: boolean;
+  status: number | null;
+  bytes: number | null;
+  seconds: number | null;
+  sequence: number;
 }
 export interface Throughput {
   from: string | null;

@@ -25,8 +25,10 @@ class Cause(StrEnum):
     DNS = "dns"
     TLS = "tls"
     DISK_FULL = "disk_full"
+    DISK_ERROR = "disk_error"
     PERMISSION = "permission"
     TOOL_MISSING = "tool_missing"
+    BUSY = "busy"
     TIMEOUT = "timeout"
     KILLED = "killed"
     INSTANCE_LOST = "instance_lost"
@@ -61,6 +63,7 @@ class Specificity(IntEnum):
     HTTP_STATUS = auto()  # the status of an answer, as the tools print it
     SITE = auto()  # what a site says in words
     SYMPTOM = auto()  # what accompanies other failures too
+    CONCLUSION = auto()  # what a tool says last after any failure: it counts where no other line names a cause
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -91,16 +94,39 @@ _ROWS = (
         hint="The instance's disk is full: free some space or rent a larger disk, then install again.",
         words={
             Specificity.MACHINE: r"no space left|disk quota exceeded|\[errno (?:28|122)\]|not enough (?:disk )?space|"
-            r"disk full"
+            r"disk full|don't have enough free space",
+            # curl says so in a line before if it could not open the file at all.
+            Specificity.CONCLUSION: r"failure writing output|failed writing (?:body|received data)",
         },
         by_hand="only with more room on the instance",
+    ),
+    CauseRow(
+        cause=Cause.DISK_ERROR,
+        hint="The instance's disk cannot be read or written any more: rent another instance, and tell its host.",
+        words={
+            Specificity.MACHINE: r"input/output error|stale file handle|structure needs cleaning|"
+            r"transport endpoint is not connected|\[errno (?:5|107|116|117)\]"
+        },
+        by_hand="only on an instance whose disk works",
+    ),
+    CauseRow(
+        cause=Cause.BUSY,
+        hint="Another program on the instance holds what this one needs, often its updates: install again in a minute.",
+        words={
+            Specificity.MACHINE: r"could not get lock|unable to (?:acquire the dpkg|lock (?:directory|the "
+            r"administration))|dpkg frontend lock|is another process using it|text file busy|database is locked|"
+            r"resource temporarily unavailable|\[errno (?:11|26)\]"
+        },
+        transient="the other program ends",
     ),
     CauseRow(
         cause=Cause.DNS,
         hint="The instance cannot resolve the site's name: check its network and DNS settings.",
         words={
             Specificity.MACHINE: r"name or service not known|name resolution|getaddrinfo|nameresolutionerror|"
-            r"could not resolve|unable to resolve|nodename nor servname|no address associated|no such host"
+            r"could not resolve|unable to resolve|nodename nor servname|no address associated|no such host\b|"
+            r"temporary failure resolving|failed to resolve|resolving timed out|^wget: bad address|"
+            r"failed to lookup address"
         },
         transient="resolvers time out under load",
     ),
@@ -108,11 +134,21 @@ _ROWS = (
         cause=Cause.NETWORK,
         hint="The connection between the instance and the site broke: install again.",
         words={
-            Specificity.MACHINE: r"proxy tunnell?ing failed|tunnel connection failed|http code \d+ from proxy",
+            # A cut connection is not a wrong certificate, and an address that expired is good again at its beginning.
+            Specificity.MACHINE: r"proxy tunnell?ing failed|tunnel connection failed|http code \d+ from proxy|"
+            r"unexpected[ _]eof|eof occurred in violation|non-properly terminated|error in the pull function|"
+            r"ssl_error_syscall|ssl_read: (?:connection|syscall|i/o)|gnutls recv error \(-(?:54|110)\)|"
+            r"presigned url expiration|(?:request|signature|token|url|link) (?:has |is )?expired|expired ?token|"
+            r"request failed after \d+ retries",
             Specificity.SYMPTOM: r"connection (?:broken|aborted|reset|refused|closed|timed out|error)|incompleteread|"
-            r"timed? ?out|unreachable|connectionerror|max retries exceeded|remotedisconnected|proxyerror|read error|"
-            r"failed: |newconnectionerror|broken pipe|remote end (?:closed|hung)|transfer closed|early eof|"
-            r"empty reply|no route to host|failed to connect|couldn't connect|got eof",
+            r"\btimed? ?out\b|timeouterror|(?:connect|read|write|pool)timeout\b|unreachable|connect(?:ion)?error|"
+            r"max retries exceeded|remotedisconnected|proxyerror|read error|\.\.\. ?failed: |newconnectionerror|"
+            r"broken pipe|remote end (?:closed|hung)|transfer closed|early eof|empty reply|no route to host|"
+            r"failed to connect|couldn't connect|can't connect to|got eof|no data received|unexpected disconnect|"
+            r"error sending request|protocolerror|contenttooshort|retrieval incomplete|ended prematurely|"
+            r"not closed cleanly|timeout was reached|premature end",
+            Specificity.CONCLUSION: r"giving up|cannot find the requested files in the local cache|^warning: problem|"
+            r"download aborted",
         },
         http_statuses=(407, 408),
         transient="connections break and come back",
@@ -121,9 +157,10 @@ _ROWS = (
         cause=Cause.TLS,
         hint="The secure connection failed: check the instance's clock, certificates and proxy.",
         words={
-            Specificity.MACHINE: r"certificate|sslerror|\bssl\b.{0,40}(?:error|fail|alert|connect|handshake|eof)|"
-            r"\bssl routines\b|\btls\b.{0,40}(?:error|fail|alert|handshake)|handshake failure|"
-            r"unable to establish ssl"
+            Specificity.MACHINE: r"\bcertificate(?:_verify_failed\b|\b(?![-.\w]))|sslerror|\bssl routines\b|"
+            r"\bssl\b.{0,40}(?:error|fail|alert|connect|handshake)|\btls\b.{0,40}(?:error|fail|alert|handshake)|"
+            r"handshake failure|is not valid yet",
+            Specificity.CONCLUSION: r"unable to establish ssl",
         },
         by_hand="only when the instance's clock and certificates are right",
     ),
@@ -132,17 +169,23 @@ _ROWS = (
         hint="Install the tool on the instance, or name its folder in INSTALLER_REMOTE_PATH.",
         words={
             Specificity.MACHINE: r"^resource-installer: [\w-]+ is not installed|command not found|no module named|"
-            r"(?:\bsh|: \d{1,6}): [^\s:]{1,200}: not found$"
+            r"(?:\bsh|: \d{1,6}): [^\s:]{1,200}: not found$|\benv: .{1,80}: no such file|bad interpreter|"
+            r"is not a git command|cannot execute: required file not found"
         },
         by_hand="only when the tool is there",
     ),
     CauseRow(
         cause=Cause.AUTH_REQUIRED,
-        hint="This download needs an account: set INSTALLER_CIVITAI_API_KEY (or the tool's own key) and install again.",
+        hint="This download needs an account: give its tool the key of an account that may download it.",
         words={
+            # The answer of a gated repository is a 403, and a key is what it asks for.
+            Specificity.MACHINE: r"\bgated ?repo|repository requires approval|not in the authorized list|"
+            r"access to (?:model|dataset|space) .{1,200} is restricted",
             Specificity.SITE: r"valid api key|requires? (?:a )?login|authentication (?:is )?(?:required|failed)|"
             r"username/password authentication failed|authorization failed|unauthorized|could not read username|"
-            r"gated repo"
+            r"could not read password|invalid (?:username or password|api key|token|credentials)|"
+            r"(?:please|must|need to) (?:log ?in|authenticate|be authenticated)|permission denied \(publickey|"
+            r"only one auth mechanism allowed",
         },
         http_statuses=(401,),
         by_hand="only with a key that may download it",
@@ -150,14 +193,20 @@ _ROWS = (
     CauseRow(
         cause=Cause.FORBIDDEN,
         hint="The site refuses this file: it may be in early access or need rights that the key does not have.",
-        words={Specificity.SITE: r"early access|\bforbidden\b|access denied"},
-        http_statuses=(403,),
+        words={
+            Specificity.SITE: r"early access|\bforbidden\b|access ?denied|exceeded its lfs budget|"
+            r"over its data quota|unavailable for legal reasons|payment required|cannot retrieve the public link"
+        },
+        http_statuses=(400, 402, 403, 451),
         by_hand="only when the site lets this key have the file",
     ),
     CauseRow(
         cause=Cause.RATE_LIMITED,
         hint="The site asks for fewer requests: wait a few minutes and install again.",
-        words={Specificity.SITE: r"too many requests|rate.?limit"},
+        words={
+            Specificity.SITE: r"too many (?:requests|users have viewed)|rate.?limit|\bslowdown\b|"
+            r"download quota|request was throttled"
+        },
         http_statuses=(429,),
         transient="the site itself asks to be tried later",
     ),
@@ -167,7 +216,11 @@ _ROWS = (
         words={
             Specificity.SITE: r"\b(?:404|410)\b.{0,20}(?:not found|gone)|not found\.?$|does not exist for model|"
             r"repository not found|resource not found|no version metadata|file not found in |"
-            r"^error: .{0,200} not found\b(?! *\. *\[errno)"
+            r"^error: .{0,200} not found\b(?! *\. *\[errno)|nosuch(?:key|bucket)|remote file does not exist|"
+            r"couldn't find remote ref|does not appear to be a git repository|"
+            r"(?<!local)(?:entry|revision|repository)notfound",
+            Specificity.CONCLUSION: r"no matching distribution|could not find a version that satisfies|"
+            r"unable to locate package|^fatal: could not read from remote",
         },
         http_statuses=(404, 410),
         by_hand="only with another address on the card",
@@ -179,7 +232,7 @@ _ROWS = (
             Specificity.SITE: r"internal server error|bad gateway|service unavailable|gateway time-?out|server error|"
             r"under maint|unable to parse metadata"
         },
-        http_statuses=(416, *range(500, 600)),
+        http_statuses=range(500, 600),
         transient="sites recover",
     ),
     CauseRow(
@@ -187,8 +240,9 @@ _ROWS = (
         hint="The folder cannot be written: check ui_home and the rights of ssh_user on the instance.",
         words={
             Specificity.SYMPTOM: r"permission denied|read-only file system|operation not permitted|"
-            r"\[errno (?:1|13|30)\]|cannot write to|not writable|fail(?:ed|ure)(?: to)? writ(?:e|ing)|"
-            r"no such file or directory|not a directory"
+            r"\[errno (?:1|2|13|20|21|30)\]|cannot write to|not writable|no such file or directory|not a directory|"
+            r"is a directory|checkdir error|cannot create",
+            Specificity.CONCLUSION: r"failed (?:to write|writing header)",
         },
         by_hand="only when the folder can be written",
     ),
@@ -196,8 +250,9 @@ _ROWS = (
         cause=Cause.KILLED,
         hint="The download was killed on the instance, often for lack of memory: look at the instance's log.",
         words={
-            Specificity.COMMAND: r"\bline \d+: +\d+ Killed\b",
-            Specificity.SYMPTOM: r"^killed$|out of memory|memoryerror|cannot allocate memory",
+            Specificity.COMMAND: r"\bline \d+: +\d+ (?:Killed|Segmentation fault|Bus error|Aborted|Terminated)\b",
+            Specificity.SYMPTOM: r"^(?:killed|segmentation fault|bus error|aborted|terminated)(?: \(core dumped\))?$|"
+            r"out of memory|memoryerror|cannot allocate memory|std::bad_alloc",
         },
         transient="a process that ran out of memory may have enough the next time",
     ),
@@ -228,6 +283,13 @@ _ROWS = (
         cause=Cause.VERIFICATION_FAILED,
         hint="The file on the instance is not what it should be: delete it there, check the address on the card, and "
         "install again.",
+        words={
+            Specificity.SITE: r"checksum (?:error|mismatch)|hash(?:es)? mismatch|computed checksum|match the hashes|"
+            r"end-of-central-directory|cannot find zipfile directory|badzipfile|not a zip file|not in gzip format|"
+            r"unexpected end of (?:archive|data)|file format not recognized|\bcrc (?:error|failed)|bad crc|"
+            r"safetensorerror|pytorchstreamreader|: FAILED$|does not look like a tar archive",
+        },
+        http_statuses=(416,),
         by_hand="only when the file on the instance is removed, or the card is right",
     ),
     CauseRow(
@@ -278,10 +340,24 @@ CAUSES: Mapping[Cause, CauseRow] = {row.cause: row for row in _ROWS}
 
 _CAUSE_OF_STATUS = {status: row.cause for row in _ROWS for status in row.http_statuses}
 _STATUS = re.compile(
-    r"(?:status code:?|http/?[\d.]*|\berror:?|\bresponse\.\.\.|returned error:|status[:=]|\bcode[:=]?|"
-    r"\(\d+\) the requested url returned error:|errorcode=22.{0,80}status=)\s*([45]\d\d)\b",
+    r"(?:status code:?|\bhttp(?:/[\d.]+)?(?: (?:status|error))?:?|\berror:?|\bresponse(?: status)?(?:\.\.\.| code| )|"
+    r"returned error:|\b(?:status|code|statuscode|status_code)\"?[:= ]|\bcode)\s*([45]\d\d)\b|"
+    r"\b([45]\d\d):? +(?:client error|server error|bad request|unauthorized|payment required|forbidden|not found|gone|"
+    r"too many requests|unavailable for legal|internal server error|bad gateway|service unavailable|gateway time)",
     re.IGNORECASE,
 )
+# What a file, a folder or an address is called says nothing about a cause.
+_NAMES = re.compile(
+    r"(['\"`‘“])[^'\"`’”]{1,300}\.(?:safetensors|ckpt|pth?|bin|gguf|onnx|zip|json|txt|md|yaml)['\"`’”]|"
+    r"(['\"`‘“])(?!not found|access denied|too many|bad |service |internal |gateway )"
+    r"(?-i:[A-Z])\w*(?: (?-i:[A-Z0-9])\w*)+['\"`’”]|"
+    r"\bhttps?://[^\s'\"<>]+|(?<![\w/.])~?/[^\s'\":,)]+|\b[\w.-]{1,100}\.(?:safetensors|ckpt|pth?|bin|gguf|onnx|zip)\b",
+    re.IGNORECASE,
+)
+_NAME = "~"
+_TEXT_CHARACTERS_MAX = 600
+# After a phrase that makes a sentence of its own there is no further word of a title.
+_TITLE_GOES_ON = re.compile(r"[\w-]|\.\w| +[A-Z]")
 
 
 def _patterns(*specificities: Specificity) -> tuple[tuple[Cause, re.Pattern[str]], ...]:
@@ -295,11 +371,41 @@ def _patterns(*specificities: Specificity) -> tuple[tuple[Cause, re.Pattern[str]
 
 _BEFORE_STATUS = _patterns(Specificity.COMMAND, Specificity.MACHINE)
 _AFTER_STATUS = _patterns(Specificity.SITE, Specificity.SYMPTOM)
+_CONCLUSIONS = _patterns(Specificity.CONCLUSION)
 
 
 def cause_in(text: str) -> Cause | None:
     """The cause that this line names: its most specific sign decides. None if it names none."""
+    text = _without_names(text)
     return _named_in(text, _BEFORE_STATUS) or _of_status_in(text) or _named_in(text, _AFTER_STATUS)
+
+
+def concluded_in(text: str) -> Cause | None:
+    """The cause of what a tool says last after any failure: it counts where no other line names a cause."""
+    return _named_in(text, _CONCLUSIONS)
+
+
+def sentence_cause(text: str) -> Cause | None:
+    """The cause that a line names which does not look like an error: only if the line begins with the words, and they
+    are not the beginning of a title."""
+    text = _without_names(text)
+    if _STATUS.match(text):
+        return _of_status_in(text)
+    for cause, words in (*_BEFORE_STATUS, *_AFTER_STATUS):
+        found = words.match(text)
+        if found is not None and not _TITLE_GOES_ON.match(text, found.end()):
+            return cause
+    return None
+
+
+def status_in(text: str) -> int | None:
+    """The HTTP status of an error answer, 400 to 599, that this line reports."""
+    found = _STATUS.search(_without_names(text))
+    return int(found[1] or found[2]) if found is not None else None
+
+
+def _without_names(text: str) -> str:
+    return _NAMES.sub(_NAME, text[:_TEXT_CHARACTERS_MAX])
 
 
 def _named_in(text: str, patterns: Iterable[tuple[Cause, re.Pattern[str]]]) -> Cause | None:
@@ -307,5 +413,6 @@ def _named_in(text: str, patterns: Iterable[tuple[Cause, re.Pattern[str]]]) -> C
 
 
 def _of_status_in(text: str) -> Cause | None:
-    found = _STATUS.search(text)
-    return _CAUSE_OF_STATUS.get(int(found[1])) if found is not None else None
+    """Any other status of 400 to 499 is a refusal that waiting does not change."""
+    status = status_in(text)
+    return None if status is None else _CAUSE_OF_STATUS.get(status, Cause.FORBIDDEN)

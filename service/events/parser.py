@@ -77,6 +77,7 @@ class ProgressParser:
             tail=self._ledger.tail,
             tool=self._command,
             runs=self._recorder.ledger,
+            last_plain=self._ledger.last_plain,
         )
 
     def _new(self, events: Iterable[Event], offset: int | None) -> list[NewEvent]:

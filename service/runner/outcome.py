@@ -10,15 +10,14 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
-from service.events.causes import CAUSES, Cause, cause_in
+from service.events.causes import Cause, cause_in, concluded_in
+from service.events.diagnosis import diagnose
+from service.events.hints import hint_for
 from service.events.ledger import Evidence, ToolFailure
 from service.events.runs import Run, RunLedger
-from service.events.tools import cause_of_exit
 from service.runner.instance.ended import Ended
 
 ERROR_CHARACTERS_MAX = 500
-COMMAND_NOT_FOUND = 127
-_SIGNALS = {130: "SIGINT", 137: "SIGKILL", 143: "SIGTERM", 139: "SIGSEGV", 134: "SIGABRT"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -66,11 +65,10 @@ def ledger_of(evidence: Evidence, ended: Ended, redact: Callable[[str], str] = s
     return RunLedger.parse(ended.ledger, redact).with_the_log(evidence.runs)
 
 
-def failed(cause: Cause, error: str, exit_code: int | None = None) -> Outcome:
-    """A failure with the hint that belongs to its cause."""
-    return Outcome(
-        installed=False, exit_code=exit_code, cause=cause, error=error[:ERROR_CHARACTERS_MAX], hint=CAUSES[cause].hint
-    )
+def failed(cause: Cause, error: str, exit_code: int | None = None, hint: str | None = None) -> Outcome:
+    """A failure with the hint that fits its cause and its error, if none is given."""
+    error = error[:ERROR_CHARACTERS_MAX]
+    return Outcome(installed=False, exit_code=exit_code, cause=cause, error=error, hint=hint or hint_for(cause, error))
 
 
 def _stopped_by_instance(ended: Ended) -> Outcome | None:
@@ -95,7 +93,7 @@ def _killed(evidence: Evidence, ended: Ended) -> Outcome:
     """The supervisor could not write how the script ended: it was killed, or the disk was full."""
     if ended.disk_full:
         return failed(Cause.DISK_FULL, "the instance's disk is full: not even the exit status could be written")
-    said = _last_error(evidence)
+    said = next((line for line in reversed(evidence.error_lines) if cause_in(line) is not None), None)
     if said is not None and cause_in(said) is Cause.DISK_FULL:
         return failed(Cause.DISK_FULL, said)
     return failed(Cause.KILLED, "the install was killed on the instance: its exit status is unknown")
@@ -115,8 +113,10 @@ def _run_failed(runs: Sequence[Run], evidence: Evidence, ended: Ended) -> Outcom
         # Words that came after its end, through a pipe, can only belong to the one run that there is.
         words = run.words or (evidence.error_lines if len(runs) == 1 else ())
         own = Evidence(error_lines=words, tail=words, tool=run.tool)
-        outcome = _exit_failed(own, replace(ended, exit_code=run.exit_code))
-        cause, error, hint = outcome.cause or Cause.UNKNOWN, outcome.error or "", outcome.hint
+        has_begun = bool(run.bytes or run.parts)
+        found = diagnose(own, run.exit_code, address=run.address or "", has_begun=has_begun, disk_full=ended.disk_full)
+        cause, hint = found.cause, found.hint
+        error = f"exit status {run.exit_code}" + (f": {found.said}" if found.said else "")
     name = f': "{run.name}"' if run.name else ""
     more = f" (and {len(runs) - 1} more)" if len(runs) > 1 else ""
     outcome = failed(cause, f"{run.tool}{name}: {error}{more}", ended.exit_code)
@@ -127,7 +127,7 @@ def _tool_failed(first: ToolFailure, evidence: Evidence, ended: Ended) -> Outcom
     """A tool's own account, which names the first download that failed."""
     if first.error is None:
         return _unfinished(first, evidence, ended)
-    cause = cause_in(first.error)
+    cause = cause_in(first.error) or concluded_in(first.error)
     if cause is None and ended.disk_full:
         cause = Cause.DISK_FULL
     tool = f"{first.tool}: " if first.tool else ""
@@ -147,25 +147,8 @@ def _unfinished(first: ToolFailure, evidence: Evidence, ended: Ended) -> Outcome
 
 
 def _exit_failed(evidence: Evidence, ended: Ended) -> Outcome:
-    """An exit status other than 0: the words decide the cause, then what the status means."""
+    """An exit status other than 0: what the words and the status say."""
     code = ended.exit_code or 0
-    said = _last_error(evidence)
-    cause = cause_in(said) if said is not None else None
-    if ended.disk_full and cause in (None, Cause.PERMISSION):
-        cause = Cause.DISK_FULL
-    if code == COMMAND_NOT_FOUND and cause in (None, Cause.PERMISSION):
-        cause = Cause.TOOL_MISSING
-    if code in _SIGNALS and cause in (None, Cause.KILLED):
-        return failed(Cause.KILLED, f"the command was ended by {_SIGNALS[code]}", code)
-    if cause is None:
-        cause = cause_of_exit(evidence.tool, code)
-    words = said if said is not None else next(reversed(evidence.tail), None)
-    error = f"exit status {code}" + (f": {words}" if words else "")
-    return failed(cause or Cause.UNKNOWN, error, code)
-
-
-def _last_error(evidence: Evidence) -> str | None:
-    """The last line that names a cause, else the last one that reads like an error at all."""
-    lines = (*reversed(evidence.error_lines), *reversed(evidence.tail))
-    named = (line for line in lines if cause_in(line) is not None)
-    return next(named, next(reversed(evidence.error_lines), None))
+    found = diagnose(evidence, code, disk_full=ended.disk_full)
+    error = f"exit status {code}" + (f": {found.said}" if found.said else "")
+    return failed(found.cause, error, code, found.hint)

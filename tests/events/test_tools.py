@@ -10,7 +10,7 @@ from service.events.causes import Cause
 from service.events.event_types import Event, Output, Progress, StageComplete, StageStart
 from service.events.lines import plain
 from service.events.parser import ProgressParser
-from service.events.tools import TOOLS, cause_of_exit
+from service.events.tools import TOOLS, exit_status
 from service.events.tools.protocol import MORE, NOT_MINE, Context, Tool
 from tests.events.golden import TRANSCRIPTS
 
@@ -74,12 +74,14 @@ def test_exit_status_0_completes_what_no_sentence_does() -> None:
         ("aria2c", 9, Cause.DISK_FULL),
         ("wget", 1, None),
         ("civitdl", 1, None),
+        ("wget2", 4, Cause.NETWORK),
         ("tqdm", 5, None),
         (None, 5, None),
     ],
 )
 def test_what_an_exit_status_means_depends_on_the_tool(tool: str | None, exit_code: int, cause: Cause | None) -> None:
-    assert cause_of_exit(tool, exit_code) is cause
+    found = exit_status(tool, exit_code)
+    assert (found.cause if found is not None else None) is cause
 
 
 def test_the_exit_status_belongs_to_the_last_command_and_not_to_whoever_drew_its_bar() -> None:

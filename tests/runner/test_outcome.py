@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from service.events.causes import CAUSES, Cause, cause_in
+from service.events.hints import hint_for
 from service.events.parser import ProgressParser
 from service.runner.instance.ended import Ended
 from service.runner.outcome import ERROR_CHARACTERS_MAX, Outcome, judge
@@ -70,8 +71,8 @@ FAILURES = [
      "known'))"),
     (Cause.TLS, RETRIES + "SSLError(SSLCertVerificationError(1, '[SSL: CERTIFICATE_VERIFY_FAILED] certificate verify "
      "failed: certificate has expired (_ssl.c:1006)')))"),
-    (Cause.TLS, RETRIES + "SSLError(SSLEOFError(8, '[SSL: UNEXPECTED_EOF_WHILE_READING] EOF occurred in violation of "
-     "protocol (_ssl.c:1006)')))"),
+    (Cause.NETWORK, RETRIES + "SSLError(SSLEOFError(8, '[SSL: UNEXPECTED_EOF_WHILE_READING] EOF occurred in violation "
+     "of protocol (_ssl.c:1006)')))"),
     (Cause.NETWORK, RETRIES + "NewConnectionError('Failed to establish a new connection: [Errno 111] Connection "
      "refused'))"),
     (Cause.NETWORK, RETRIES + "ProxyError('Unable to connect to proxy', OSError('Tunnel connection failed: 403 "
@@ -113,7 +114,7 @@ def test_failures_of_civitdl(cause: Cause, words: str, started: bool) -> None:
     assert (outcome.installed, outcome.cause) == (False, cause)
     assert outcome.error is not None
     assert words[:40] in outcome.error
-    assert outcome.hint == CAUSES[cause].hint
+    assert outcome.hint == hint_for(cause, outcome.error)
 
 
 ARIA2 = "11/23 12:35:12 [NOTICE] Downloading 1 item(s)\nException: [AbstractCommand.cc:351] errorCode={0} "
@@ -148,7 +149,8 @@ EXITS = [
     (Cause.NETWORK, 56, "curl: (56) some words of a later version"),
     (Cause.TLS, 60, "curl: (60) SSL certificate problem: self-signed certificate in certificate chain"),
     (Cause.TLS, 35, "curl: (35) OpenSSL/3.0.19: error:0A00010B:SSL routines::wrong version number"),
-    (Cause.PERMISSION, 23, "curl: (23) Failure writing output to destination"),
+    (Cause.DISK_FULL, 23, "curl: (23) Failure writing output to destination"),
+    (Cause.PERMISSION, 23, "Warning: Failed to open the file /x/y: Permission denied"),
     (Cause.UNKNOWN, 1, "curl: (1) Protocol \"htp\" not supported or disabled in libcurl"),
     (Cause.NOT_FOUND, 3, ARIA2.format(3) + "Resource not found"),
     (Cause.AUTH_REQUIRED, 24, ARIA2.format(24) + "Authorization failed."),
@@ -162,7 +164,7 @@ EXITS = [
     (Cause.PERMISSION, 18, ARIA2.format(18) + "Failed to make the directory /x, cause: No such file or directory"),
     (Cause.DISK_FULL, 9, ARIA2.format(9) + "Not enough disk space"),
     (Cause.SERVER_ERROR, 29, ARIA2.format(29) + "words"),
-    (Cause.UNKNOWN, 32, "11/23 18:45:01 [ERROR] Checksum error detected. file=/x"),
+    (Cause.VERIFICATION_FAILED, 32, "11/23 18:45:01 [ERROR] Checksum error detected. file=/x"),
     (Cause.TOOL_MISSING, 127, "bash: line 1: civitdl: command not found"),
     (Cause.TOOL_MISSING, 127, "sh: 1: civitdl: not found"),
     (Cause.TOOL_MISSING, 127, "bash: line 1: ./get.sh: No such file or directory"),
@@ -179,6 +181,15 @@ EXITS = [
     (Cause.NOT_FOUND, 1, "urllib.error.HTTPError: HTTP Error 404: Not Found"),
     (Cause.PERMISSION, 1, "mkdir: cannot create directory '/x': Read-only file system"),
     (Cause.DISK_FULL, 1, "OSError: [Errno 28] No space left on device"),
+    (Cause.DISK_ERROR, 1, "OSError: [Errno 5] Input/output error"),
+    (Cause.DISK_ERROR, 1, "cp: error writing '/workspace/m.safetensors': Input/output error"),
+    (Cause.DISK_ERROR, 1, "ls: cannot access '/workspace': Stale file handle"),
+    (Cause.BUSY, 100, "E: Could not get lock /var/lib/dpkg/lock-frontend. It is held by process 512 (apt)"),
+    (Cause.BUSY, 100, "E: Unable to acquire the dpkg frontend lock (/var/lib/dpkg/lock-frontend), is another process "
+     "using it?"),
+    (Cause.BUSY, 1, "bash: ./get: Text file busy"),
+    (Cause.VERIFICATION_FAILED, 1, "sha256sum: WARNING: 1 computed checksum did NOT match"),
+    (Cause.VERIFICATION_FAILED, 22, "curl: (22) The requested URL returned error: 416"),
     (Cause.KILLED, 137, ""),
     (Cause.KILLED, 143, "working"),
     (Cause.KILLED, 137, "Killed"),
@@ -301,7 +312,6 @@ def test_the_tables_hold_every_cause_that_the_output_can_name() -> None:
         Cause.NO_SUCCESS_MARK,
         Cause.NOTHING_INSTALLED,
         Cause.STALLED,
-        Cause.VERIFICATION_FAILED,
         Cause.CANCELLED,
     }
     counted = Counter(case[0] for case in (*FAILURES, *EXITS))

@@ -18,12 +18,13 @@ it is a command, one file in `runner/instance/scripts/tools/`, which says where 
 
 from __future__ import annotations
 
-from service.events.causes import Cause
+from collections.abc import Mapping
+
 from service.events.tools.aria2c import Aria2c
 from service.events.tools.civitdl import Civitdl
 from service.events.tools.curl import Curl
 from service.events.tools.hf import Hf
-from service.events.tools.protocol import Tool
+from service.events.tools.protocol import ExitStatus, Tool
 from service.events.tools.provision import Provision
 from service.events.tools.tqdm import Tqdm
 from service.events.tools.wget import Wget
@@ -38,6 +39,15 @@ TOOLS: tuple[type[Tool], ...] = (Civitdl, Provision, Wget, Curl, Hf, Tqdm, Aria2
 COMMAND_TOOLS: tuple[type[Tool], ...] = tuple(tool for tool in TOOLS if tool.commands)
 
 
-def cause_of_exit(tool_name: str | None, exit_code: int) -> Cause | None:
-    """What this exit status means, by the tool that was recognised last; None where it says nothing certain."""
-    return next((tool.exit_causes.get(exit_code) for tool in TOOLS if tool.name == tool_name), None)
+# git and unzip have no reader and no shim: they are named by what they print.
+_OTHER_STATUSES: Mapping[str, Mapping[int, ExitStatus]] = {
+    "wget2": Wget.exit_statuses,
+}
+
+
+def exit_status(tool_name: str | None, exit_code: int) -> ExitStatus | None:
+    """What this exit status means for this tool; None where it is not known."""
+    statuses = next((tool.exit_statuses for tool in TOOLS if tool.name == tool_name), None)
+    if statuses is None:
+        statuses = _OTHER_STATUSES.get(tool_name or "", {})
+    return statuses.get(exit_code)

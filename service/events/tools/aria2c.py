@@ -10,7 +10,7 @@ from service.events.bounds import STAGE_EVENTS_MAX
 from service.events.causes import Cause
 from service.events.event_types import Output, Progress, StageComplete, StageStart
 from service.events.lines import plain
-from service.events.tools.protocol import MORE, NOT_MINE, Answer, Context, Tool
+from service.events.tools.protocol import MORE, NOT_MINE, Answer, Context, ExitStatus, Tool
 from service.events.tools.quantities import amount, base_name, byte_count, percent, seconds
 
 BASE = 1024
@@ -34,14 +34,38 @@ class Aria2c(Tool):
 
     name = "aria2c"
     commands = ("aria2c",)
-    exit_causes: ClassVar[Mapping[int, Cause]] = {
-        **dict.fromkeys((2, 6, 21), Cause.NETWORK),
-        **dict.fromkeys((3, 4), Cause.NOT_FOUND),
-        9: Cause.DISK_FULL,
-        **dict.fromkeys((15, 16, 17, 18), Cause.PERMISSION),
-        19: Cause.DNS,
-        24: Cause.AUTH_REQUIRED,
-        29: Cause.SERVER_ERROR,
+    exit_statuses: ClassVar[Mapping[int, ExitStatus]] = {
+        1: ExitStatus("the download failed, most often to connect", Cause.NETWORK),
+        2: ExitStatus("the site did not answer in time", Cause.NETWORK),
+        3: ExitStatus("the site does not have the file", Cause.NOT_FOUND),
+        4: ExitStatus("the site said too often that it does not have the file", Cause.NOT_FOUND),
+        5: ExitStatus("the download was slower than the command allows", Cause.NETWORK),
+        6: ExitStatus("the network failed", Cause.NETWORK),
+        7: ExitStatus("aria2c was told to stop before the download was complete", Cause.KILLED),
+        8: ExitStatus("the site cannot continue a half file", Cause.VERIFICATION_FAILED),
+        9: ExitStatus("the disk is full", Cause.DISK_FULL),
+        10: ExitStatus("the half file was begun with other settings", Cause.VERIFICATION_FAILED),
+        11: ExitStatus("another download writes this file", Cause.BUSY),
+        12: ExitStatus("another download loads this torrent", Cause.BUSY),
+        13: ExitStatus("the file exists already", Cause.VERIFICATION_FAILED),
+        14: ExitStatus("the file could not be renamed", Cause.PERMISSION),
+        15: ExitStatus("the file could not be opened", Cause.PERMISSION),
+        16: ExitStatus("the file could not be made", Cause.PERMISSION),
+        17: ExitStatus("reading or writing the file failed", Cause.PERMISSION),
+        18: ExitStatus("the folder could not be made", Cause.PERMISSION),
+        19: ExitStatus("the site's name could not be resolved", Cause.DNS),
+        20: ExitStatus("the Metalink document cannot be read"),
+        21: ExitStatus("an FTP command failed", Cause.NETWORK),
+        22: ExitStatus("the site answered with an error", Cause.FORBIDDEN),
+        23: ExitStatus("the address leads round in a circle"),
+        24: ExitStatus("the site refuses the login", Cause.AUTH_REQUIRED),
+        25: ExitStatus("the torrent cannot be read"),
+        26: ExitStatus("the torrent file is broken"),
+        27: ExitStatus("the magnet link is broken"),
+        28: ExitStatus("aria2c does not know an option"),
+        29: ExitStatus("the site is overloaded or in maintenance", Cause.SERVER_ERROR),
+        30: ExitStatus("the remote call cannot be read"),
+        32: ExitStatus("the file's checksum is wrong", Cause.VERIFICATION_FAILED),
     }
 
     def __init__(self, context: Context) -> None:

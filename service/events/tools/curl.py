@@ -12,7 +12,7 @@ from typing import ClassVar
 from service.events.bounds import STAGE_EVENTS_MAX
 from service.events.causes import Cause
 from service.events.event_types import Event, Output, Progress, StageComplete, StageStart
-from service.events.tools.protocol import MORE, NOT_MINE, Answer, Context, Tool
+from service.events.tools.protocol import MORE, NOT_MINE, Answer, Context, ExitStatus, Tool
 from service.events.tools.quantities import amount, byte_count, percent, seconds
 
 BASE = 1024
@@ -44,13 +44,63 @@ class Curl(Tool):
 
     name = "curl"
     commands = ("curl",)
-    exit_causes: ClassVar[Mapping[int, Cause]] = {
-        **dict.fromkeys((5, 6), Cause.DNS),
-        **dict.fromkeys((7, 18, 28, 52, 55, 56, 92), Cause.NETWORK),
-        **dict.fromkeys((35, 51, 58, 60, 77), Cause.TLS),
-        23: Cause.PERMISSION,
-        67: Cause.AUTH_REQUIRED,
-        78: Cause.NOT_FOUND,
+    exit_statuses: ClassVar[Mapping[int, ExitStatus]] = {
+        1: ExitStatus("curl does not know the protocol of the address"),
+        2: ExitStatus("curl could not begin: its options do not fit"),
+        3: ExitStatus("the address is malformed"),
+        4: ExitStatus("this curl was built without what the command needs"),
+        5: ExitStatus("the proxy's name could not be resolved", Cause.DNS),
+        6: ExitStatus("the site's name could not be resolved", Cause.DNS),
+        7: ExitStatus("no connection to the site", Cause.NETWORK),
+        8: ExitStatus("the site's answer makes no sense", Cause.NETWORK),
+        9: ExitStatus("the site denies access to the file", Cause.FORBIDDEN),
+        16: ExitStatus("the HTTP/2 connection broke", Cause.NETWORK),
+        18: ExitStatus("the file ended too early", Cause.NETWORK),
+        19: ExitStatus("the site does not have the file", Cause.NOT_FOUND),
+        22: ExitStatus("the site answered with an error", Cause.NOT_FOUND),
+        23: ExitStatus("the file could not be written", Cause.PERMISSION),
+        26: ExitStatus("a local file could not be read", Cause.PERMISSION),
+        27: ExitStatus("curl ran out of memory", Cause.KILLED),
+        28: ExitStatus("the time limit of the command has passed", Cause.NETWORK),
+        33: ExitStatus("the site cannot continue a half file", Cause.VERIFICATION_FAILED),
+        35: ExitStatus("the secure connection could not be made", Cause.TLS),
+        36: ExitStatus("the half file cannot be continued", Cause.VERIFICATION_FAILED),
+        37: ExitStatus("a local file could not be read", Cause.PERMISSION),
+        43: ExitStatus("curl was used in a wrong way"),
+        45: ExitStatus("the network interface could not be used", Cause.NETWORK),
+        47: ExitStatus("the address leads round in a circle"),
+        48: ExitStatus("curl does not know an option"),
+        51: ExitStatus("the site's certificate does not fit its name", Cause.TLS),
+        52: ExitStatus("the site answered nothing", Cause.NETWORK),
+        53: ExitStatus("the TLS engine is missing", Cause.TLS),
+        54: ExitStatus("the TLS engine cannot be used", Cause.TLS),
+        55: ExitStatus("sending failed", Cause.NETWORK),
+        56: ExitStatus("receiving failed", Cause.NETWORK),
+        58: ExitStatus("the client's certificate cannot be used", Cause.TLS),
+        59: ExitStatus("no TLS cipher fits", Cause.TLS),
+        60: ExitStatus("the site's certificate could not be verified", Cause.TLS),
+        61: ExitStatus("the answer's encoding is not known"),
+        63: ExitStatus("the file is larger than the command allows"),
+        64: ExitStatus("the secure connection could not be made", Cause.TLS),
+        65: ExitStatus("sending could not begin again", Cause.NETWORK),
+        66: ExitStatus("TLS could not begin", Cause.TLS),
+        67: ExitStatus("the site refuses the login", Cause.AUTH_REQUIRED),
+        77: ExitStatus("the file of trusted certificates cannot be read", Cause.TLS),
+        78: ExitStatus("the site does not have the file", Cause.NOT_FOUND),
+        79: ExitStatus("the SSH connection failed", Cause.NETWORK),
+        80: ExitStatus("the secure connection did not end properly", Cause.NETWORK),
+        82: ExitStatus("the list of revoked certificates cannot be read", Cause.TLS),
+        83: ExitStatus("the certificate's issuer is not the expected one", Cause.TLS),
+        89: ExitStatus("no connection was free", Cause.NETWORK),
+        90: ExitStatus("the site's key is not the expected one", Cause.TLS),
+        91: ExitStatus("the certificate's state is not valid", Cause.TLS),
+        92: ExitStatus("the HTTP/2 stream broke", Cause.NETWORK),
+        94: ExitStatus("the login failed", Cause.AUTH_REQUIRED),
+        95: ExitStatus("the HTTP/3 connection broke", Cause.NETWORK),
+        96: ExitStatus("the QUIC connection could not be made", Cause.NETWORK),
+        97: ExitStatus("the proxy refused the connection", Cause.NETWORK),
+        98: ExitStatus("the site asks for a certificate of the client", Cause.TLS),
+        99: ExitStatus("waiting for the network failed", Cause.NETWORK),
     }
 
     def __init__(self, context: Context) -> None:

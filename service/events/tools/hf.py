@@ -7,12 +7,13 @@ count of files and two lines of its own, redrawn.
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import ClassVar
 
 from service.events.event_types import Event, Progress, StageComplete, StageStart
 from service.events.ledger import MESSAGE_CHARACTERS_MAX, ToolFailure
 from service.events.tools import tqdm
-from service.events.tools.protocol import MORE, NOT_MINE, Answer, Context, Package, Tool
+from service.events.tools.protocol import MORE, NOT_MINE, Answer, Context, ExitStatus, Package, Tool
 from service.events.tools.quantities import byte_count, percent
 
 BASE = 1000
@@ -36,6 +37,10 @@ class Hf(Tool):
     name = "hf"
     commands = ("hf",)
     package = Package(name="huggingface_hub", version="2.4.0")
+    exit_statuses: ClassVar[Mapping[int, ExitStatus]] = {
+        1: ExitStatus("hf failed, and its status says no more"),
+        2: ExitStatus("hf does not understand its options"),
+    }
 
     def __init__(self, context: Context) -> None:
         self._context = context

@@ -41,6 +41,15 @@ class Context:
         return self.name(found) if found else self.title
 
 
+@dataclass(frozen=True, slots=True)
+class ExitStatus:
+    """What a tool says with an exit status, in words that complete "exit status 4: …". ``cause`` None: it means many
+    things."""
+
+    meaning: str
+    cause: Cause | None = None
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Package:
     """What an instance that lacks the tool installs with pip. ``version``: the one that this service was tried with."""
@@ -57,8 +66,8 @@ class Tool(Protocol):
     commands: ClassVar[tuple[str, ...]] = ()
     """Its names on a command line; ``scripts/tools/<name>.sh`` says how the instance runs them."""
     package: ClassVar[Package | None] = None
-    exit_causes: ClassVar[Mapping[int, Cause]] = MappingProxyType({})
-    """What an exit status means where no words named a cause. A status that means many things is not in it."""
+    exit_statuses: ClassVar[Mapping[int, ExitStatus]] = MappingProxyType({})
+    """What its exit statuses mean, for the verdict on a tool whose words named no cause."""
     unbroken: ClassVar[tuple[bytes, ...]] = ()
     """Where one of these stands in a line, no bar ends it before its newline: a name may hold a whole bar."""
 

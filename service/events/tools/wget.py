@@ -10,7 +10,7 @@ from typing import ClassVar
 from service.events.bounds import STAGE_EVENTS_MAX
 from service.events.causes import Cause
 from service.events.event_types import Event, Output, Progress, StageComplete, StageStart
-from service.events.tools.protocol import NOT_MINE, Answer, Context, Tool
+from service.events.tools.protocol import NOT_MINE, Answer, Context, ExitStatus, Tool
 from service.events.tools.quantities import amount, base_name, byte_count, percent, seconds
 
 BASE = 1024
@@ -48,11 +48,15 @@ class Wget(Tool):
 
     name = "wget"
     commands = ("wget",)
-    exit_causes: ClassVar[Mapping[int, Cause]] = {
-        3: Cause.PERMISSION,
-        4: Cause.NETWORK,
-        5: Cause.TLS,
-        6: Cause.AUTH_REQUIRED,
+    exit_statuses: ClassVar[Mapping[int, ExitStatus]] = {
+        1: ExitStatus("wget failed, and its status says no more"),
+        2: ExitStatus("wget does not understand its options or its settings"),
+        3: ExitStatus("a file could not be read or written", Cause.PERMISSION),
+        4: ExitStatus("the network failed", Cause.NETWORK),
+        5: ExitStatus("the site's certificate could not be verified", Cause.TLS),
+        6: ExitStatus("the site asks for a login", Cause.AUTH_REQUIRED),
+        7: ExitStatus("the site broke the protocol", Cause.NETWORK),
+        8: ExitStatus("the site answered with an error", Cause.NOT_FOUND),
     }
 
     def __init__(self, context: Context) -> None:

@@ -266,7 +266,7 @@ async def test_a_file_that_was_found_bad_or_is_to_be_installed_again_makes_way(
     assert (ended, records(ended, "kept"), names(sshd)) == (Ended(exit_code=0), [], ["m.pth"])
     assert len(records(ended, "file")) == 1
     expected = ExpectedFile(path="L/m.pth", sha256="0" * 64)
-    program = verify_program(files=[expected], sha256=None, size_bytes=None)
+    program = verify_program(files=[expected], sha256=None)
     verification = spec(program, job_id=of.job_id, directory="1-1-verify", ui_home=str(sshd.home))
     assert (await run(connection, verification))[1].exit_code == 1
     _, ended = await run(connection, spec(of.script))

@@ -1,0 +1,239 @@
+"""What kind of line this is: an error, a warning that explains one, something harmless, or a plain sentence. Pure.
+
+The verdict looks for a cause in errors first. Names, titles, certificates that were only warned about, help texts and
+banners may hold any word, so the form of a line decides and not the words in it.
+"""
+
+from __future__ import annotations
+
+import re
+from enum import Enum, auto
+
+
+class Kind(Enum):
+    """ERROR: it says that something went wrong. EXPLAINS: a warning that says why, as tools print before they try
+    again. PLAIN: any other sentence; the last one is quoted where nothing looks like an error. HARMLESS: progress,
+    decoration, advice, warnings, help."""
+
+    ERROR = auto()
+    EXPLAINS = auto()
+    PLAIN = auto()
+    HARMLESS = auto()
+
+
+# How a line is told. Programs mark an error in one of four ways, and the first that fits decides:
+#   1. by a word at its beginning, alone or after a time: "ERROR:", "fatal:", "E:", "[ERROR]", "Err:1";
+#   2. by their own name at its beginning and a reason after it: "mkdir: cannot create …", "curl: (6) …";
+#   3. by the name of an exception, which Python prints last: "requests.exceptions.ReadTimeout: …";
+#   4. by a sentence of their own, which begins with what could not be done, or ends with the system's own words.
+# A reason that the system gives counts at the end of a line or in brackets only, a phrase of HTTP only after its
+# number or alone: "Downloading Forbidden Forest LoRA" is not an error. What begins like progress is harmless unless it
+# ends in such a reason ("Connecting to x... failed: Connection refused.").
+
+_SYSTEM = (
+    r"no space left on device|disk quota exceeded|permission denied|read-only file system|no such file or directory|"
+    r"not a directory|is a directory|file exists|file too large|input/output error|operation not permitted|"
+    r"text file busy|resource temporarily unavailable|cannot allocate memory|stale file handle|"
+    r"connection (?:refused|reset by peer|timed out)|network is unreachable|no route to host|broken pipe|"
+    r"name or service not known|temporary failure in name resolution|command not found|not found|exec format error"
+)
+_PHRASES = (
+    r"bad request|unauthorized|payment required|forbidden|not found|gone|too many requests|access denied|"
+    r"unavailable for legal reasons|requested range not satisfiable|range not satisfiable|internal server error|"
+    r"bad gateway|service (?:temporarily )?unavailable|gateway time-?out"
+)
+_TIME = r"(?:\[?(?:\d{4}[-/])?\d\d[-/]\d\d[ t]\d\d:\d\d(?::\d\d)?[\d.,z+:]{0,14}\]? *(?:- +)?)?"
+_REASON = (
+    r"can(?:no|')t\b|can not|could not|couldn't|unable|fail|invalid|unrecognized|unknown|missing|error|refused|bad "
+)
+_PROGRAMS = (
+    r"wget2?|curl|aria2c|git|hf|huggingface-cli|civitdl|gdown|pip3?|python[\d.]*|unzip|7z|tar|gzip|xz|bash|sh|dash|sudo|"
+    r"env|ssh|scp|rsync|sha256sum|md5sum"
+)
+_LOUD = re.compile(
+    rf"^{_TIME}(?:\[?(?:error|fatal|critical|panic)\]?(?: \d{{3}})?(?::| -|\]| [a-z]|$)|e: |err:\d|err(?:or)?: |"
+    r"✗ |❌ ?|\*\*\* error)",
+)
+# "Name: Unknown Forbidden Style" is not a program that speaks.
+_OF_ANY_PROGRAM = re.compile(
+    rf"^(?!(?:name|title|model|file|by|description|tags?): )[a-z_./][\w./+-]{{0,79}}: .*(?i:{_REASON}|(?:{_SYSTEM})$)"
+)
+_EXCEPTION = re.compile(
+    r"^(?:uncaught )?(?:[A-Za-z_]\w*\.)*(?:[A-Z]\w*)?(?:Error|Exception|Timeout|Interrupt|IncompleteRead|"
+    r"Disconnected)\w*(?::| \(|\(|$)|^(?:[a-z_]\w*\.)+[A-Z]\w+: |^Exception: "
+)
+_IN_TRACEBACK = re.compile(r"^(?:[A-Za-z_]\w*\.)*[A-Z]\w+(?:: |$)")
+_OF_A_PROGRAM = re.compile(
+    rf"^(?:(?:/[\w.-]+)*/?(?:{_PROGRAMS}): |[\w./-]+: line \d+: |[\w./+-]{{1,80}}: (?:error|fatal)\b)",
+)
+_BY_THE_SYSTEM = re.compile(rf"(?:[:)\]] ?|\()(?:\[errno -?\d+\] )?(?:{_SYSTEM})[.)]*(?:giving up\.)?$|\[errno -?\d+\]")
+_BY_HTTP = re.compile(
+    rf"\b[45]\d\d:? +(?:{_PHRASES}|(?:client|server) error)\b|^(?:{_PHRASES})[.!]?$|"
+    r"\bresponse\.\.\. [45]\d\d\b|http error|returned error:|^http/[\d.]+ [45]\d\d|errorcode=\d|"
+    r"^\W*\"?(?:error|errors|message|error_description)\"?\s*:|^\{.{0,200}\"(?:error|message|detail)\"\s*:|"
+    r"<(?:code|title)>[^<]*(?:error|denied|invalid|no ?such|\d{3})",
+)
+_SENTENCE = re.compile(
+    r"^(?:(?:can(?:no|')t|can not|could not|couldn't|unable to|failed|failure|invalid|no such|not enough|too many|"
+    r"access to|username/password authentication failed|authorization failed|connection (?:closed|reset|refused|timed|"
+    r"broken|aborted)|read (?:error|timed out)|operation timed out|timed? ?out|network is|temporary failure|"
+    r"no data received|giving up|request failed|batch response: |remote file does not|"
+    r"remote: (?:error|fatal|repository|invalid|permission|support|http)|server returned|"
+    r"this repository (?:is over|exceeded)|"
+    r"segmentation fault|bus error|aborted|killed|terminated|out of memory)\b)",
+)
+_INSIDE = re.compile(
+    r"\.\.\. ?failed: |response\.\.\. [45]\d\d|[:-] read error at byte |- connection closed at byte |"
+    r"ssl routines:|"
+    r"request failed after \d+ retries|too many users have viewed|end-of-central-directory|: failed(?: open or read)?$|"
+    r"\bline \d+: +\d+ (?:killed|segmentation fault|bus error|aborted|terminated)|computed checksum|"
+    r"permission denied \(publickey|is not installed|\berror \d{3}\b|gnutls: |temporary failure resolving",
+)
+
+_PATTERNS = (_LOUD, _SENTENCE, _OF_A_PROGRAM, _BY_THE_SYSTEM, _BY_HTTP, _INSIDE)
+_ENDS_OF_PROGRESS = (_BY_THE_SYSTEM, _INSIDE)
+# A line without any of these is no error by any of them: most lines are not, and a look for words is cheap.
+_OF_ERRORS = (
+    *(
+        "error",
+        "fatal",
+        "critical",
+        "panic",
+        "fail",
+        "exception",
+        "timeout",
+        "timed",
+        "interrupt",
+        "incomplete",
+        "errno",
+    ),
+    *(
+        "can't",
+        "cannot",
+        "can not",
+        "could",
+        "unable",
+        "invalid",
+        "unrecogni",
+        "unknown",
+        "missing",
+        "refused",
+        "denied",
+    ),
+    *("not ", "no ", "exceeded", "read-only", "reset", "unreachable", "broken", "busy", "unavailable", "allocate"),
+    *(
+        "disconnect",
+        "killed",
+        "fault",
+        "aborted",
+        "terminated",
+        "closed",
+        "giving",
+        "too ",
+        "bad ",
+        "gone",
+        "forbidden",
+    ),
+    *(
+        "unauthorized",
+        "http",
+        "directory",
+        "exists",
+        "ssl",
+        "tls",
+        "checksum",
+        "central-dir",
+        "access",
+        "<code>",
+        ": line ",
+    ),
+    *(
+        "message",
+        "err:",
+        "e: ",
+        "✗",
+        "❌",
+        "response... ",
+        "payment",
+        "gateway",
+        "stale",
+        "pipe",
+        "memory",
+        "temporary",
+    ),
+    *("wget", "curl: ", "aria2c: ", "unzip: ", "tar: ", "git: ", "[err", "remote: ", "batch", ": hf"),
+)
+
+_WARNING = re.compile(rf"^{_TIME}\W{{0,3}}(?:warn(?:ing)?\b|w: |npm warn)|\b\w*warning: |\[warn(?:ing)?\]")
+_WARNING_EXPLAINS = re.compile(
+    r"retrying|will retry|broken by|computed checksum|warning: problem|failed to (?:open|fetch|create|write|connect)|"
+    r"w: .*temporary failure",
+)
+_DECORATION = re.compile(r"^[\W\d_]*$|^([#=*~_+-])\1{2,}|\d{1,3}%.{0,4}(?:\||\[|#{2,})|^\W*(?:#{3,}|={3,})")
+_ADVICE = re.compile(
+    rf"^{_TIME}(?:\[?(?:hint|note|notice|info|debug|tip)\]?\b ?[:\]]|\[(?:notice|info|debug)\]|usage: |"
+    r"-{1,2}[a-z][\w-]*\b|\[-|to connect to .* insecurely|more details here|if there are any errors|aria2 will resume|"
+    r"status legend|"
+    r"\(\w+\):error occurred|download results|gid +\|stat|see .*for (?:more|details)|try '.*--help|for more details|"
+    r"please (?:see|report|make sure)|file \"|traceback \(most)",
+)
+_PROGRESS = re.compile(
+    r"^(?:now |\[\d+/\d+\] ?|→ ?|- ?)?(?:downloading|fetching|installing|collecting|cloning|saving|using cached|"
+    r"resuming|connecting|resolving|checking|verifying|extracting|unpacking|processing|loading|starting|getting|copying|moving|"
+    r"creating|building|updating|retrying|inflating|receiving|reading|get:\d|hit:\d|ign:\d|download completed|"
+    r"archive: |length: |location: |--\d{4}-)",
+)
+_HELP = re.compile(r"^usage:? ")
+_TRACEBACK = "Traceback (most recent call last):"
+
+
+class LineKinds:
+    """Tells the lines of one output apart, in their order: a help text, a traceback and a warning that ends with a
+    colon reach over several lines."""
+
+    def __init__(self) -> None:
+        self._in_help = False
+        self._in_traceback = False
+        self._warning_goes_on = False
+
+    def kind(self, text: str) -> Kind:
+        if self._warning_goes_on:
+            self._warning_goes_on = False
+            return Kind.HARMLESS
+        if self._in_traceback and _IN_TRACEBACK.match(text):
+            self._in_traceback = False
+            return Kind.ERROR
+        kind = kind_of(text)
+        if text == _TRACEBACK:
+            self._in_traceback = True
+        elif _HELP.match(text.lower()):
+            self._in_help = True
+        elif kind is Kind.ERROR:
+            self._in_help = self._in_traceback = False
+        elif kind is Kind.HARMLESS and text.endswith(":"):
+            self._warning_goes_on = _WARNING.search(text.lower()) is not None
+        return Kind.HARMLESS if kind is Kind.PLAIN and (self._in_help or self._in_traceback) else kind
+
+
+def kind_of(text: str) -> Kind:
+    """The kind of this line, as far as it says so itself."""
+    small = text.lower()
+    if _DECORATION.search(small):
+        return Kind.HARMLESS
+    if ("warn" in small or small.startswith("w: ")) and _WARNING.search(small):
+        return Kind.EXPLAINS if _WARNING_EXPLAINS.search(small) else Kind.HARMLESS
+    if _ADVICE.match(small):
+        return Kind.HARMLESS
+    is_progress = _PROGRESS.match(small) is not None
+    if any(word in small for word in _OF_ERRORS) and _is_error(text, small, is_progress):
+        return Kind.ERROR
+    return Kind.HARMLESS if is_progress else Kind.PLAIN
+
+
+def _is_error(text: str, small: str, is_progress: bool) -> bool:
+    """``small``: the text in small letters, by which most are told."""
+    if is_progress:
+        return any(pattern.search(small) for pattern in _ENDS_OF_PROGRESS)
+    if _EXCEPTION.match(text) or _OF_ANY_PROGRAM.match(text):
+        return True
+    return any(pattern.search(small) for pattern in _PATTERNS)
