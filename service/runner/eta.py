@@ -14,7 +14,7 @@ from service.runner.rate import WINDOW_SECONDS, WINDOW_SECONDS_MIN, Rate
 SPEED_SECONDS_MAX = 5.0
 SPEED_GAPS_MAX = 1.5
 FILES_MAX = 64
-# A file that was begun anew, and silent since: its first try is over.
+# A file that was restarted and silent since: its first try is over.
 TRY_SECONDS_MAX = 30.0
 # Some tools print nothing of a file's last seconds.
 COMPLETE_SHARE = 0.9

@@ -1,6 +1,6 @@
 """The verdict on an attempt, from how the instance says it ended, what its tool said, and its exit status. Pure.
 
-civitdl exits with 0 on every failure, so its own account of its downloads stands above the exit status; a tool that
+civitdl exits with 0 on every failure, so its own account of its downloads outranks the exit status; a tool that
 gives no such account is judged by its exit status. The cause is looked for in the words first, then in what the exit
 status means for the tool that was recognised.
 """
@@ -32,7 +32,7 @@ class Outcome:
 
 
 def judge(evidence: Evidence, ended: Ended) -> Outcome:
-    """The verdict on one attempt: the first of these witnesses that has something to say decides."""
+    """The verdict on one attempt: the first source with an answer decides."""
     stopped = _stopped_by_instance(ended)
     if stopped is not None:
         return stopped

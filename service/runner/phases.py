@@ -1,4 +1,4 @@
-"""The two phases of an attempt, each a run of its own on the instance: the download, and the verification of its files.
+"""The two phases of an attempt, which run separately on the instance: the download, and the verification of its files.
 
 Each phase knows its program, the parser of its output, its verdict, and what its success means for the resource.
 """
@@ -35,7 +35,7 @@ class Parser(Protocol):
 
 
 class Phase(Protocol):
-    """One phase of the attempt that ``resource`` is at.
+    """One phase of a resource's current attempt.
 
     ``directory``: its name below the job's directory on the instance. ``is_measured``: whether the bytes that it
     reports say how long the job will still take. ``room_bytes``: the free disk space that it needs, None: not known.
@@ -62,7 +62,7 @@ _ENDINGS = {DOWNLOAD: "", VERIFY: "-verify"}
 
 
 def directories_of(resource: ResourceProgress) -> list[str]:
-    """Of both phases of the resource's attempt: a signal is meant for whichever runs."""
+    """The directories of both phases; a signal goes to whichever is running."""
     return [_directory(resource, phase) for phase in _ENDINGS]
 
 
@@ -118,7 +118,7 @@ _PHASES: dict[str, Callable[[ResourceProgress, Redact], Phase]] = {DOWNLOAD: Dow
 
 
 def phase_of(resource: ResourceProgress, redact: Redact) -> Phase:
-    """The phase that this resource's attempt is at, with a fresh parser."""
+    """The current phase of the resource's attempt, with a fresh parser."""
     return _PHASES[resource.phase](resource, redact)
 
 

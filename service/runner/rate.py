@@ -28,7 +28,7 @@ JUMP_MAX = 20.0
 
 
 class Rate:
-    """Bytes a second over a sliding window. The first step says how much, but not since when: it only begins it."""
+    """Bytes a second over a sliding window. The first step has no start time, so it only opens the window."""
 
     def __init__(self) -> None:
         self._steps: deque[_Step] = deque(maxlen=STEPS_MAX)

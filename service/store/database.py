@@ -62,7 +62,7 @@ class Database(Protocol):
         """
 
     async def close(self) -> None:
-        """Give everything back. Nothing may be written or read any more."""
+        """Release everything. Nothing may be written or read after this."""
 
     async def write(self, work: Callable[[Connection], T]) -> T:
         """Do the work in one transaction: committed, durably, when the work returns; rolled back when it raises.
