@@ -35,7 +35,7 @@ SECONDS_MAX = 30 * 86_400.0
 
 
 class Eta:
-    """``sizes``: of each resource in bytes, as its card says, or None. Times are monotonic seconds."""
+    """``sizes``: of each resource in bytes, from its card, or None. Times are monotonic seconds."""
 
     def __init__(self, sizes: Mapping[str, int | None]) -> None:
         self._downloads = {resource: _Download(size) for resource, size in sizes.items()}

@@ -27,12 +27,12 @@ CANCEL_AGAIN_SECONDS = 0.5
 #   cancel in the meantime ends it at once.
 # - The tasks that have ended come first. Their places are free then, and the error of one of them (a link that is lost
 #   for good) ends the job before anything else begins.
-# - Then the dependents of what is lost fail. Each may be the last resource that the job waits for, and its failure may
-#   lose further dependents, so this repeats until it finds none.
-# - Then what is startable starts, in the job's order.
+# - Then the dependents of lost resources fail. Each may be the last resource that the job waits for, and its failure
+#   may lose further dependents, so this repeats until it finds none.
+# - Then startable resources start, in the job's order.
 # - Only now does it ask whether the job is done: a turn that started something is not its last.
-# - Last comes how long to wait, for a retry that is due or the cancel deadline. A change by a client
-#   or a task that ends, also during this turn, begins the next turn at once.
+# - Last comes how long to wait, for a retry that is due or the cancel deadline. A change by a client or a task that
+#   ends, also during this turn, begins the next turn at once.
 
 
 class JobWork:

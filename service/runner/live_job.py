@@ -98,7 +98,7 @@ class LiveJob:
                     await self._decide_once(decide)
 
     async def refresh(self) -> None:
-        """Read the job anew from the journal: changes made before this object was known reached nobody."""
+        """Read the job again from the journal: a change made before this object existed woke nobody."""
         await self.append([])
 
     async def _decide_once(self, decide: Decide) -> None:

@@ -1,4 +1,4 @@
-"""The verdict on an attempt, from how the instance says it ended, what its tool said, and its exit status. Pure.
+"""The verdict on an attempt, from the instance's report of its end, its tool's output, and its exit status. Pure.
 
 civitdl exits with 0 on every failure, so its own account of its downloads outranks the exit status; a tool that
 gives no such account is judged by its exit status. The cause is looked for in the words first, then in what the exit
@@ -53,7 +53,7 @@ def failed(cause: Cause, error: str, exit_code: int | None = None) -> Outcome:
 
 
 def _stopped_by_instance(ended: Ended) -> Outcome | None:
-    """What the instance itself says about the end, whatever the tool printed; None if the card's script just ended."""
+    """The end as the instance reports it, whatever the tool printed; None if the card's script just ended."""
     if ended.instance_lost:
         return failed(Cause.INSTANCE_LOST, "the instance no longer has this install", ended.exit_code)
     if ended.tool_missing is not None:

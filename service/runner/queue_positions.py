@@ -50,7 +50,7 @@ class QueuePositions:
             try:
                 await self._append_positions(instance_key)
             except StoreError as error:
-                # The position is looked up anew whenever a client asks for a job; the next change appends it as well.
+                # A client that asks for a job gets a freshly counted position; the next change appends it as well.
                 logger.info("queue positions of %s were not appended: %s", instance_key, error)
 
     async def _append_positions(self, instance_key: str) -> None:

@@ -64,8 +64,8 @@ class Journal:
     async def append(self, job_id: str, events: Sequence[NewEvent] | Decide) -> Job:
         """Append these events, all or none, and publish them. Returns the job after them.
 
-        ``events`` may be a function that says which, from the job as it stands: nothing can come between that look and
-        the append. If there are none, nothing is appended. Raises whatever the function raises, UnknownJob,
+        ``events`` may be a function that makes them from the job's current state: nothing can come between its look
+        and the append. If there are none, nothing is appended. Raises whatever the function raises, UnknownJob,
         TransitionRefused, and StoreUnavailable (the same call may be made again); nothing was appended then.
         """
         async with self._hold(job_id) as hold:
