@@ -1,4 +1,4 @@
-# A newcomer's two commands: `make demo` and `make test`. Every target sets up what it needs, and no more.
+# New here? `make demo`, then `make test`. Every target sets up what it needs, and no more.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
