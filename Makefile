@@ -1,4 +1,4 @@
-# A newcomer's two commands: `make demo` and `make test`. Every target sets up what it needs, and no more.
+# New here? `make demo`, then `make test`. Every target sets up what it needs, and no more.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
@@ -28,6 +28,7 @@ $(VENV)/.venv:
 
 # The service, with what the demo needs.
 $(VENV)/.demo: $(VENV)/.venv pyproject.toml constraints.txt
+	@echo 'installing what the demo needs from PyPI: a minute or two, once…'
 	$(INSTALL) --editable '.[demo]'
 	touch $@
 
@@ -44,6 +45,7 @@ $(VENV)/.dev: $(VENV)/.tools $(TESTS_JS)/package.json $(TESTS_JS)/package-lock.j
 
 # The built pages. Where the machine has no Node, the one from PyPI.
 $(VENV)/.dashboard: $(VENV)/.demo $(PAGES) scripts/build_dashboard.py
+	@echo 'building the pages…'
 	needs=$$($(BIN)/python scripts/build_dashboard.py --needs); \
 		test -z "$$needs" || $(BIN)/python -m pip install --quiet "$$needs"
 	$(BIN)/python scripts/build_dashboard.py
@@ -61,7 +63,7 @@ serve: $(VENV)/.demo $(VENV)/.dashboard ## the service, from this checkout
 
 setup: $(VENV)/.dev ## install all that the targets below need
 
-unit: $(VENV)/.tools ## the tests that start nothing real: seconds, needs neither Node nor Debian packages
+unit: $(VENV)/.tools ## the tests that start nothing real: under a minute, needs neither Node nor Debian packages
 	$(BIN)/python -m pytest --quiet $(UNIT)
 
 check: $(VENV)/.tools $(VENV)/.dashboard ## format, lint, types, import arrows, shell, dashboard, migrations
@@ -85,6 +87,9 @@ test-long: $(VENV)/.dev $(VENV)/.dashboard ## the tests that take many minutes e
 
 types: $(VENV)/.tools $(VENV)/.dashboard ## write the dashboard's types from the service's own
 	$(BIN)/python scripts/dashboard_types.py
+
+tables: $(VENV)/.tools ## write the generated tables of docs/
+	$(BIN)/python -m scripts.doc_tables
 
 coverage: $(VENV)/.tools $(if $(ALL),$(VENV)/.dev $(VENV)/.dashboard) ## how much of service/ the unit tests run; with ALL=1 the suite
 	$(BIN)/python -m pytest --quiet --cov $(if $(ALL),-n $(WORKERS) -m "not long",$(UNIT))
@@ -111,4 +116,4 @@ dashboard: $(VENV)/.dashboard ## build the pages
 build: $(VENV)/.venv ## the wheel, in dist/
 	$(BIN)/python -m pip wheel --quiet --no-deps --wheel-dir dist .
 
-.PHONY: help demo serve setup unit check test test-long types coverage format bench figures constraints dashboard build
+.PHONY: help demo serve setup unit check test test-long types tables coverage format bench figures constraints dashboard build

@@ -59,7 +59,7 @@ async def ours(folder: Path) -> AsyncIterator[tuple[str, Store]]:
             jobs=store.queue,
             library=nothing,
             database=store.database,
-            controls=Controls(journal=store.journal, jobs=store.queue, changed=lambda _job: None),
+            controls=Controls(journal=store.journal, jobs=store.queue, on_control=lambda _job: None),
             check_host=nothing,
             ssh_user="root",
             max_attempts=1,

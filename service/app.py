@@ -116,7 +116,7 @@ class Service:
             jobs=self._jobs,
             library=self._library,
             database=self._database,
-            controls=Controls(journal=self._journal, jobs=self._jobs, changed=self._worker.changed),
+            controls=Controls(journal=self._journal, jobs=self._jobs, on_control=self._worker.job_changed),
             check_host=lambda host, port: check_host(
                 host, port, bound_to_loopback=settings.bound_to_loopback, allowed=settings.ssh_targets
             ),

@@ -84,32 +84,32 @@ def test_a_name_that_does_not_exist_is_found(code: str) -> None:
     assert not is_there(code)
 
 
-def rooms() -> dict[str, list[str]]:
-    """The code spans of each item of the list of rooms, by the room that begins it."""
-    text = page("ARCHITECTURE.md").partition("## Rooms\n")[2].partition("\nBeside ")[0]
+def packages() -> dict[str, list[str]]:
+    """The code spans of each item of the list of packages, by the package that begins it."""
+    text = page("ARCHITECTURE.md").partition("## Packages\n")[2].partition("\nBeside ")[0]
     items = [CODE.findall(item) for item in re.split(r"^- ", text, flags=re.MULTILINE)[1:]]
     return {names[0]: names[1:] for names in items}
 
 
 def modules(folder: Path) -> set[str]:
-    """The modules and rooms directly in a folder: those with code, not those that only hold a docstring."""
+    """The modules and packages directly in a folder: those with code, not those that only hold a docstring."""
     found = {path.stem for path in folder.glob("*.py") if path.stem != "__init__"}
     return found | {
         path.name for path in folder.iterdir() if path.is_dir() and (any(path.glob("*.py")) or any(path.glob("*.sh")))
     }
 
 
-def test_every_room_has_its_line_and_every_module_its_word() -> None:
-    named = rooms()
-    packages = {f"{path.parent.relative_to(ROOT)}/" for path in (ROOT / "service").rglob("__init__.py")}
-    # Small rooms may be explained in the line of the room that they stand in.
-    inner = {f"{room}{name}/" for room, names in named.items() for name in names}
-    assert packages <= set(named) | inner
-    for room, names in named.items():
-        here = modules(ROOT / room)
-        rooms_of_their_own = {path.removeprefix(room).strip("/") for path in named if path.startswith(room)}
-        assert set(names) <= here, f"{room} has no such module"
-        assert here <= set(names) | rooms_of_their_own, f"ARCHITECTURE.md does not say what these are for in {room}"
+def test_every_package_has_its_line_and_every_module_its_word() -> None:
+    named = packages()
+    found = {f"{path.parent.relative_to(ROOT)}/" for path in (ROOT / "service").rglob("__init__.py")}
+    # Small packages may be explained in the line of the package that they stand in.
+    inner = {f"{package}{name}/" for package, names in named.items() for name in names}
+    assert found <= set(named) | inner
+    for package, names in named.items():
+        here = modules(ROOT / package)
+        packages_inside = {path.removeprefix(package).strip("/") for path in named if path.startswith(package)}
+        assert set(names) <= here, f"{package} has no such module"
+        assert here <= set(names) | packages_inside, f"ARCHITECTURE.md does not say what these are for in {package}"
 
 
 @pytest.mark.parametrize("name", sorted(PAGES))

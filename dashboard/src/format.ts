@@ -45,9 +45,9 @@ export const dateTime = (at: string | null | undefined): string => (at ? dayAndC
 export const count = (value: number, one: string, many = `${one}s`): string =>
   `${value.toLocaleString("en")} ${value === 1 ? one : many}`;
 
-// auth_required -> Auth required
+// auth_required -> Auth required, ssh_unreachable -> SSH unreachable
 export const words = (name: string): string => {
-  const text = name.replace(/_/g, " ");
+  const text = name.replace(/_/g, " ").replace(/\b(?:ssh|dns|tls)\b/g, (short) => short.toUpperCase());
   return text.charAt(0).toUpperCase() + text.slice(1);
 };
 

@@ -62,6 +62,7 @@ test("one is singular, and thousands are grouped", () => {
 
 test("names of the API become words", () => {
   expect(words("auth_required")).toBe("Auth required");
+  expect(words("ssh_unreachable")).toBe("SSH unreachable");
   expect(shortId("550e8400-e29b-41d4-a716-446655440000")).toBe("550e8400");
   expect(time(null)).toBe("");
 });

@@ -62,11 +62,13 @@ async def run_demo(*, once: bool, fail: bool, console: Console) -> int:
         cards = write_cards(folder / "resources")
         service = Service(_settings(folder, instance))
         await service.start()
-        console.print(f"The service listens on [bold]{service.url}[/]. All files are in {escape(str(folder))}.\n")
+        if not once:
+            console.print(f"The service listens on [bold]{service.url}[/]. All files are in {escape(str(folder))}.\n")
         try:
             result = await _install(service.url, instance, cards, console)
-            _show(result, service.url, console)
+            _show(result, console)
             if not once:
+                _show_addresses(result.job_id, service.url, console)
                 await _until_interrupted(console)
             return result.exit_status
         finally:
@@ -188,7 +190,7 @@ def _is_there(ui_home: Path, model_id: int) -> bool:
     return len(found) == 1 and hashlib.sha256(found[0].read_bytes()).hexdigest() == sha256(model)
 
 
-def _show(result: DemoResult, url: str, console: Console) -> None:
+def _show(result: DemoResult, console: Console) -> None:
     console.print()
     for entry in result.ended["results"]:
         why = f" ({entry['cause']}: {entry['error']})" if entry["cause"] else ""
@@ -199,8 +201,12 @@ def _show(result: DemoResult, url: str, console: Console) -> None:
         highlight=False,
         soft_wrap=True,
     )
-    console.print(f"\nIn a browser: {url}/#/jobs/{result.job_id}", highlight=False, soft_wrap=True)
-    job = f"{url}/resources/jobs/{result.job_id}"
+
+
+def _show_addresses(job_id: str, url: str, console: Console) -> None:
+    """Where to look while the demo serves."""
+    console.print(f"\nIn a browser: {url}/#/jobs/{job_id}", highlight=False, soft_wrap=True)
+    job = f"{url}/resources/jobs/{job_id}"
     console.print("\nIts state and its history:", highlight=False)
     console.print(f"  curl {job}\n  curl '{job}/events?after=0&limit=20'", highlight=False, soft_wrap=True)
     console.print(f"  curl -H 'Accept: application/x-ndjson' {job}/events", highlight=False, soft_wrap=True)

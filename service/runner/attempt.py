@@ -35,9 +35,13 @@ FEED_BYTES_MAX = 32 * 1024
 
 
 class Attempt:
-    """``directories``: where a signal finds the attempt on the instance. ``stored_offset``: the offset of the last
-    event of this log that the job has already. ``is_new``: nothing was ever launched for it, so nothing there can be
-    stopped. ``clock``: monotonic seconds."""
+    """Runs one phase of an attempt: starts it on the instance or finds it there, feeds its output to the parser, and
+    signals it when a client pauses, resumes or cancels the job.
+
+    ``directories``: where a signal finds the attempt on the instance. ``stored_offset``: the offset of the last event
+    of this log that the job has already. ``is_new``: nothing was ever launched for it, so nothing there can be
+    stopped. ``clock``: monotonic seconds.
+    """
 
     def __init__(
         self,
@@ -57,7 +61,7 @@ class Attempt:
         self._live_job = live_job
         self._clock = clock
         self._fed_bytes = 0
-        # The signal that holds on the instance; None: unknown.
+        # The signal in effect on the instance; None: unknown.
         self._in_effect: Signal | None = Signal.RESUME if is_new else None
         self._is_answered = asyncio.Event()
         self._is_answered.set()
@@ -113,7 +117,7 @@ class Attempt:
                 return
 
     async def _signal_changes(self, remote: Remote) -> None:
-        """Make the instance match each change of the job for as long as the attempt is followed."""
+        """Make the instance match each change of the job while the attempt is followed."""
         try:
             changes = self._live_job.changes()
             async for _job in changes:
@@ -152,7 +156,7 @@ class Attempt:
             logger.warning("job %s: the instance did not answer the %s", self._live_job.job.job_id, self._wanted)
 
     def _not_stored(self, events: list[NewEvent]) -> list[NewEvent]:
-        """The events that the job does not have yet. Those of one record were stored in one piece, so the offset
+        """The events that the job does not have yet. Those of one record were stored together, so the offset
         decides."""
         return [new for new in events if new.source_offset is None or new.source_offset > self._stored_offset]
 

@@ -42,12 +42,15 @@ def possible(job: Job) -> tuple[str, ...]:
 
 
 class Controls:
-    """``changed(job)`` is called after each control: it wakes the job's workers and the queue."""
+    """Carries out what clients ask for.
 
-    def __init__(self, *, journal: Journal, jobs: Jobs, changed: Callable[[Job], None]) -> None:
+    ``on_control`` is called with the job after each control. The worker then makes the instance and the queue match.
+    """
+
+    def __init__(self, *, journal: Journal, jobs: Jobs, on_control: Callable[[Job], None]) -> None:
         self._journal = journal
         self._jobs = jobs
-        self._changed = changed
+        self._on_control = on_control
         self._moving = asyncio.Lock()
         self._starting = asyncio.Lock()
 
@@ -114,7 +117,7 @@ class Controls:
 
     async def _enqueue(self, queued: JobQueued) -> Job:
         job = await self._journal.enqueue(queued)
-        self._changed(job)
+        self._on_control(job)
         return job
 
     async def _control(self, job_id: str, name: str, decide: Callable[[Job], Sequence[types.Event]]) -> Job:
@@ -125,7 +128,7 @@ class Controls:
         crash_point("before_control")
         job = await self._journal.append(job_id, checked)
         crash_point("after_control")
-        self._changed(job)
+        self._on_control(job)
         return job
 
     async def _on_instance(self, instance: str, name: str, control: Callable[[str], Any]) -> list[Job]:

@@ -14,7 +14,7 @@ from service.runner.rate import WINDOW_SECONDS, WINDOW_SECONDS_MIN, Rate
 SPEED_SECONDS_MAX = 5.0
 SPEED_GAPS_MAX = 1.5
 FILES_MAX = 64
-# A file that was begun anew, and silent since: its first try is over.
+# A file that was restarted and silent since: its first try is over.
 TRY_SECONDS_MAX = 30.0
 # Some tools print nothing of a file's last seconds.
 COMPLETE_SHARE = 0.9
@@ -35,7 +35,7 @@ SECONDS_MAX = 30 * 86_400.0
 
 
 class Eta:
-    """``sizes``: of each resource in bytes, as its card says, or None. Times are monotonic seconds."""
+    """``sizes``: of each resource in bytes, from its card, or None. Times are monotonic seconds."""
 
     def __init__(self, sizes: Mapping[str, int | None]) -> None:
         self._downloads = {resource: _Download(size) for resource, size in sizes.items()}

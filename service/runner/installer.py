@@ -139,7 +139,7 @@ class ResourceInstaller:
                 await remote.remove(*ended)
 
     async def _remove(self, job: Job, link: Link) -> None:
-        """Where this fails, the sweep of a later connection does it."""
+        """Remove the job's directory. If this fails, a later connection's sweep removes it."""
         connection = link.connection
         if connection is None or self._rules.keep_remote_logs:
             return

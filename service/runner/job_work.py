@@ -1,4 +1,4 @@
-"""The resources of one job at work: which begin when, until all have ended."""
+"""Schedules the resources of one job: which begin when, until all have ended."""
 
 from __future__ import annotations
 
@@ -27,17 +27,20 @@ CANCEL_AGAIN_SECONDS = 0.5
 #   cancel in the meantime ends it at once.
 # - The tasks that have ended come first. Their places are free then, and the error of one of them (a link that is lost
 #   for good) ends the job before anything else begins.
-# - Then the dependents of what is lost fail. Each may be the last resource that the job waits for, and its failure may
-#   lose further dependents, so this repeats until it finds none.
-# - Then what is startable starts, in the job's order.
+# - Then the dependents of lost resources fail. Each may be the last resource that the job waits for, and its failure
+#   may lose further dependents, so this repeats until it finds none.
+# - Then startable resources start, in the job's order.
 # - Only now does it ask whether the job is done: a turn that started something is not its last.
-# - Last comes how long to wait, for a retry that is due or the end of the patience with a cancel. A change by a client
-#   or a task that ends, also during this turn, begins the next turn at once.
+# - Last comes how long to wait, for a retry that is due or the cancel deadline. A change by a client or a task that
+#   ends, also during this turn, begins the next turn at once.
 
 
 class JobWork:
-    """``connect`` brings up the first connection, ``work_on`` works on a resource to its end or its next attempt.
-    ``clock_ms``: since the epoch; ``clock``: monotonic seconds."""
+    """Runs the resources of one job, as many at once as it allows, until all have ended.
+
+    ``connect`` brings up the first connection, ``work_on`` works on a resource to its end or its next attempt.
+    ``clock_ms``: since the epoch; ``clock``: monotonic seconds.
+    """
 
     def __init__(
         self,

@@ -1,4 +1,4 @@
-"""A job while it is worked on: how it stands, how events are added to it, and how its workers learn of changes."""
+"""A job while it is worked on: its current state, how events are appended to it, and how its tasks learn of changes."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ STORE_RETRY_SECONDS_MAX = 5.0
 
 
 class Changes:
-    """The job as it stands, now and after every change: ``async for job in live_job.changes()``.
+    """Yields the job now and after every change: ``async for job in live_job.changes()``.
 
     A change that comes while the caller is busy with one job yields the next one at once, so that none is missed.
     """
@@ -35,7 +35,7 @@ class Changes:
         self._woken.set()
 
     def look_again_in(self, seconds: float | None) -> None:
-        """Yield after this time even without a change; None: only after one. Holds for the next wait alone."""
+        """Yield after this time even without a change. None: wait for a change. Applies to the next wait only."""
         self._seconds = seconds
 
     def __aiter__(self) -> AsyncIterator[Job]:
@@ -52,7 +52,10 @@ class Changes:
 
 
 class LiveJob:
-    """``job``: as its last event left it. ``partial_files``: what cancelled or failed downloads left half done."""
+    """The job that the tasks of one install share.
+
+    ``job``: as its last event left it. ``partial_files``: what cancelled or failed downloads left half done.
+    """
 
     def __init__(self, job: Job, journal: Journal) -> None:
         self.job = job
@@ -72,7 +75,7 @@ class LiveJob:
         return changes
 
     def changed(self, job: Job) -> None:
-        """A client changed the job, which now stands so."""
+        """A client changed the job; this is its new state."""
         self._keep(job)
         for changes in self._watchers:
             changes.wake()
@@ -82,7 +85,7 @@ class LiveJob:
         await self.append_from(lambda _job: events)
 
     async def append_from(self, decide: Decide) -> None:
-        """Append the events that ``decide`` makes from the job as it stands. While the log cannot be written, wait
+        """Append the events that ``decide`` makes from the job's current state. While the log cannot be written, wait
         for it."""
         try:
             await self._decide_once(decide)
@@ -95,7 +98,7 @@ class LiveJob:
                     await self._decide_once(decide)
 
     async def refresh(self) -> None:
-        """Read the job anew from the journal: changes made before this object was known reached nobody."""
+        """Read the job again from the journal: a change made before this object existed woke nobody."""
         await self.append([])
 
     async def _decide_once(self, decide: Decide) -> None:

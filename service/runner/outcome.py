@@ -1,4 +1,4 @@
-"""The verdict on an attempt, from how the instance says it ended, what its tool said, and its exit status. Pure.
+"""The verdict on an attempt, from the instance's report of its end, its tool's output, and its exit status. Pure.
 
 The script's exit status proves little: `|| true`, a loop or a function swallows a failure, and civitdl exits with 0 on
 every one. So each run of a tool is judged by its own end, civitdl by its own account, and only then the script by its
@@ -35,7 +35,7 @@ class Outcome:
 def judge(
     evidence: Evidence, ended: Ended, *, may_leave_nothing: bool = False, redact: Callable[[str], str] = str
 ) -> Outcome:
-    """The verdict on one attempt: the first of these witnesses that has something to say decides.
+    """The verdict on one attempt: the first source with an answer decides.
 
     ``may_leave_nothing``: the card needs no file, or its files are looked for afterwards. An attempt that keeps no
     ledger (an earlier version launched it) has no witnesses about its runs.
@@ -72,7 +72,7 @@ def failed(cause: Cause, error: str, exit_code: int | None = None, hint: str | N
 
 
 def _stopped_by_instance(ended: Ended) -> Outcome | None:
-    """What the instance itself says about the end, whatever the tool printed; None if the card's script just ended."""
+    """The end as the instance reports it, whatever the tool printed; None if the card's script just ended."""
     if ended.instance_lost:
         return failed(Cause.INSTANCE_LOST, "the instance no longer has this install", ended.exit_code)
     if ended.tool_missing is not None:

@@ -1,4 +1,4 @@
-"""The two phases of an attempt, each a run of its own on the instance: the download, and the verification of its files.
+"""The two phases of an attempt, which run separately on the instance: the download, and the verification of its files.
 
 Each phase knows its program, the parser of its output, its verdict, and what its success means for the resource.
 """
@@ -37,7 +37,7 @@ class Parser(Protocol):
 
 
 class Phase(Protocol):
-    """One phase of the attempt that ``resource`` is at.
+    """One phase of a resource's current attempt.
 
     ``directory``: its name below the job's directory on the instance. ``is_measured``: whether the bytes that it
     reports say how long the job will still take. ``room_bytes``: the free disk space that it needs, None: not known.
@@ -69,7 +69,7 @@ _ENDINGS = {DOWNLOAD: "", VERIFY: "-verify"}
 
 
 def directories_of(resource: ResourceProgress) -> list[str]:
-    """Of both phases of the resource's attempt: a signal is meant for whichever runs."""
+    """The directories of both phases; a signal goes to whichever is running."""
     return [_directory(resource, phase) for phase in _ENDINGS]
 
 

@@ -1,4 +1,4 @@
-"""What a job needs next, from the job as it stands and the time. Pure."""
+"""What a job needs next, from its current state and the time. Pure."""
 
 from __future__ import annotations
 
@@ -61,8 +61,8 @@ def is_done(job: Job) -> bool:
 
 
 def seconds_until_due(job: Job, now_ms: int) -> float | None:
-    """Until something is due that no change announces: a retry, or the end of the patience with a cancel (then 0 or
-    less means that it has passed)."""
+    """Until something is due that no change announces: a retry, or the cancel deadline (then 0 or less means that it
+    has passed)."""
     if job.is_cancelling:
         return (job.cancel_requested_at_ms or 0) / 1000 + CANCEL_SECONDS_MAX - now_ms / 1000
     due = [r.retry_at_ms for r in job.resources if r.state is ResourceState.PENDING and r.retry_at_ms is not None]

@@ -1,7 +1,7 @@
-"""Appends to the jobs that wait for an instance how many go before them.
+"""Tells waiting jobs their position in the queue.
 
-Only those near the front, each in its own stream and only when its position changed: a long queue would otherwise cost
-an event per job for every job that ends.
+Only the jobs near the front, each in its own stream and only when its position changed: a long queue would otherwise
+cost an event per job for every job that ends.
 """
 
 from __future__ import annotations
@@ -24,12 +24,12 @@ POSITIONS_MAX = 100
 
 
 class QueuePositions:
-    """``start``, ``changed`` whenever an instance's queue may have changed, ``stop``."""
+    """``start``, ``renumber`` whenever an instance's queue may have changed, ``stop``."""
 
     def __init__(self, *, journal: Journal, jobs: Jobs) -> None:
         self._journal = journal
         self._jobs = jobs
-        self._changed: dict[str, None] = {}
+        self._to_renumber: dict[str, None] = {}
         self._loop = BackgroundLoop("queue-positions", self._step)
 
     def start(self) -> None:
@@ -38,18 +38,19 @@ class QueuePositions:
     async def stop(self) -> None:
         await self._loop.stop()
 
-    def changed(self, instance_key: str) -> None:
-        self._changed[instance_key] = None
+    def renumber(self, instance_key: str) -> None:
+        """Tell the jobs of this queue their positions, soon."""
+        self._to_renumber[instance_key] = None
         self._loop.wake()
 
     async def _step(self) -> None:
-        while self._changed and not self._loop.is_stopping:
-            instance_key = next(iter(self._changed))
-            del self._changed[instance_key]
+        while self._to_renumber and not self._loop.is_stopping:
+            instance_key = next(iter(self._to_renumber))
+            del self._to_renumber[instance_key]
             try:
                 await self._append_positions(instance_key)
             except StoreError as error:
-                # The position is looked up anew whenever a client asks for a job; the next change appends it as well.
+                # A client that asks for a job gets a freshly counted position; the next change appends it as well.
                 logger.info("queue positions of %s were not appended: %s", instance_key, error)
 
     async def _append_positions(self, instance_key: str) -> None:

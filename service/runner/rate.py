@@ -28,7 +28,7 @@ JUMP_MAX = 20.0
 
 
 class Rate:
-    """Bytes a second over a sliding window. The first step says how much, but not since when: it only begins it."""
+    """Bytes a second over a sliding window. The first step has no start time, so it only opens the window."""
 
     def __init__(self) -> None:
         self._steps: deque[_Step] = deque(maxlen=STEPS_MAX)
@@ -71,7 +71,7 @@ class Rate:
         return len(self._steps) > STEPS_MIN and self._steps[-1].end - self._steps[0].end >= WINDOW_SECONDS_MIN
 
     def _is_over(self, now: float) -> bool:
-        """Silent for so long that the next figure says nothing about the rate: it may be a backlog."""
+        """Silent for so long that the next figure may be a backlog and tells nothing about the rate."""
         longest = max(WINDOW_SECONDS, SILENT_STEPS_MAX * self._step_seconds)
         return self._is_known() and now - self._steps[-1].end > longest
 

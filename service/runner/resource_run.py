@@ -43,8 +43,11 @@ class _PhaseEnd:
 
 
 class ResourceRun:
-    """``bandwidth``: the bytes a second for an attempt that begins. ``clock_ms``: since the epoch, ``clock``: monotonic
-    seconds."""
+    """Takes one resource through the phases of its attempt, and decides after each what comes next.
+
+    ``bandwidth``: the bytes a second for an attempt that begins. ``clock_ms``: since the epoch; ``clock``: monotonic
+    seconds.
+    """
 
     def __init__(
         self,
@@ -145,7 +148,7 @@ class ResourceRun:
         return [*stalled, failure, *self._retry(end, job, chance)]
 
     def _retry(self, end: _PhaseEnd, job: Job, chance: float) -> list[Event]:
-        """Another attempt, when the cause may pass by itself."""
+        """Another attempt, when the cause may pass without a person's help."""
         cause = end.outcome.cause or Cause.UNKNOWN
         attempt = job.find(self._path).attempt
         now = datetime.fromtimestamp(self._clock_ms() / 1000, UTC)

@@ -40,7 +40,7 @@ def delay_seconds(
 ) -> float | None:
     """How long to wait before the attempt after this one; None: there is none.
 
-    ``chance``, from 0 to 1, spreads the waits of many jobs between the half and the whole of the wait. A Retry-After
+    ``chance``, from 0 to 1, spreads the waits of many jobs over 50–100 % of the wait. A Retry-After
     that the site sent is waited for in full, with the spread on top.
     """
     if attempt >= max_attempts or not CAUSES[cause].is_transient:

@@ -1,4 +1,4 @@
-"""What the settings say about installs, for the parts of the runner that follow it."""
+"""The settings that the runner follows."""
 
 from __future__ import annotations
 
@@ -9,8 +9,11 @@ from service.runner.retry import RetryRules
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class InstallRules:
-    """``stall_seconds``: 0 for no watch. ``remote_path``: folders added to PATH on the instance, separated by colons.
-    A secret is None where none is set."""
+    """How to install: limits, retries and secrets.
+
+    ``stall_seconds``: 0 for no watch. ``remote_path``: folders added to PATH on the instance, separated by colons.
+    A secret is None where none is set.
+    """
 
     resource_timeout_seconds: int = 3600
     link_timeout_seconds: float = 3600.0

@@ -30,7 +30,7 @@ STORE_RETRY_SECONDS = 1.0
 
 
 class Worker:
-    """``start``, ``changed`` when a job was enqueued or a client changed it, ``stop``.
+    """``start``, ``job_changed`` when a job was enqueued or a client changed it, ``stop``.
 
     ``on_taken_up`` is called with each job in the task that will work on it, before the work begins.
     """
@@ -53,18 +53,18 @@ class Worker:
         self._on_taken_up = on_taken_up
         self._loop = BackgroundLoop("worker", self._claim_what_waits)
         self._has_rescued = False
-        self._changed_queues: dict[str, None] = {}
+        self._queues_to_renumber: dict[str, None] = {}
         self._running: dict[str, tuple[LiveJob, asyncio.Task[None]]] = {}
 
     def start(self) -> None:
         self._positions.start()
         self._loop.start()
 
-    def changed(self, job: Job) -> None:
-        """Pass the job on to its workers, if it runs, and look at the queue again."""
+    def job_changed(self, job: Job) -> None:
+        """Give the job to the tasks that work on it, if it runs, and look at its queue again."""
         if job.job_id in self._running:
             self._running[job.job_id][0].changed(job)
-        self._changed_queues[job.instance_key] = None
+        self._queues_to_renumber[job.instance_key] = None
         self._loop.wake()
 
     async def stop(self) -> None:
@@ -81,8 +81,8 @@ class Worker:
                 self._has_rescued = True
             await self._claim_all()
             # After the claims: a job that did not have to wait gets no position.
-            while self._changed_queues:
-                self._positions.changed(self._changed_queues.popitem()[0])
+            while self._queues_to_renumber:
+                self._positions.renumber(self._queues_to_renumber.popitem()[0])
         except StoreUnavailable as error:
             logger.warning("jobs cannot be claimed now: %s", error)
             return STORE_RETRY_SECONDS
@@ -99,7 +99,7 @@ class Worker:
                 return
             job = await self._claim(head)
             if job is not None:
-                self._changed_queues[job.instance_key] = None
+                self._queues_to_renumber[job.instance_key] = None
                 self._run(job)
 
     async def _claim(self, head: Job) -> Job | None:

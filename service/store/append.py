@@ -3,13 +3,13 @@
 What makes a commit cheap:
 
 1. At most six statements, one executemany each, however many appends the commit holds.
-2. Each statement is compiled once, when the store is made: to compile one costs more than to run it.
+2. Each statement is compiled once, when the store is made: compiling one costs more than running it.
 3. A row is a plain tuple that one attrgetter takes from an event or a projection; the names and their order come from
    the compiled statement, so that the two cannot differ.
 4. Only what changed is written. The fold keeps the identity of a resource that an event leaves alone, so that ``is``
    finds the changed ones. Most events are progress: they touch one row of job_resources, and of that row only what a
    line of output can change.
-5. The row of a job does not hold its last sequence: it would change with every event, and the log has it.
+5. The row of a job does not hold its last sequence: it would change with every event, and the log has it already.
 
 A stream has at most one append at a time (see stream.py), so that no row is in a commit twice and the order of the
 appends does not matter. The order of the statements does: a job before its resources, which refer to it. The unique
@@ -86,17 +86,17 @@ class Statements:
         self._attempt = attrgetter(*ATTEMPT_CHANGES)
 
     def commit(self, appends: Sequence[Append]) -> Commit:
-        """What has to be written for these appends, each of another stream."""
+        """The statements for these appends, each of another stream."""
         new = [append.after for append in appends if append.before is None]
         old = [(append.before, append.after) for append in appends if append.before is not None]
         jobs_changed = [after for before, after in old if self._job(before) != self._job(after)]
-        turned: list[tuple[str, ResourceProgress]] = []
-        printed: list[tuple[str, ResourceProgress]] = []
+        attempt_changed: list[tuple[str, ResourceProgress]] = []
+        progress_only: list[tuple[str, ResourceProgress]] = []
         for was, job in old:
             for before, after in zip(was.resources, job.resources, strict=True):
                 if before is not after:
-                    has_turned = self._attempt(before) != self._attempt(after)
-                    (turned if has_turned else printed).append((job.job_id, after))
+                    is_progress = self._attempt(before) == self._attempt(after)
+                    (progress_only if is_progress else attempt_changed).append((job.job_id, after))
         new_resources = [row for job in new for row in resource_rows(job)]
         return Commit(
             (
@@ -104,8 +104,8 @@ class Statements:
                 (self._insert_resource, _in_order(self._insert_resource, new_resources)),
                 (self._insert_event, [self._event(event) for append in appends for event in append.events]),
                 (self._update_job, [(*self._job(job), job.job_id) for job in jobs_changed]),
-                (self._update_progress, [(*self._progress(r), job_id, r.number) for job_id, r in printed]),
-                (self._update_resource, [(*self._resource(r), job_id, r.number) for job_id, r in turned]),
+                (self._update_progress, [(*self._progress(r), job_id, r.number) for job_id, r in progress_only]),
+                (self._update_resource, [(*self._resource(r), job_id, r.number) for job_id, r in attempt_changed]),
             )
         )
 

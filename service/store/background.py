@@ -1,6 +1,6 @@
-"""The one shape of a loop that runs beside the requests: woken, or due after a time; asked to stop, then awaited.
+"""The one kind of background loop: woken, or due after a time; asked to stop, then awaited.
 
-A loop is never cancelled: a step that has begun is finished, so that nothing is stopped in the middle of a write.
+A loop is never cancelled: a step that has begun is finished, so that no write stops in the middle.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ class BackgroundLoop:
     returned (None: only when woken). A wake during a step counts for the next one.
 
     A step that takes long looks at ``is_stopping`` between its parts. A step that raises is logged and repeated after
-    a pause: a mistake ends one step, not the loop.
+    a pause: an error ends one step, not the loop.
     """
 
     def __init__(self, name: str, step: Callable[[], Awaitable[float | None]]) -> None:

@@ -27,7 +27,7 @@ _URL_HINT = "use sqlite+aiosqlite:///FILE"
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DatabaseHealth:
     """The answer to a readiness probe. ``revision``: of the tables; ``head``: the one that this version needs.
-    ``detail`` says why the database is not writable."""
+    ``detail``: why the database is not writable."""
 
     writable: bool
     revision: str | None
@@ -62,7 +62,7 @@ class Database(Protocol):
         """
 
     async def close(self) -> None:
-        """Give everything back. Nothing may be written or read any more."""
+        """Release everything. Nothing may be written or read after this."""
 
     async def write(self, work: Callable[[Connection], T]) -> T:
         """Do the work in one transaction: committed, durably, when the work returns; rolled back when it raises.
@@ -97,7 +97,7 @@ def database_of(url: str) -> Database:
         raise ConfigError(f"INSTALLER_DATABASE_URL: this is not a database URL, {_URL_HINT}") from error
     if engine != "sqlite":
         raise ConfigError(f"INSTALLER_DATABASE_URL: {parsed.drivername} is not supported, {_URL_HINT}")
-    # Imported here, so that a service loads the driver of its own engine and no other.
+    # Imported here, so that a service loads only the driver of its engine.
     from service.store.database_sqlite import SqliteDatabase
 
     return SqliteDatabase(parsed)

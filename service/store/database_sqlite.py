@@ -2,9 +2,9 @@
 
 WAL mode with ``synchronous=FULL``: a committed event survives a power cut. Exactly one connection writes and
 checkpoints; the readers can do neither, because SQLite before 3.51.3 can corrupt a WAL that two connections checkpoint
-at once. The writer is synchronous and has a thread of its own, so that a commit is one hop there and back, however many
-statements it has: through an asynchronous connection each statement is a hop. A lock file keeps a second service off
-the same database.
+at once. The writer is synchronous and has its own thread, so that a commit is one round trip between threads, however
+many statements it has: through an asynchronous connection each statement is a hop. A lock file keeps a second service
+off the same database.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """The event log: append with group commit, and reads in order.
 
 Appends of all jobs that wait while one commit runs go into the next one together. One task writes; no caller can
-cancel it. A conflict of one stream fails the append of that stream alone. The same task has the events of a commit
-published before it wakes any caller, so that news of a stream leaves in the stream's order.
+cancel it. A conflict of one stream fails the append of that stream alone. The same task publishes
+the events of a commit before it wakes any caller, so that a stream's events are published in order.
 """
 
 from __future__ import annotations
@@ -34,14 +34,14 @@ Observe = Callable[[Sequence[Append], float, float], None]
 
 
 class Submitter(Protocol):
-    """Who submits an append, as the writer sees it. Exactly one ``settled`` follows each append; ``committed`` comes
+    """The writer's view of whatever submits an append. Exactly one ``settled`` follows each append; ``committed`` comes
     before it when the events are durable."""
 
     async def committed(self, events: Sequence[RecordedEvent]) -> None:
         """Publish the events. An error is logged and loses nothing: they can be read from the log."""
 
     def settled(self, error: Exception | None) -> None:
-        """The append is over. ``error``: why nothing of it was written."""
+        """The append is over. ``error``: why none of its events was written; None: all were."""
 
 
 class _Waiting(NamedTuple):
@@ -54,7 +54,7 @@ class EventStore:
     """Owns the writer. ``start`` before the first append, ``stop`` after the last.
 
     ``observe`` is called after each commit with what was appended, the seconds of the commit and those of the
-    publication. ``clock``: in seconds; it must not go back.
+    publication. ``clock``: monotonic seconds.
     """
 
     def __init__(
@@ -81,8 +81,8 @@ class EventStore:
         """Hand an append to the writer; from here on it belongs to the writer, even if the caller is cancelled.
 
         The writer commits it, calls the submitter, and then wakes the tasks that await the future. The future raises
-        StoreUnavailable (nothing was written: the same append may be tried again) or SequenceConflict. To cancel the
-        future cancels nothing but the waiting. Raises StoreUnavailable when the store has stopped.
+        StoreUnavailable (nothing was written: the same append may be tried again) or SequenceConflict. Cancelling the
+        future only stops the wait. Raises StoreUnavailable when the store has stopped.
         """
         if not self._writer.is_running:
             raise StoreUnavailable("the event log is closed: the service is stopping")
@@ -128,7 +128,7 @@ class EventStore:
         self._idle.set()
 
     def _take(self) -> list[_Waiting]:
-        """What goes into the next commit: everything that waits, up to a bound."""
+        """The appends of the next commit: all that wait, up to a bound."""
         taken: list[_Waiting] = []
         size = 0
         while self._waiting and (not taken or size + len(self._waiting[0].append.events) <= COMMIT_EVENTS_MAX):

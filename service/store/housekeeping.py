@@ -1,7 +1,8 @@
 """Old jobs take less space: first their streams are thinned, later they are deleted.
 
-Thinning deletes only what a tool printed, and keeps the last progress of each stage; no decision of the service goes
-before the whole job does. A thinned stream keeps its sequences and so has holes; its row says when it was thinned.
+Thinning deletes only what a tool printed, and keeps the last progress of each stage; the service's own decisions stay
+until the whole job is deleted. A thinned stream keeps its sequences and so has holes; its row has the time of
+the thinning.
 """
 
 from __future__ import annotations

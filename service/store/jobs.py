@@ -58,7 +58,7 @@ _NEXT_TO_CLAIM = _next_to_claim()
 
 
 class Waiting(NamedTuple):
-    """A job that waits for its instance. ``queue_position``: the last one that an event said."""
+    """A job that waits for its instance. ``queue_position``: as the last event reported it."""
 
     job_id: str
     place: str
@@ -66,7 +66,7 @@ class Waiting(NamedTuple):
 
 
 class Jobs:
-    """Reads the rows of jobs. To claim a job is an event (``job_started``); the worker appends it."""
+    """Reads the rows of jobs. Claiming a job is an event (``job_started``), which the worker appends."""
 
     def __init__(self, database: Database) -> None:
         self._database = database

@@ -1,7 +1,7 @@
-"""The first two promises, and nothing else: appended before broadcast; history first, then live, without a gap.
+"""Keeps two promises, and does nothing else: appended before broadcast; history first, then live, without a gap.
 
-*Lock, append, publish* is one piece that its caller cannot break (see stream.py): a caller that is cancelled in the
-middle leaves either nothing or events that are both committed and published. A subscriber pages through the history
+*Lock, append, publish* is one step that a cancelled caller cannot interrupt (see stream.py): it leaves either nothing
+or events that are both committed and published. A subscriber pages through the history
 without the lock, then takes it, reads the rest and joins: a later append reaches it live.
 """
 
@@ -29,7 +29,8 @@ Decide = Callable[[Job], Sequence[NewEvent]]
 
 
 class Subscriber(Protocol):
-    """Who is handed a stream: first its history, page by page, then the moment to become live."""
+    """Receives a stream: first its history, page by page, then the call to become live. `web/replay.py` is the one that
+    runs."""
 
     async def deliver(self, events: Sequence[RecordedEvent]) -> None:
         """Take these events, the next ones in order. It may take its time."""
@@ -61,10 +62,10 @@ class Journal:
         return job
 
     async def append(self, job_id: str, events: Sequence[NewEvent] | Decide) -> Job:
-        """Append these events in one piece and publish them. Returns the job after them.
+        """Append these events, all or none, and publish them. Returns the job after them.
 
-        ``events`` may be a function that says which, from the job as it stands: nothing can come between that look and
-        the append. If there are none, nothing is appended. Raises whatever the function raises, UnknownJob,
+        ``events`` may be a function that makes them from the job's current state: nothing can come between its look
+        and the append. If there are none, nothing is appended. Raises whatever the function raises, UnknownJob,
         TransitionRefused, and StoreUnavailable (the same call may be made again); nothing was appended then.
         """
         async with self._hold(job_id) as hold:
@@ -129,7 +130,7 @@ class Journal:
         return await self._event_store.read_compact(job_id, after, upto), upto
 
     async def check_after(self, job_id: str, after: int) -> Job:
-        """The job, if it has reached the sequence ``after``. Raises UnknownJob, InvalidRequest."""
+        """Check that the job has reached the sequence ``after``, and return it. Raises UnknownJob, InvalidRequest."""
         job = await self._jobs.get(job_id)
         if after > job.last_sequence:
             message = f"after is {after}, but the job has {job.last_sequence} events: send the last sequence you saw"

@@ -1,4 +1,4 @@
-"""Places in a queue: decimal fractions written as text, so that there is always room for one more between two.
+"""Places in a queue: decimal fractions written as text, so that another always fits between two.
 
 The n-th job that was ever enqueued gets the place n, as twelve digits. A job that is moved gets a place between its new
 neighbours, whose own places do not change: one move is one event in one stream, however long the queue is.
@@ -7,8 +7,8 @@ A place is read as digits after a decimal point, so that the order of the texts 
 
     000000000001  <  0000000000014  <  000000000002      (the middle one was moved between the two others)
 
-Between two places there is always another: where the digits leave no room, one more digit makes ten times as much. The
-middle of the room is taken, so that moves to the same spot need a digit more only about every third time. Twelve digits
+Between two places there is always another: where the digits leave no gap, one more digit makes it ten times as wide.
+The middle of the gap is taken, so that moves to the same spot add a digit only about every third time. Twelve digits
 are enough for a million million jobs.
 """
 
@@ -31,7 +31,7 @@ def place_between(before: str, after: str) -> str:
     """A place after ``before`` ("" is the very front) and before ``after``, with as few digits as possible."""
     for digits in range(PLACE_DIGITS, max(len(before), len(after)) + 2):
         low = int(before[:digits].ljust(digits, "0") or "0") + 1
-        # Where ``after`` has no more digits, the number that it is itself is not before it.
+        # Where ``after`` has no more digits, its own number is not before it.
         high = int(after[:digits].ljust(digits, "0")) - (not after[digits:].strip("0"))
         if low <= high:
             return str((low + high) // 2).rjust(digits, "0")

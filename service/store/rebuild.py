@@ -1,4 +1,4 @@
-"""Make the projection again from the log alone: the rows are a fold, and this is the proof."""
+"""Rebuild the projection from the log alone: proof that the rows are a fold."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ async def rebuild(database: Database) -> int:
 
 
 def _rebuild(connection: Connection) -> int:
-    # The log does not say these two. Without a number the order of the log decides.
+    # These two are not in the log. Without a number the order of the log decides.
     known = select(jobs.c.job_id, jobs.c.number, jobs.c.thinned_at_ms)
     kept = {row.job_id: {"number": row.number, "thinned_at_ms": row.thinned_at_ms} for row in connection.execute(known)}
     first = select(events.c.job_id).where(events.c.sequence == 1).order_by(events.c.position)

@@ -1,6 +1,6 @@
 """A job as rows and back: one row of jobs, and one of job_resources for each resource.
 
-Which columns there are is said by the tables; which of them an event can change is said here. A field that is not named
+The tables define the columns; this module says which of them an event can change. A field that is not named
 in one of the lists below is written with every change of its row: that may be too often, but is never wrong.
 """
 
@@ -20,14 +20,14 @@ from service.store.tables import job_resources, jobs
 JOB_COLUMNS = tuple(column.name for column in jobs.columns if column.name != "number")
 RESOURCE_COLUMNS = tuple(column.name for column in job_resources.columns)
 
-# The event `job_queued` says these for good, but for the two that a control can change.
+# The event `job_queued` fixes these, except the two that a control can change.
 _QUEUED = {field.name for field in fields(JobQueued)} - {"place", "bandwidth_limit"}
 # Housekeeping alone writes the last one.
 _FIXED_IN_JOB = {*_QUEUED, "job_id", "instance_key", "created_at_ms", "thinned_at_ms"}
 JOB_CHANGES = tuple(name for name in JOB_COLUMNS if name not in _FIXED_IN_JOB)
 
 _FIXED_IN_RESOURCE = {"job_id", "number", "resource", "dependencies", "size_bytes"}
-# What the begin and the end of an attempt, or of a phase of it, change. All the rest a line of output can change.
+# Changed where an attempt, or a phase of it, begins or ends. A line of output can change all other columns.
 ATTEMPT_CHANGES = (
     "title",
     "state",
@@ -68,7 +68,8 @@ def resource_rows(job: Job) -> list[dict[str, Any]]:
 
 
 def job_of(row: Row[Any], resources: Iterable[Row[Any]]) -> Job:
-    """The job of its row, which must have the ``last_sequence`` as well, and the rows of its resources in order."""
+    """The job from its row, which must have the ``last_sequence`` as well, and from the rows of its resources in
+    order."""
     values = {name: value for name, value in row._mapping.items() if name in Job._fields}
     values["state"] = JobState(values["state"])
     return Job(**values, resources=tuple(_resource_of(resource) for resource in resources))

@@ -1,4 +1,4 @@
-"""What the journal holds in memory of a stream while somebody uses it, and the hold on it for one append.
+"""In-memory state of a stream in use, and the lock held for one append.
 
 Who may change which field of a stream, and under which lock:
 
@@ -10,8 +10,8 @@ Who may change which field of a stream, and under which lock:
 
 An append takes the lock in its caller's task and gives it back in the writer's: the caller may be cancelled while it
 waits for the commit, and between a commit and its publication nobody else may append or join. Such a hand-over of a
-lock is easy to get wrong, so it has an object of its own. A ``Hold`` is released exactly once: at the end of its block
-if nothing was submitted, else by the writer, in ``settled``.
+lock is easy to get wrong, so one object does it: a ``Hold`` is released exactly once, at the end of its block if
+nothing was submitted, else by the writer, in ``settled``.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ Publish = Callable[[str, Sequence[RecordedEvent]], Awaitable[None]]
 
 
 class Stream:
-    """One stream in memory."""
+    """The lock, the fold and the news of one stream."""
 
     __slots__ = ("__weakref__", "job", "lock", "news", "published")
 
@@ -43,8 +43,8 @@ class Stream:
 
 
 class Streams:
-    """The streams that somebody uses, and those of the jobs that are worked on: a fold that is kept saves a read of the
-    rows for each append."""
+    """Streams in use, and those of jobs past their first event. Keeping the fold saves reading the rows on every
+    append."""
 
     def __init__(self) -> None:
         self._used: WeakValueDictionary[str, Stream] = WeakValueDictionary()
@@ -57,8 +57,8 @@ class Streams:
         return stream
 
     def keep(self, stream: Stream, job: Job) -> None:
-        """Set the fold, and keep the stream from the job's start to its end. A job that waits in the queue costs
-        nothing."""
+        """Set the fold, and keep the stream from its second event (the first queue position, or the start) to its last.
+        Beyond the first hundred of a queue, a waiting job costs nothing."""
         stream.job = job
         if job.is_terminal:
             self._worked_on.pop(job.job_id, None)
@@ -67,7 +67,7 @@ class Streams:
 
 
 class Hold:
-    """The hold on one stream for one append: an ``async with`` block. To the writer it is the append's submitter."""
+    """Holds a stream's lock for one append: an ``async with`` block. To the writer it is the append's submitter."""
 
     def __init__(self, stream: Stream, streams: Streams, publish: Publish) -> None:
         self.stream = stream

@@ -2,7 +2,7 @@
 
 The columns of the projection follow from its fields in events/job.py, so that Python names a projected field once: a
 whole number has 64 bits, a field that may be None is nullable. The tables here add only what a database needs beside
-that: keys, indexes, lengths, defaults. ``alembic check`` says which migration a new field still needs.
+that: keys, indexes, lengths, defaults. ``alembic check`` finds the migration that a new field still needs.
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ _LENGTHS = {
     "card_sha256": 64,
     "body_sha256": 64,
 }
-# A column that may not be null and that a migration adds needs a value for the rows of before.
+# A column that a migration adds and that may not be null needs a value for existing rows.
 _DEFAULTS = {"parallel": "1", "max_attempts": "3", "verify": "1", "place": "", "phase": "download"}
 
 
@@ -94,8 +94,8 @@ events = Table(
     sqlite_autoincrement=True,
 )
 
-# `number` is the order in which the jobs were enqueued. The last sequence is the log's own: an update of it with every
-# line would say the same thing twice.
+# `number` is the order in which the jobs were enqueued. The last sequence is read from the log: a copy
+# here would be one more update for every line.
 jobs = Table(
     "jobs",
     metadata,

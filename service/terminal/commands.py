@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+from itertools import pairwise
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+from typer.core import TyperCommand
 
 from service.terminal.completion import complete_cards
 from service.terminal.options import DEFAULT_URL, Job, Target, Token, Url, run
@@ -22,7 +24,17 @@ PANEL = "Client"
 
 def add_to(cli: typer.Typer) -> None:
     for command in (install, jobs, watch, pause, resume, cancel, retry, move, events, report, failures, cards):
-        cli.command(rich_help_panel=PANEL)(command)
+        cli.command(rich_help_panel=PANEL, cls=_InstallCommand if command is install else None)(command)
+
+
+class _InstallCommand(TyperCommand):
+    """Finds an ssh line without quotes before its own options (``-p``) are taken for the command's."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        unquoted = any(word == "ssh" and not before.startswith("-") for before, word in pairwise(["", *args]))
+        if unquoted and not ctx.resilient_parsing:
+            raise typer.BadParameter('put the ssh line in quotes: install "ssh -p 44686 root@HOST" CARD', ctx)
+        return super().parse_args(ctx, args)
 
 
 def install(

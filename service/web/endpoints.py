@@ -1,8 +1,7 @@
 """The endpoints of the API, one declaration each: the router, the reading of parameters and the description come from
 it.
 
-To add one: a handler in handlers/, the type of its answer in answers.py (of its body in requests.py), and an entry
-here. A handler's arguments have the names of the declared parameters; a body comes as ``body``, and where several
+A handler's arguments have the names of the declared parameters; a body comes as ``body``, and where several
 content types are offered, the one that the client prefers comes as ``content_type``. It returns its answer as the
 declared type, or a response of its own making.
 """
@@ -172,6 +171,7 @@ ENDPOINTS: tuple[Endpoint, ...] = (
         "",
         jobs.change_job,
         "Change a job's limits, from the next resource on",
+        note="`null` removes the limit.",
         method="patch",
         body=ChangeRequest,
         example={"bandwidth_limit": 10_000_000},
@@ -185,14 +185,25 @@ ENDPOINTS: tuple[Endpoint, ...] = (
         parameters=(JOB,),
         errors=(404, 409),
     ),
-    _control("/pause", jobs.pause_job, "Stop what runs on the instance, or hold the job in its queue"),
+    _control("/pause", jobs.pause_job, "Stop what runs on the instance (SIGSTOP), or hold the job in its queue"),
     _control("/resume", jobs.resume_job, "Continue a paused job"),
-    _control("/cancel", jobs.cancel_job, "End a job"),
-    _control("/retry", jobs.retry_job, "Start a new job with the resources that this one did not install"),
+    _control(
+        "/cancel",
+        jobs.cancel_job,
+        "End a job",
+        note="What runs gets TERM, and KILL after 10 seconds; the job then names the files that are half done.",
+    ),
+    _control(
+        "/retry",
+        jobs.retry_job,
+        "Start a new job with the resources that this one did not install",
+        note="Its `retry_of` names the old one.",
+    ),
     _control(
         "/move",
         jobs.move_job,
         "Give a job another place in the queue of its instance",
+        note="`before`: a job's id, `first` or `last`.",
         body=MoveRequest,
         example={"before": "first"},
     ),
@@ -206,7 +217,8 @@ ENDPOINTS: tuple[Endpoint, ...] = (
         note="As a JSON page; as NDJSON with `Accept: application/x-ndjson` (the whole history, one event a line); or "
         "as server-sent events with `Accept: text/event-stream`: the history, then each new event, up to the terminal "
         "one. `id` is the sequence, and a client that reconnects continues after its `Last-Event-ID`. 204: no event "
-        "can follow.",
+        "can follow. `replay=compact`: JSON without what tools printed, but with the last progress of each stage; "
+        "`skipped` lists the sequences that are left out.",
         answer={
             JSON: answers.EventPage,
             NDJSON: {"type": "string", "description": "One Event as JSON in each line."},
@@ -240,6 +252,8 @@ ENDPOINTS: tuple[Endpoint, ...] = (
         path="/resources/jobs/{job_id}/report",
         handler=reports.report_job,
         summary="The post-mortem of a job",
+        note="Causes with their evidence (sequence and byte offset), what a retry would do, a timeline, attempts, "
+        "throughput; with `Accept: text/html` as a page that prints well.",
         answer={JSON: answers.Report, HTML: {"type": "string", "description": "A page that prints well."}},
         parameters=(JOB, choice("format", ("json", "html"), "Takes precedence over the Accept header.")),
         errors=(400, 404),
@@ -295,13 +309,16 @@ ENDPOINTS: tuple[Endpoint, ...] = (
         path="/metrics",
         handler=health.metrics,
         summary="Figures for Prometheus",
+        note="Jobs by state, the queue, events appended, commit and publish times, clients and the lag of replays, "
+        "bytes read from instances, the size of the WAL.",
         answer={"text/plain": TEXT},
     ),
     Endpoint(
         method="get",
         path="/openapi.json",
         handler=health.describe,
-        summary="This description",
+        summary="The description of this API, OpenAPI 3.1",
+        note="`/docs` is a page that shows it.",
         answer={JSON: {"type": "object", "required": ["openapi", "info", "paths"]}},
     ),
     Endpoint(

@@ -21,7 +21,8 @@ PACE_SECONDS_MAX = 0.2
 
 
 class Replay:
-    """Sends the history after the subscription's last sequence, at the client's own pace, then makes it live.
+    """The journal's Subscriber for one client: sends the history after the subscription's last sequence at the
+    client's pace, then makes the subscription live.
 
     The journal's hand-over calls ``deliver`` with one page of history after the other. It calls ``join`` while it holds
     the stream's lock, at the one moment when every event so far is in the client's queue and the next append will find

@@ -39,18 +39,18 @@ class Transport(Protocol):
 
 class Subscription:
     """One client's subscription to one job. ``after``: the last sequence that was put into the client's queue.
-    ``replay``: starts a task that serves it from the log; ``task``: the last one that it started."""
+    ``start_replay``: starts a task that serves it from the log; ``task``: the last one that it started."""
 
-    __slots__ = ("after", "engine_sid", "job_id", "replay", "sid", "task")
+    __slots__ = ("after", "engine_sid", "job_id", "sid", "start_replay", "task")
 
     def __init__(
-        self, sid: str, engine_sid: str, job_id: str, after: int, replay: Callable[[Subscription], None]
+        self, sid: str, engine_sid: str, job_id: str, after: int, start_replay: Callable[[Subscription], None]
     ) -> None:
         self.sid = sid
         self.engine_sid = engine_sid
         self.job_id = job_id
         self.after = after
-        self.replay = replay
+        self.start_replay = start_replay
         self.task: asyncio.Task[None] | None = None
 
 
@@ -144,7 +144,7 @@ class Rooms:
             return
         if self._transport.queued(subscription.engine_sid) >= LIVE_QUEUE_MAX:
             self.leave(subscription)
-            subscription.replay(subscription)
+            subscription.start_replay(subscription)
             return
         subscription.after = sequence
         await self._transport.send(subscription.engine_sid, packet)

@@ -158,7 +158,7 @@ function InstanceFields({ draft, wrong, change }: FieldsProps) {
       <Field
         id="ssh_line"
         label="Paste the instance's ssh line"
-        hint="ssh -p 44686 root@109.231.106.68 -L 8080:localhost:8080"
+        hint="For example: ssh -p 44686 root@109.231.106.68 -L 8080:localhost:8080"
         error={isOdd ? "This is not an ssh line: fill in the fields below." : undefined}
       >
         <input

@@ -39,6 +39,8 @@ export function TokenDialog() {
             onInput={(event) => setValue(event.currentTarget.value)}
           />
         </Field>
+        {/* A password manager files the token under this name. */}
+        <input type="text" autocomplete="username" value="api-token" hidden readOnly />
         <button class="primary">Continue</button>
       </form>
     </dialog>

@@ -11,9 +11,6 @@ of three answers:
 What a reader answers depends on the bytes of the stream alone, up to and including this line: it has no clock, and it
 cannot see how the bytes were cut into chunks. It bounds all that it keeps. `protocol.py` says what a tool may offer
 beside its readers: what it overhears, what exit status 0 completes, what failed by its own account, its exit statuses.
-
-To add a tool: one file here with its class, its place in ``TOOLS``, its transcripts in `tests/transcripts/`, and, where
-it is a command, one file in `runner/instance/scripts/tools/`, which says where it writes and how it is run.
 """
 
 from __future__ import annotations

@@ -69,7 +69,7 @@ class Connector:
 
     def has_key(self) -> bool:
         """Whether there is a private key to offer to an instance. A key in the setting counts, usable or not: a
-        connection says what is wrong with it."""
+        connection reports what is wrong with it."""
         return self._key_path is not None or bool(ssh.client_keys(None))
 
     async def _resolve(self, instance: Instance) -> list[str]:

@@ -1,4 +1,4 @@
-"""How an attempt ended, as the instance says it in one line: the last one on standard error, after the nonce."""
+"""How an attempt ended: the instance reports it in the last line on standard error, after the nonce."""
 
 from __future__ import annotations
 

@@ -85,7 +85,7 @@ class HostKeyRule:
 
 
 class HostKeyCheck:
-    """One handshake's question to the rule: which key was shown, and what the rule said of it."""
+    """One handshake's question to the rule: which key was shown, and the rule's answer."""
 
     def __init__(self, rule: HostKeyRule) -> None:
         self._rule = rule

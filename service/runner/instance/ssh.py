@@ -23,7 +23,7 @@ from service.runner.instance.host_keys import HostKey, HostKeyCheck
 from service.runner.instance.stream import Stream
 from service.runner.instance.targets import Instance
 
-# OpenSSH's MaxSessions is 10: eight attempts that are followed, and one for what is done beside them.
+# OpenSSH's MaxSessions is 10: eight attempts that are followed, and one for short commands.
 SESSIONS_MAX = 9
 ANSWER_BYTES_MAX = 4 << 20
 RUN_SECONDS_MAX = 120

@@ -1,7 +1,7 @@
 """The program that verifies on the instance what a download left there.
 
 It looks at each file (is it a model at all, does its header add up, do its size and SHA-256 equal those that the card
-or civitdl give) and prints its findings in lines of its own, which ``findings.py`` reads.
+or civitdl give) and prints its findings one a line, which ``findings.py`` reads.
 """
 
 from __future__ import annotations
