@@ -27,6 +27,7 @@ class Sshd:
     """``start``, ``stop``; ``cut`` kills the sessions' servers, which breaks their links and nothing else.
 
     ``login_shell``: what runs the command of a session, as a login shell would. ``noise``: what it prints first.
+    ``force_command``: what runs instead of any command.
     """
 
     def __init__(
@@ -37,6 +38,7 @@ class Sshd:
         home: Path | None = None,
         login_shell: str | None = None,
         noise: str = "",
+        force_command: str | None = None,
         listen: str = "127.0.0.1",
     ) -> None:
         self.folder = folder
@@ -46,6 +48,7 @@ class Sshd:
         self._env = dict(env or {})
         self._login_shell = login_shell
         self._noise = noise
+        self._force_command = force_command
         self._listen = listen
         self._process: subprocess.Popen[bytes] | None = None
         self.home.mkdir(parents=True, exist_ok=True)
@@ -150,6 +153,8 @@ class Sshd:
         ]
         if self._login_shell is not None:
             lines.append(f"ForceCommand {self._login_shell_script()}")
+        if self._force_command is not None:
+            lines.append(f"ForceCommand {self._force_command}")
         return "\n".join(lines) + "\n"
 
     def _login_shell_script(self) -> Path:
