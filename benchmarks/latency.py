@@ -107,7 +107,7 @@ def thirds(samples: Sequence[Sample]) -> tuple[float, float]:
 
 async def drawn_and_received(folder: Path, case: Case, seconds: int) -> Measured:
     (folder / "resources").mkdir()
-    card = f"---\ntitle: A\n---\n# Download\n```bash\n{CARD}\n```\n"
+    card = f"---\ntitle: A\ninstalls: nothing\n---\n# Download\n```bash\n{CARD}\n```\n"
     (folder / "resources/a.md").write_text(card, encoding="utf-8")
     sshd = await Sshd(folder, listen="0.0.0.0").start()
     service = ServiceProcess(

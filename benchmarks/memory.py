@@ -15,7 +15,9 @@ CLIENTS = 1_000
 async def run(quick: bool) -> list[Row]:
     with scratch() as folder:
         (folder / "resources").mkdir()
-        (folder / "resources/a.md").write_text("---\ntitle: A\n---\n# Download\n```bash\ntrue\n```\n", encoding="utf-8")
+        (folder / "resources/a.md").write_text(
+            "---\ntitle: A\ninstalls: nothing\n---\n# Download\n```bash\ntrue\n```\n", encoding="utf-8"
+        )
         service = ServiceProcess(
             folder,
             {

@@ -9,6 +9,7 @@ import pytest
 
 from service.demo.civitai import StandInCivitai, StandInModel
 from service.runner.instance.attempt_program import civitdl_config
+from tests.kit.running import card_text
 from tests.kit.service import ServiceProcess
 from tests.kit.sshd import USER, Sshd
 
@@ -67,8 +68,7 @@ class World:
     def card(self, path: str, script: str, front: str = "") -> str:
         file = self.cards / path
         file.parent.mkdir(parents=True, exist_ok=True)
-        text = f"---\ntitle: Card {path}\n{front}---\n# Download\n```bash\n{script}\n```\n"
-        file.write_text(text, encoding="utf-8")
+        file.write_text(card_text(path, script, front), encoding="utf-8")
         return path
 
     async def close(self) -> None:

@@ -18,7 +18,9 @@ ENDS = ("job_completed", "job_failed", "job_cancelled")
 
 async def many_jobs(folder: Path, *, jobs: int, instances: int, seconds: float) -> None:
     (folder / "resources").mkdir()
-    (folder / "resources/a.md").write_text("---\ntitle: A\n---\n# Download\n```bash\ntrue\n```\n", encoding="utf-8")
+    (folder / "resources/a.md").write_text(
+        "---\ntitle: A\ninstalls: nothing\n---\n# Download\n```bash\ntrue\n```\n", encoding="utf-8"
+    )
     sshd = Sshd(folder, listen="0.0.0.0")
     service = ServiceProcess(
         folder,

@@ -10,6 +10,8 @@ from typing import Any
 from service.app import Service
 from service.config import load_settings
 
+NOTHING = "installs: nothing\n"
+
 
 @asynccontextmanager
 async def running(folder: Path, **settings: Any) -> AsyncIterator[Service]:
@@ -29,8 +31,14 @@ async def running(folder: Path, **settings: Any) -> AsyncIterator[Service]:
         await service.stop()
 
 
+def card_text(path: str, script: str, front: str = "") -> str:
+    """A card with this script. One that calls no tool leaves no file, and says so."""
+    installs = "" if any(tool in script for tool in ("civitdl", "wget", "curl", "aria2c", "hf")) else NOTHING
+    return f"---\ntitle: Card {path}\n{front}{installs}---\n# Download\n```bash\n{script}\n```\n"
+
+
 def write_card(folder: Path, path: str, script: str = "true", front: str = "") -> str:
     file = folder / "resources" / path
     file.parent.mkdir(parents=True, exist_ok=True)
-    file.write_text(f"---\ntitle: Card {path}\n{front}---\n# Download\n```bash\n{script}\n```\n", encoding="utf-8")
+    file.write_text(card_text(path, script, front), encoding="utf-8")
     return path
