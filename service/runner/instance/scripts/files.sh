@@ -31,8 +31,12 @@ place() {
 
 # Sets `now`: size, inode and time of change; "- - -" where no file is.
 look() {
+    local size inode changed
     now='- - -'
-    [ ! -f "$1" ] || read -r now < <(stat -L -c '%s %i %Z' -- "$1")
+    if [ -f "$1" ]; then
+        read -r size inode changed < <(stat -L -c '%s %i %z' -- "$1")
+        now="$size $inode ${changed// /_}"
+    fi
 }
 
 note() {
@@ -42,7 +46,11 @@ note() {
 # Takes the destination for this run, and brings it into the state that the run begins with.
 claim() {
     local was='' size inode ctime
-    [ "$kind" = file ] && [ "$judged" = 1 ] || return 0
+    [ "$judged" = 1 ] || return 0
+    if [ "$kind" = dir ]; then
+        claim_named "$@"
+        return
+    fi
     place "$1"
     exec {held}>>"$state_file.lock" || return 0
     turn "$held" -x "another download of $destination"
@@ -117,6 +125,10 @@ fits() {
 # After the run: what it finished is noted, what it left half done is set aside.
 settle() {
     [ -n "${state_file-}" ] || return 0
+    if [ "$kind" = dir ]; then
+        [ -z "$own_folder" ] || settle_named "$1"
+        return
+    fi
     if [ "$1" = 0 ]; then
         look "$destination"
         if [ "$now" = '- - -' ] || [ "$now" = "$before" ]; then
@@ -159,14 +171,24 @@ settle_dead() {
     read -r mark <"$attempt/mark"
     while read -r verb one of judged_ kind_ encoded_ rest; do
         case $verb in
-            begin) [ "$judged_ $kind_" != '1 file' ] || dead[$one]=$encoded_ ;;
+            begin) [ "$judged_" != 1 ] || dead[$one]="$kind_ $encoded_ ${rest%% *}" ;;
             end) unset "dead[$one]" ;;
         esac
     done <"$attempt/ledger"
     for token in "${!dead[@]}"; do
-        destination=$(printf '%s' "${dead[$token]}" | base64 -d && printf x)
+        read -r kind encoded_ rest <<<"${dead[$token]}"
+        destination=$(printf '%s' "$encoded_" | base64 -d && printf x)
         destination=${destination%x}
-        place "${dead[$token]}"
+        if [ "$kind" = file ]; then
+            place "$encoded_"
+        else
+            origin=$(printf '%s' "$rest" | base64 -d)
+            encode "$origin"
+            origin=$hash
+            own_folder=$destination/.resource-installer-${hash#-}
+            [ -d "$own_folder" ] || continue
+            place "$encoded_.${hash#-}"
+        fi
         settle_one
     done
 }
@@ -174,7 +196,9 @@ settle_dead() {
 settle_one() {
     local was size inode ctime held
     exec {held}>>"$state_file.lock"
-    if flock -n -x "$held" && read -r was origin size inode ctime has_part <"$state_file" && [ "$was" = begun ]; then
+    if [ "$kind" = dir ]; then
+        ! flock -n -x "$held" || settle_named 137
+    elif flock -n -x "$held" && read -r was origin size inode ctime has_part <"$state_file" && [ "$was" = begun ]; then
         before="$size $inode $ctime"
         settle 137
     fi

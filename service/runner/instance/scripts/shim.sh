@@ -3,7 +3,7 @@
 # PATH, so that scripts and xargs use it too. attach.sh puts "#!<bash> -p" before it: with -p, neither BASH_ENV nor the
 # functions and options that a card exports reach it.
 #
-# This is what all tools share, with files.sh (whole files and half ones), which comes next. The part of the tool that was called, tools/<name>.sh, comes after it, then a call of
+# This is what all tools share, with files.sh and named.sh (whole files and half ones), which come next. The part of the tool that was called, tools/<name>.sh, comes after it, then a call of
 # `main`. Such a part defines two functions, both called with the tool's argv:
 #   destinations   takes the argv apart (read_argv), calls `wrote` for each place that the tool will write to, and sets
 #                  judged, kind, destination and addresses of the run, and what files.sh needs
@@ -25,7 +25,7 @@ elif [ -r "$attempt/settings" ]; then
 fi
 export PATH
 package='' version=''
-judged=0 kind=- is_plain=0 asks=() destination='' addresses=()
+judged=0 kind=- is_plain=0 asks=() own_folder='' destination='' addresses=()
 command=() front=() back=() identity=- child='' interrupted='' background='' token='' mark=''
 
 say() {
@@ -304,7 +304,7 @@ launch() {
         wait "$child"
         status=$?
     done 2>/dev/null
-    settle "$status"
+    settle "$status" # may say that the tool would have refused
     finish "$status"
 }
 

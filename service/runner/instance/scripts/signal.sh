@@ -86,7 +86,7 @@ open_files() {
         grep -ls '^flags:.*[12]$' "/proc/$pid/fdinfo/"* | while read -r file; do
             path=$(readlink "/proc/$pid/fd/${file##*/}")
             case $path in
-                "$dir"/* | /dev/* | /proc/*) ;;
+                "$home"/* | /dev/* | /proc/*) ;;
                 /*) printf '%s\n' "$path" ;;
             esac
         done
@@ -103,7 +103,7 @@ partial_files() {
             find "$path" -maxdepth 4 -type f -newer "$dir/boot" \( -name '*.tmp' -o -name '*.part' -o -name '*.aria2' \
                 -o -name '*.incomplete' -o -name '*.crdownload' -o -path '*/.tmp/*' \) 2>/dev/null
         done
-    } | sort -u | while IFS= read -r path; do
+    } | sed 's|/\./|/|g' | sort -u | while IFS= read -r path; do
         [ ! -f "$path" ] || printf 'file %s\n' "$(printf '%s' "$path" | cut -b 1-300 | base64 | tr -d '\n')"
     done | head -n 20
 }

@@ -299,6 +299,17 @@ wait_for_runs() {
     done
 } 2>/dev/null
 
+has_dead_run() {
+    local verb alive=0
+    while read -r verb _; do
+        case $verb in
+            begin) alive=$((alive + 1)) ;;
+            end) alive=$((alive - 1)) ;;
+        esac
+    done <"$dir/ledger"
+    [ "$alive" -gt 0 ]
+}
+
 # The last words of the attempt in its ledger and log.
 warn() {
     local mark encoded
@@ -314,9 +325,13 @@ end_group() {
     if ! is_ending; then
         # shellcheck disable=SC2046
         kill -KILL $(<"$dir/helpers") 2>/dev/null
-        sleep 0.02 9>&-
     fi
     list_group
+    if [ "${#names[@]}" -gt 0 ] && ! is_ending; then
+        # What the recorder had just started ends by itself.
+        sleep 0.05 9>&-
+        list_group
+    fi
     if [ "$RESOURCE_INSTALLER_BACKGROUND" = 1 ] && ! is_ending; then
         return
     fi
@@ -368,7 +383,7 @@ if [ "$how" != 0 ] || [ -e "$dir/cancelled" ]; then
     [ "${#members[@]}" = 0 ] || kill -KILL "${members[@]}" 2>/dev/null
 fi
 # Where a shim died, its half is set aside here.
-bash -p "$dir/bin/shim" </dev/null >/dev/null 2>&1 9>&-
+! has_dead_run || bash -p "$dir/bin/shim" </dev/null >/dev/null 2>&1 9>&-
 free=$(df -Pk "$dir" 2>/dev/null | { read -r _ && read -r _ _ _ free _ && printf '%s' "$free"; } 9>&-)
 # Written in place over bytes that are there already, then renamed: that works on a full disk too.
 printf '%-31s\n' "$status $how ${free:--}" 1<>"$dir/exit.new" && mv "$dir/exit.new" "$dir/exit" 9>&-

@@ -60,6 +60,29 @@ continue_half() {
     front+=(--continue=true --always-resume=false)
 }
 
+into_folder() {
+    back+=("--dir=$1")
+}
+
+continue_named() {
+    continue_half
+    back+=("--out=$1")
+}
+
+# A new file gets a number before its suffix.
+free_name() {
+    local number=1 base=${2%.*} suffix=
+    free=$1/$2
+    [ -e "$free" ] || return 0
+    last_of --allow-overwrite --allow-overwrite
+    [ "$last" != true ] || return 0
+    case $2 in ?*.*) suffix=.${2##*.} ;; *) base=$2 ;; esac
+    while [ -e "$1/$base.$number$suffix" ]; do
+        number=$((number + 1))
+    done
+    free=$1/$base.$number$suffix
+}
+
 # Into a file its output stays in a buffer until the summary, which says how far it is and lets it out. Its cache would
 # hold a slow download back from the disk for minutes, which looks like a stall.
 compose() {

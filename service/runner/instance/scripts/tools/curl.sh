@@ -76,6 +76,24 @@ continue_half() {
     front+=(-C -)
 }
 
+into_folder() {
+    case $identity in
+        curl/7.[0-9].* | curl/7.[0-6]* | curl/7.7[0-2].*) own_folder= ;;
+        *) back+=(--output-dir "$1") ;;
+    esac
+}
+
+continue_named() {
+    front+=(-C - -o "$1")
+    ! has -J --remote-header-name || back+=(--no-remote-header-name)
+}
+
+# -J refuses a name that is taken, -O alone writes over it.
+free_name() {
+    free=$1/$2
+    ! [ -e "$free" ] || ! has -J --remote-header-name || free=
+}
+
 remote_name() {
     local name=${addresses[0]%%[?#]*}
     name=${name##*/}

@@ -71,6 +71,31 @@ continue_half() {
     [ "${#given[@]}" = 0 ] || back+=(--clobber)
 }
 
+into_folder() {
+    back+=("--directory-prefix=$1")
+}
+
+continue_named() {
+    continue_half
+}
+
+# -nc leaves what is there; else a new file gets a number.
+free_name() {
+    local number=1
+    free=$1/$2
+    [ -e "$free" ] || return 0
+    values_of -n --no-clobber
+    case " ${given[*]} " in *c*)
+        free=
+        return
+        ;;
+    esac
+    while [ -e "$1/$2.$number" ]; do
+        number=$((number + 1))
+    done
+    free=$1/$2.$number
+}
+
 compose() {
     case $identity in
         wget/1.[0-9] | wget/1.[0-9].* | wget/1.1[0-5]*) front+=(--progress=bar:force) ;;
