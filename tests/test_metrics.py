@@ -15,7 +15,7 @@ from service.app import Service
 from service.events import event_types as types
 from service.events.recorded_event import NewEvent
 from service.store.tables import events
-from tests.kit.ports import free_port
+from tests.kit.ports import silent_port
 from tests.kit.running import running, write_card
 from tests.kit.service import Watcher, until
 
@@ -47,7 +47,7 @@ async def test_what_happened_is_counted(tmp_path: Path) -> None:
         before = await figures(service)
         assert before["installer_events_appended_total"] == 0
         assert before["installer_jobs queued"] == before["installer_jobs running"] == 0
-        port = free_port()
+        port = silent_port()
         first, second = [await install(service, port) for _ in range(2)]
         assert first != second
         await until_running(service, first)
@@ -84,7 +84,7 @@ async def until_running(service: Service, job_id: str) -> None:
 async def test_remote_bytes_follow_the_logs_of_the_instances(tmp_path: Path) -> None:
     write_card(tmp_path, "a.md")
     async with running(tmp_path) as service:
-        job_id = await install(service, free_port())
+        job_id = await install(service, silent_port())
         await until_running(service, job_id)
         started = types.ResourceStarted(title="A", card_sha256="0" * 64)
         lines = [("one", 10), ("two", 25)]
@@ -100,7 +100,7 @@ async def test_remote_bytes_follow_the_logs_of_the_instances(tmp_path: Path) -> 
 async def test_clients_and_replays_are_seen(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     write_card(tmp_path, "a.md")
     async with running(tmp_path) as service:
-        job_id = await install(service, free_port())
+        job_id = await install(service, silent_port())
         await until_running(service, job_id)
         watcher = Watcher(service.url, job_id)
         await watcher.join()
@@ -131,6 +131,6 @@ async def test_two_services_in_one_process_share_no_figures(tmp_path: Path) -> N
     write_card(tmp_path, "a.md")
     (tmp_path / "other").mkdir()
     async with running(tmp_path) as service, running(tmp_path / "other") as other:
-        await install(service, free_port())
+        await install(service, silent_port())
         assert (await figures(other))["installer_events_appended_total"] == 0
         assert (await figures(service))["installer_events_appended_total"] > 0

@@ -6,6 +6,7 @@ import asyncio
 import hashlib
 import re
 import shutil
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -25,11 +26,41 @@ async def test_three_models_and_the_official_client(world: World) -> None:
         StandInModel(id=1003, name="[Bars] | 45%| <b>x</b>", size_bytes=3_000_000),
     ]
     cards = [world.model(model) for model in models]
+    lines = await printed_by("client.mjs", world, cards)
+    for model in models:
+        assert f"Downloading: {model.name}" in lines
+        assert f"Completed: {model.name}" in lines
+        file = next(world.ui_home.rglob(f"model_{model.id}-*.safetensors"))
+        assert hashlib.sha256(file.read_bytes()).hexdigest() == sha256(model)
+        assert [request.status for request in world.civitai.downloads(model.id)] == [200]
+    assert any(re.fullmatch(r"model: 100% - [\d.]+[kMG]i?B/s", line) for line in lines), lines
+    assert lines[-1] == "Installation complete: 3/3 successful"
+
+
+@pytest.mark.xfail(strict=True, reason="the verification still speaks stage_start and stage_complete")
+@pytest.mark.timeout(300)
+async def test_the_first_client_prints_each_name_once(world: World) -> None:
+    models = [
+        StandInModel(id=1001, name="One", size_bytes=500_000),
+        StandInModel(id=1002, name="Two", size_bytes=400_000),
+    ]
+    lines = await printed_by("original.mjs", world, [world.model(model) for model in models])
+    assert [line for line in lines if not line.startswith("[")] == [
+        "Downloading: One",
+        "Completed: One",
+        "Downloading: Two",
+        "Completed: Two",
+        "Installation complete: 2/2 successful",
+    ]
+
+
+async def printed_by(client: str, world: World, cards: Sequence[str]) -> list[str]:
+    """The lines of one of the clients in js/, which installs these cards to the end."""
     node = shutil.which("node")
     assert node is not None
-    client = await asyncio.create_subprocess_exec(
+    process = await asyncio.create_subprocess_exec(
         node,
-        "client.mjs",
+        client,
         world.service.url,
         str(world.instance.port),
         str(world.ui_home),
@@ -39,21 +70,13 @@ async def test_three_models_and_the_official_client(world: World) -> None:
         stderr=asyncio.subprocess.STDOUT,
     )
     try:
-        output, _ = await asyncio.wait_for(client.communicate(), 200)
+        output, _ = await asyncio.wait_for(process.communicate(), 200)
     finally:
-        if client.returncode is None:
-            client.kill()
-            await client.wait()
-    lines = output.decode().splitlines()
-    assert client.returncode == 0, output.decode()
-    for model in models:
-        assert f"Downloading: {model.name}" in lines
-        assert f"Completed: {model.name}" in lines
-        file = next(world.ui_home.rglob(f"model_{model.id}-*.safetensors"))
-        assert hashlib.sha256(file.read_bytes()).hexdigest() == sha256(model)
-        assert [request.status for request in world.civitai.downloads(model.id)] == [200]
-    assert any(re.fullmatch(r"model: 100% - [\d.]+[kMG]i?B/s", line) for line in lines), lines
-    assert lines[-1] == "Installation complete: 3/3 successful"
+        if process.returncode is None:
+            process.kill()
+            await process.wait()
+    assert process.returncode == 0, output.decode()
+    return output.decode().splitlines()
 
 
 async def test_every_event_has_one_form_everywhere(world: World) -> None:
