@@ -161,7 +161,7 @@ def test_a_kept_file_and_a_warning() -> None:
     found = events(record(begin("a", "/m/x.bin"), file("kept", "a", "/m/x.bin"), "end a 0", warn))
     assert [e["type"] for e in found] == ["run_started", "file_kept", "run_ended", "resource_warning"]
     assert found[1] == {"type": "file_kept", "path": "/m/x.bin", "bytes": 5}
-    assert found[3] == {"type": "resource_warning", "code": "daemon_ended", "text": "a server was ended"}
+    assert found[3] == {"type": "resource_warning", "code": "daemon_ended", "text": "a server was ended", "paths": []}
 
 
 def test_only_the_mark_makes_a_record() -> None:
@@ -185,13 +185,13 @@ def test_error_lines_belong_to_the_runs_that_live() -> None:
         record("end b 22"),
         "2026-01-01 00:00:00 ERROR 503: Service Unavailable.\n",
         record("end a 8", begin("c", "/m/c"), "end c 4"),
-        "Permission denied\n",
+        "/m/c: Permission denied\n",
     ]
     parser.feed("".join(lines).encode())
     a, b, c = parser.evidence.runs.runs
     assert a.words == ("2026-01-01 00:00:00 ERROR 503: Service Unavailable.",)
     assert b.words == ("curl: (22) The requested URL returned error: 404",)
-    assert c.words == ("Permission denied",)
+    assert c.words == ("/m/c: Permission denied",)
 
 
 def test_the_same_bytes_give_the_same_events_however_they_were_cut() -> None:

@@ -311,6 +311,7 @@ def test_the_tables_hold_every_cause_that_the_output_can_name() -> None:
         Cause.DEPENDENCY_FAILED,
         Cause.NO_SUCCESS_MARK,
         Cause.NOTHING_INSTALLED,
+        Cause.NO_SHELL,
         Cause.STALLED,
         Cause.CANCELLED,
     }
