@@ -71,6 +71,9 @@ def test_the_table_of_events_is_what_is_sent() -> None:
         "progress",
         "output",
         "verification_started",
+        "run_started",
+        "run_ended",
+        "file_kept",
     }
 
 

@@ -116,7 +116,8 @@ record_growth() {
         one=${told[$inode]-new}
         told[$inode]=$size
         # What a process without a run opened may have been there before.
-        [ "$one" != "$size" ] && { [ "$one" != new ] || [ -n "${runs[$owner]+is}" ]; } || continue
+        [ "$one" != "$size" ] || continue
+        [ "$one" != new ] || [ -n "${runs[$owner]+is}" ] || continue
         [ "$size" -gt "${grown[$owner]:-0}" ] || continue
         grown[$owner]=$size best[$owner]="$inode $path"
     done < <(stat -L -c '%i %s %n' "${folders[@]}" 2>/dev/null)
