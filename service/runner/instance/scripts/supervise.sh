@@ -358,6 +358,16 @@ is_group_alive() {
     return 1
 }
 
+# What commands without a shim left below $UI_HOME (git clone, cp, a Python script): one file is enough to know that the
+# card installed something.
+record_loose_file() {
+    local path
+    ! grep -qE '^(file|kept) ' "$dir/ledger" 2>/dev/null || return 0
+    path=$(find -L "$UI_HOME" -type f -cnewer "$dir/boot" -print -quit 2>/dev/null)
+    [ -z "$path" ] ||
+        printf 'file script %s %s\n' "$(printf '%s' "$path" | base64 -w 0)" "$(stat -L -c %s -- "$path")" >>"$dir/ledger"
+} 9>&-
+
 set -m
 card </dev/null >>"$dir/log" 2>&1 &
 group=$!
@@ -385,6 +395,7 @@ if [ "$how" != 0 ] || [ -e "$dir/cancelled" ]; then
 fi
 # Where a shim died, its half is set aside here.
 ! has_dead_run || bash -p "$dir/bin/shim" </dev/null >/dev/null 2>&1 9>&-
+record_loose_file
 free=$(df -Pk "$dir" 2>/dev/null | { read -r _ && read -r _ _ _ free _ && printf '%s' "$free"; } 9>&-)
 # Written in place over bytes that are there already, then renamed: that works on a full disk too.
 printf '%-31s\n' "$status $how ${free:--}" 1<>"$dir/exit.new" && mv "$dir/exit.new" "$dir/exit" 9>&-
