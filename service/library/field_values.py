@@ -10,6 +10,8 @@ import re
 from decimal import Decimal
 from typing import Any
 
+from service.errors import CardError
+
 BYTES_LIMIT = 1 << 63
 TITLE_CHARACTERS_MAX = 500
 
@@ -24,8 +26,8 @@ _NO = frozenset({"false", "no", "off", "0"})
 _NOTHING = frozenset({"nothing", "none"}) | (_NO - {"0"})
 
 
-class Unreadable(ValueError):
-    """What the value must be."""
+class Unreadable(CardError):
+    """The message says what the value must be."""
 
 
 def text(value: Any) -> str:

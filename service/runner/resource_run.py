@@ -184,6 +184,7 @@ class ResourceRun:
             bandwidth_bytes_per_second=resource.bandwidth,
             room_bytes=phase.room_bytes,
             mark=phase.mark,
+            background=card is not None and card.front.background,
             provision_tools=self._rules.provision_tools,
             remote_path=self._rules.remote_path,
             civitai_api_key=self._rules.civitai_api_key,

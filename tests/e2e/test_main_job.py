@@ -37,7 +37,6 @@ async def test_three_models_and_the_official_client(world: World) -> None:
     assert lines[-1] == "Installation complete: 3/3 successful"
 
 
-@pytest.mark.xfail(strict=True, reason="the verification still speaks stage_start and stage_complete")
 @pytest.mark.timeout(300)
 async def test_the_first_client_prints_each_name_once(world: World) -> None:
     models = [
@@ -98,8 +97,10 @@ async def test_every_event_has_one_form_everywhere(world: World) -> None:
         "job_started",
         "host_key_accepted",
         "resource_started",
+        "run_started",
         "stage_start",
         "stage_complete",
+        "run_ended",
         "verification_started",
         "resource_verified",
         "resource_installed",

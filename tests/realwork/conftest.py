@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -30,12 +31,18 @@ SECTIONS = {
 }
 
 
+FOLDER = Path(__file__).parent
+
+
 def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "realwork(id): a case of real work, by its section")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
+        if item.path.is_relative_to(FOLDER):
+            # As long as cases are open, they are looked at together and not with every change.
+            item.add_marker(pytest.mark.long)
         marker = item.get_closest_marker("realwork")
         if marker is None:
             continue

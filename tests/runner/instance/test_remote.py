@@ -378,9 +378,9 @@ async def test_wget_is_asked_for_a_bar(connection: Connection, sshd: Sshd) -> No
     )
     (fake / "wget").chmod(0o755)
     output, _ = await run(
-        connection, spec(f'PATH="$PATH"; RESOURCE_INSTALLER_PATH={fake}:$RESOURCE_INSTALLER_PATH wget -q "a b"')
+        connection, spec(f'PATH="$PATH"; RESOURCE_INSTALLER_PATH={fake}:$RESOURCE_INSTALLER_PATH wget -qO- "a b"')
     )
-    assert output == b"--progress=bar:force:noscroll|-q|a b|"
+    assert output == b"--progress=bar:force:noscroll|-qO-|a b|"
     output, ended = await run(connection, spec("RESOURCE_INSTALLER_PATH=/nowhere wget x"))
     assert (output, ended) == (b"wget: command not found\n", Ended(exit_code=127))
 
