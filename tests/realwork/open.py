@@ -1,4 +1,4 @@
-"""What the service gets wrong today. A case that has become right (`python -m tests.realwork` says so) leaves this list."""
+"""What the service gets wrong today. A case that is right (`python -m tests.realwork` says so) leaves this list."""
 
 OPEN: frozenset[str] = frozenset(
     {
