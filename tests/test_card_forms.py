@@ -636,6 +636,7 @@ def seconds_to_read(text: str) -> float:
         gc.enable()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("place", PLACES)
 @pytest.mark.parametrize("unit", UNITS)
 def test_the_time_to_read_a_card_grows_with_its_length(unit: str, place: str) -> None:
