@@ -95,6 +95,7 @@ def line_of(prefix: bytes, unit: bytes, suffix: bytes, size: int) -> bytes:
     return prefix + unit * ((size - len(prefix) - len(suffix)) // len(unit)) + suffix + b"\n"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("prefix", PREFIXES)
 def test_a_long_line_costs_no_more_than_its_bytes_in_short_ones(prefix: bytes) -> None:
     for unit, suffix in product(UNITS, SUFFIXES):
