@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from service.events.event_types import Event
 
@@ -27,8 +27,7 @@ _ESCAPES = re.compile(
 _CONTROLS = re.compile("[\x00-\x08\x0a-\x1f\x7f-\x9f\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069\ufeff]")
 
 
-@dataclass(frozen=True, slots=True)
-class Line:
+class Line(NamedTuple):
     """One line of output. ``offset``: the bytes from the beginning of the source to the end of this line. ``drawn``:
     the events of the bar that ended it, None where a newline, a carriage return or the end of the output did. ``cut``:
     the line was longer than a line may be, and its rest is gone."""
@@ -71,6 +70,10 @@ class LineSplitter:
                 drawn = self._at_bracket(self._line)
                 if drawn is not None:
                     yield self._end(self._offset + end, drawn)
+            elif self._length == 0 and end - 1 - begin <= LINE_BYTES_MAX:
+                # Most lines lie whole in one chunk: they are never put together.
+                if end - 1 > begin:
+                    yield Line(chunk[begin : end - 1], self._offset + end, None, False)
             else:
                 self._keep(chunk[begin : end - 1])
                 if self._length:

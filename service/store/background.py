@@ -59,6 +59,13 @@ class BackgroundLoop:
             except Exception:
                 logger.exception("a step of %s failed", self._name)
                 seconds = ERROR_SECONDS
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(seconds):
-                    await self._woken.wait()
+            await self._wait(seconds)
+
+    async def _wait(self, seconds: float | None) -> None:
+        if seconds is None:
+            # Without a timeout, which would cost each of the writer's commits some microseconds.
+            await self._woken.wait()
+            return
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await self._woken.wait()

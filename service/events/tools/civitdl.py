@@ -165,6 +165,8 @@ class _Books:
 def _name_in(text: str, sentence: tuple[str, str]) -> str | None:
     """The name between the two halves of a sentence that ends its line; None for any other line."""
     before, after = sentence
+    if not text.endswith(after):
+        return None
     begin = text.find(before)
     begin, end = begin + len(before), len(text) - len(after)
-    return text[begin:end] if len(before) <= begin <= end and text.endswith(after) else None
+    return text[begin:end] if len(before) <= begin <= end else None
