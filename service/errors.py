@@ -20,6 +20,7 @@ InstallerError
 ├── TransitionRefused            an event that cannot follow in its job's state; nothing is appended
 ├── StoreError
 │   ├── StoreUnavailable         503  unavailable        full or locked disk; the same call may work later
+│   ├── UnstorableEvent          an event holds a number or a text that no log can keep
 │   ├── SequenceConflict         another writer appended to this stream first
 │   ├── DatabaseHeld             a running service holds this database
 │   └── DatabaseNewer            a newer version of the service wrote this database
@@ -163,6 +164,10 @@ class StoreUnavailable(StoreError):
     status = 503
     code = "unavailable"
     retry_after_seconds = 5
+
+
+class UnstorableEvent(StoreError):
+    """An event holds what the log cannot keep: a number beyond 2^53, or text that is not Unicode."""
 
 
 class SequenceConflict(StoreError):

@@ -19,7 +19,7 @@ MARK_CHARACTERS = 32
 
 _TOKEN = re.compile(r"[\w.:-]{1,40}", re.ASCII)
 _WORD = re.compile(r"[\w.+-]{1,40}", re.ASCII)
-_NUMBER = re.compile(r"[0-9]{1,18}")
+_NUMBER = re.compile(r"[0-9]{1,15}")
 _STATUS = re.compile(r"[0-9]{1,3}")
 NO_TEXT = "-"
 

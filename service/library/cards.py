@@ -10,7 +10,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 FILES_MAX = 200
 FILE_PATH_CHARACTERS_MAX = 1000
 # What the log's integers hold.
-BYTES_LIMIT = 1 << 63
+BYTES_LIMIT = 10**15
 
 
 def _inside(value: str) -> str:

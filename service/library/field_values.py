@@ -12,7 +12,7 @@ from typing import Any
 
 from service.errors import CardError
 
-BYTES_LIMIT = 1 << 63
+BYTES_LIMIT = 10**15
 TITLE_CHARACTERS_MAX = 500
 
 _SIZE_CHARACTERS_MAX = 64
@@ -77,7 +77,7 @@ def size(value: Any) -> int:
     found = value[0] if isinstance(value, list) and len(value) == 1 else value
     size_bytes = found if isinstance(found, int) and not isinstance(found, bool) else _size(found)
     if not 0 <= size_bytes < BYTES_LIMIT:
-        raise Unreadable("must be a number of bytes below 2^63")
+        raise Unreadable("must be a number of bytes below 10^15")
     return size_bytes
 
 

@@ -10,6 +10,8 @@ import asyncio
 import logging
 from collections.abc import Callable, Sequence
 
+from tenacity import AsyncRetrying, retry_if_exception_type, wait_exponential
+
 from service.errors import StoreUnavailable, UnknownJob
 from service.events.causes import Cause
 from service.events.event_types import JobStarted
@@ -27,6 +29,7 @@ from service.store.journal import Journal
 logger = logging.getLogger(__name__)
 
 STORE_RETRY_SECONDS = 1.0
+GIVE_UP_SECONDS_MAX = 60.0
 
 
 class Worker:
@@ -132,6 +135,22 @@ class Worker:
             job = live_job.job
             logger.info("job %s: %s, %d of %d", job_id, job.state.value, job.installed, job.total)
         except Exception:
-            # A mistake in the service must not leave a job that never ends.
             logger.exception("job %s: the service failed", job_id)
-            await self._installer.give_up(live_job.job, failed(Cause.UNKNOWN, "the service failed: its log says more"))
+            await self._give_up(live_job.job)
+
+    async def _give_up(self, job: Job) -> None:
+        """End the job: a mistake in the service must not leave one that never ends, and that holds up its instance's
+        queue. Try until it has ended: until then it keeps its place."""
+        outcome = failed(Cause.UNKNOWN, "the service failed: its log says more")
+        async for attempt in AsyncRetrying(
+            retry=retry_if_exception_type(Exception),
+            wait=wait_exponential(multiplier=STORE_RETRY_SECONDS, max=GIVE_UP_SECONDS_MAX),
+        ):
+            with attempt:
+                try:
+                    await self._installer.give_up(job, outcome)
+                except UnknownJob:
+                    return
+                except Exception:
+                    logger.exception("job %s: it cannot be ended yet", job.job_id)
+                    raise

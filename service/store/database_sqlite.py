@@ -13,6 +13,7 @@ import asyncio
 import fcntl
 import os
 import shutil
+import sqlite3
 import threading
 import weakref
 from collections.abc import AsyncIterator, Callable
@@ -25,7 +26,7 @@ import aiosqlite
 from sqlalchemy import ColumnElement, Connection, create_engine, event, func, text
 from sqlalchemy.dialects.sqlite import dialect as sqlite_dialect
 from sqlalchemy.engine import URL
-from sqlalchemy.exc import DBAPIError, OperationalError
+from sqlalchemy.exc import DatabaseError, DBAPIError, OperationalError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 from sqlalchemy.pool import StaticPool
 from sqlalchemy.sql import ClauseElement
@@ -76,6 +77,8 @@ class SqliteDatabase:
         # Queue for readers here: in SQLAlchemy's pool each waiter costs a greenlet and times out.
         self._readers = asyncio.Semaphore(READERS_MAX)
         self._lock_file: IO[str] | None = None
+        self._files = (_File(self.path), _File(Path(f"{self.path}-wal")))
+        self._damage: str | None = None
         event.listen(self._writer_engine, "connect", _prepare_writer)
         event.listen(self._writer_engine, "begin", _begin_immediate)
         event.listen(self._reader_engine.sync_engine, "connect", _prepare_reader)
@@ -110,16 +113,16 @@ class SqliteDatabase:
     async def write(self, work: Callable[[Connection], T]) -> T:
         try:
             return await self._in_writer(self._transaction, work)
-        except OperationalError as error:
-            raise _unavailable(error) from error
+        except DatabaseError as error:
+            raise self._error(error) from error
 
     @asynccontextmanager
     async def read(self) -> AsyncIterator[AsyncConnection]:
         try:
             async with self._readers, self._reader_engine.connect() as connection:
                 yield connection
-        except OperationalError as error:
-            raise _unavailable(error) from error
+        except DatabaseError as error:
+            raise self._error(error) from error
 
     def prepare(self, statement: ClauseElement) -> SqlitePrepared:
         return SqlitePrepared(statement)
@@ -128,7 +131,7 @@ class SqliteDatabase:
         return func.json_extract(column, f"$.{name}")
 
     async def check(self) -> DatabaseHealth:
-        version, revision, detail = "", None, self._space()
+        version, revision, detail = "", None, self._space() or self._damage
         try:
             version, revision = await self.write(_probe)
         except StoreUnavailable as error:
@@ -156,8 +159,23 @@ class SqliteDatabase:
         return connection
 
     def _transaction(self, work: Callable[[Connection], T]) -> T:
+        # SQLite goes on writing into files that were deleted or replaced, and whatever it accepts there is lost.
+        for file in self._files:
+            file.check()
         with self._writer_engine.begin() as connection:
             return work(connection)
+
+    def _error(self, error: DatabaseError) -> Exception:
+        """StoreUnavailable for a fault of the database: a full disk, a file that stays locked, cannot be written, or is
+        damaged. Anything else is the statement's own fault."""
+        # SQLAlchemy has a class of its own for each of the driver's: this one is for what has no class.
+        is_damaged = type(error) is DatabaseError and isinstance(error.orig, sqlite3.DatabaseError)
+        if is_damaged:
+            self._damage = f"{self.path} is damaged ({error.orig}): stop the service and restore a backup"
+            return StoreUnavailable(self._damage)
+        if isinstance(error, OperationalError):
+            return StoreUnavailable(f"the event log cannot be used now: {error.orig}")
+        return error
 
     async def _in_writer(self, call: Callable[..., T], *arguments: Any) -> T:
         return await asyncio.get_running_loop().run_in_executor(self._writer_thread, call, *arguments)
@@ -231,6 +249,21 @@ def _begin_immediate(connection: Connection) -> None:
     connection.exec_driver_sql("BEGIN IMMEDIATE")
 
 
-def _unavailable(error: OperationalError) -> StoreUnavailable:
-    """A full disk, a file that stays locked, a file that cannot be written."""
-    return StoreUnavailable(f"the event log cannot be used now: {error.orig}")
+class _File:
+    """One of the database's files, known again by its inode from the first look on."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._inode: int | None = None
+
+    def check(self) -> None:
+        """Raises StoreUnavailable when the file is not the one that was opened."""
+        try:
+            inode: int | None = os.stat(self._path).st_ino
+        except FileNotFoundError:
+            inode = None
+        if self._inode is None:
+            self._inode = inode
+        elif inode != self._inode:
+            what = "was deleted" if inode is None else "was replaced"
+            raise StoreUnavailable(f"{self._path} {what} while the service runs: restore it, then restart the service")

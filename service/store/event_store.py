@@ -1,7 +1,7 @@
 """The event log: append with group commit, and reads in order.
 
 Appends of all jobs that wait while one commit runs go into the next one together. One task writes; no caller can
-cancel it. A conflict of one stream fails the append of that stream alone. The same task publishes
+cancel it. Whatever one append does wrong fails that append alone. The same task publishes
 the events of a commit before it wakes any caller, so that a stream's events are published in order.
 """
 
@@ -17,7 +17,7 @@ from sqlalchemy import Connection, delete, func, or_, select
 from sqlalchemy.exc import IntegrityError
 
 from service.crash_points import crash_point
-from service.errors import SequenceConflict, StoreError, StoreUnavailable
+from service.errors import SequenceConflict, StoreUnavailable
 from service.events.event_types import PRINTED_TYPES, Progress
 from service.events.recorded_event import RecordedEvent
 from service.store.append import Append, Statements
@@ -141,18 +141,16 @@ class EventStore:
         try:
             commit = self._statements.commit([waiting.append for waiting in batch])
             await self._database.write(commit.write)
-        except IntegrityError as error:
-            if len(batch) > 1:
-                for waiting in batch:
-                    await self._commit([waiting])
-            else:
-                _fail(batch, SequenceConflict(f"another writer appended to job {batch[0].append.after.job_id} first"))
-                logger.error("sequence conflict in job %s: %s", batch[0].append.after.job_id, error.orig)
-        except StoreError as error:
+        except StoreUnavailable as error:
+            # The database's fault, not an append's: each of them may be tried again.
             _fail(batch, error)
         except Exception as error:
-            logger.exception("a commit failed")
-            _fail(batch, error)
+            logger.exception("a commit of %d appends failed", len(batch))
+            if len(batch) == 1:
+                _fail(batch, _fault(batch[0].append, error))
+            # Whatever it is, it is the fault of one append, and fails that one alone.
+            for waiting in batch if len(batch) > 1 else ():
+                await self._commit([waiting])
         else:
             crash_point("after_commit")
             committed = self._clock()
@@ -177,6 +175,13 @@ def delete_streams(connection: Connection, job_ids: Sequence[str]) -> None:
     """Delete the events and the rows of these jobs."""
     for table in (events, job_resources, jobs):
         connection.execute(delete(table).where(table.c.job_id.in_(job_ids)))
+
+
+def _fault(append: Append, error: Exception) -> Exception:
+    """Why this append, alone in its commit, could not be written."""
+    if isinstance(error, IntegrityError):
+        return SequenceConflict(f"another writer appended to job {append.after.job_id} first")
+    return error
 
 
 def _no_clock() -> float:

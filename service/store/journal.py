@@ -15,7 +15,7 @@ from uuid import uuid4
 
 import orjson
 
-from service.errors import FieldError, InvalidRequest
+from service.errors import FieldError, InvalidRequest, UnstorableEvent
 from service.events.event_types import TERMINAL_TYPES, JobQueued
 from service.events.fold import apply
 from service.events.job import Job
@@ -66,7 +66,8 @@ class Journal:
 
         ``events`` may be a function that makes them from the job's current state: nothing can come between its look
         and the append. If there are none, nothing is appended. Raises whatever the function raises, UnknownJob,
-        TransitionRefused, and StoreUnavailable (the same call may be made again); nothing was appended then.
+        TransitionRefused, UnstorableEvent, and StoreUnavailable (the same call may be made again); nothing was
+        appended then.
         """
         async with self._hold(job_id) as hold:
             before = hold.stream.job
@@ -173,5 +174,14 @@ def _recorded(new: NewEvent, job_id: str, sequence: int, at_ms: int) -> Recorded
         resource=new.resource,
         attempt=new.attempt,
         source_offset=new.source_offset,
-        data_json=orjson.dumps(new.event).decode(),
+        data_json=_json(new),
     )
+
+
+def _json(new: NewEvent) -> str:
+    """The event as the log keeps it. Numbers are at most 2^53: all that JavaScript clients read exactly, and that a
+    column of any database can hold. Raises UnstorableEvent: nobody else's append knows of it."""
+    try:
+        return orjson.dumps(new.event, option=orjson.OPT_STRICT_INTEGER).decode()
+    except TypeError as error:
+        raise UnstorableEvent(f"an event {new.event.type} cannot be stored: {error}") from error

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import re
 
-BYTES_MAX = 1 << 60
+# Fifteen digits: what every client and every column can hold exactly.
+BYTES_MAX = 10**15 - 1
 SECONDS_MAX = 366 * 86_400
 
 _AMOUNT = re.compile(r"(\d{1,15}(?:\.\d{1,6})?)(?![\d.]) ?([kKMGTPE]?)")

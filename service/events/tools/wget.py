@@ -15,7 +15,7 @@ from service.events.tools.quantities import amount, base_name, byte_count, perce
 
 BASE = 1024
 
-_LENGTH = re.compile(r"Length: (?:(?P<bytes>\d{1,18})(?: \((?P<text>[\d.,]+[KMGT]?)\))?|unspecified)")
+_LENGTH = re.compile(r"Length: (?:(?P<bytes>\d{1,15})(?: \((?P<text>[\d.,]+[KMGT]?)\))?|unspecified)")
 # What begins at the first byte of a line costs linear time, however hostile the line is.
 _DATE = r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d"
 _SPEAKS = re.compile(rf"^(?:--{_DATE}--  |wget: )")

@@ -8,7 +8,7 @@ import re
 from collections.abc import Callable, Sequence
 
 QUOTE_CHARACTERS_MAX = 200
-DIGITS_MAX = 19
+DIGITS_MAX = 15
 
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 _DECIMAL = re.compile(rf"[0-9]{{1,{DIGITS_MAX}}}")

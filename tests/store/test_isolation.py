@@ -1,0 +1,160 @@
+"""What one append does wrong fails that append alone, and a database that cannot keep what it is given says so."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from service.errors import InstallerError, StoreUnavailable, UnstorableEvent
+from service.events import event_types as types
+from service.events.job import Job
+from service.events.recorded_event import NewEvent
+from service.store.append import Append
+from tests.store.conftest import Store, queued
+
+STARTED = NewEvent(event=types.JobStarted())
+BEGUN = NewEvent(event=types.ResourceStarted(title="A", card_sha256="0" * 64), resource="a.md", attempt=1)
+
+
+def bar(**fields: Any) -> NewEvent:
+    return NewEvent(event=types.Progress(stage="model", **fields), resource="a.md", attempt=1)
+
+
+async def running(store: Store) -> Job:
+    job = await store.journal.enqueue(queued())
+    return await store.journal.append(job.job_id, [STARTED, BEGUN])
+
+
+@pytest.mark.parametrize(
+    "event",
+    [
+        bar(downloaded_bytes=1 << 53),
+        bar(total_bytes=-(1 << 53)),
+        bar(downloaded_bytes=1 << 63),
+        bar(downloaded_bytes=10**30),
+        bar(percent=1 << 64),
+        NewEvent(event=types.Output(line="a lone \ud800 surrogate"), resource="a.md", attempt=1),
+        NewEvent(event=types.StageStart(name="\udfff"), resource="a.md", attempt=1),
+    ],
+    ids=lambda event: str(event.event)[:50].encode("ascii", "backslashreplace").decode(),
+)
+async def test_an_event_that_no_log_can_keep_is_refused_where_it_is_made(store: Store, event: NewEvent) -> None:
+    job, other = await running(store), await running(store)
+    outcomes = await asyncio.gather(
+        store.journal.append(job.job_id, [event]),
+        store.journal.append(other.job_id, [bar(percent=1)]),
+        return_exceptions=True,
+    )
+    assert isinstance(outcomes[0], UnstorableEvent)
+    assert isinstance(outcomes[1], Job)
+    # The stream goes on as if it had never been tried.
+    assert (await store.journal.append(job.job_id, [bar(percent=2)])).last_sequence == 4
+
+
+def broken_in(job: Job, kind: str) -> Job:
+    """A projection that SQLite refuses, each kind with another exception."""
+    resource = job.resources[0]
+    wrong: Any = {
+        "too large": replace_in(resource, downloaded_bytes=1 << 63),
+        "no type": replace_in(resource, downloaded_bytes=object()),
+        "no text": replace_in(resource, stage="\ud800"),
+        "null": replace_in(resource, state=None),
+    }[kind]
+    return job._replace(resources=(wrong,))
+
+
+def replace_in(resource: Any, **fields: Any) -> Any:
+    return replace(resource, **fields) if not hasattr(resource, "_replace") else resource._replace(**fields)
+
+
+class Submitter:
+    def __init__(self) -> None:
+        self.errors: list[Exception | None] = []
+
+    async def committed(self, events: Any) -> None:
+        return None
+
+    def settled(self, error: Exception | None) -> None:
+        self.errors.append(error)
+
+
+@pytest.mark.parametrize("kind", ["too large", "no type", "no text", "null"])
+async def test_whatever_one_append_does_wrong_fails_that_one_alone(store: Store, kind: str) -> None:
+    seed = random.randrange(2**32)
+    print(f"seed {seed}")
+    chance = random.Random(seed)
+    jobs = [await running(store) for _ in range(12)]
+    bad = set(chance.sample(range(12), 3))
+    submitters = [Submitter() for _ in jobs]
+    futures = []
+    for number, job in enumerate(jobs):
+        recorded = (await store.events.read(job.job_id))[-1]._replace(position=None, sequence=job.last_sequence + 1)
+        after = broken_in(job, kind) if number in bad else job
+        append = Append(before=job, after=after._replace(last_sequence=recorded.sequence), events=[recorded])
+        futures.append(store.events.submit(append, submitters[number]))
+    outcomes = await asyncio.gather(*futures, return_exceptions=True)
+    for number, outcome in enumerate(outcomes):
+        assert isinstance(outcome, Exception) is (number in bad)
+        assert [error is None for error in submitters[number].errors] == [number not in bad]
+        events = await store.events.read(jobs[number].job_id)
+        assert len(events) == (3 if number in bad else 4)
+    # Nobody is harmed later either.
+    await asyncio.gather(*(store.journal.append(job.job_id, [bar(percent=1)]) for job in [await running(store)]))
+
+
+def damage(path: Path) -> None:
+    """Overwrite the second half of the file: pages of events."""
+    size = path.stat().st_size
+    with path.open("r+b") as file:
+        file.seek(size // 2)
+        file.write(random.Random(7).randbytes(size - size // 2))
+
+
+async def test_a_damaged_file_is_named(tmp_path: Path) -> None:
+    store = await Store(tmp_path / "damaged.sqlite3").open()
+    job = await running(store)
+    await store.journal.append(job.job_id, [bar(percent=n % 100) for n in range(4_000)])
+    await store.close()
+    damage(store.path)
+    store = await Store(store.path).open()
+    with pytest.raises(StoreUnavailable, match=r"is damaged.*restore a backup"):
+        await store.events.read(job.job_id, 3_000)
+    health = await store.database.check()
+    assert not health.ready
+    assert "damaged" in (health.detail or "")
+    await store.close()
+
+
+@pytest.mark.parametrize("suffix", ["", "-wal"])
+@pytest.mark.parametrize("replaced", [False, True])
+async def test_a_file_that_was_deleted_or_replaced_is_noticed(store: Store, suffix: str, replaced: bool) -> None:
+    job = await running(store)
+    file = store.path.with_name(store.path.name + suffix)
+    copy = file.read_bytes()
+    file.unlink()
+    if replaced:
+        # Another inode, also where the file system gives the old one out again at once.
+        keep = file.with_suffix(".keep")
+        keep.write_bytes(b"")
+        file.write_bytes(copy)
+    with pytest.raises(StoreUnavailable, match="was replaced" if replaced else "was deleted"):
+        await store.journal.append(job.job_id, [bar(percent=1)])
+    health = await store.database.check()
+    assert not health.ready
+    assert str(file) in (health.detail or "")
+
+
+async def test_a_size_that_nothing_can_hold_is_refused_with_the_card(tmp_path: Path) -> None:
+    from service.library import Library
+
+    library = Library(tmp_path)
+    for number, front in enumerate(("size: 9223372036854775808", "size: 999999999999999999", "size: 1" + "0" * 400)):
+        path = f"card{number}.md"
+        (tmp_path / path).write_text(f"---\ntitle: A\n{front}\n---\n# Download\n```bash\ntrue\n```\n")
+        with pytest.raises(InstallerError, match="size"):
+            library.get(path)
