@@ -47,7 +47,7 @@ async def served(app: web.Application) -> AsyncIterator[str]:
 @asynccontextmanager
 async def ours(folder: Path) -> AsyncIterator[tuple[str, Store]]:
     """The sockets, the history and the journal of the service, without a runner."""
-    guard = Guard(bound_host="127.0.0.1", bound_to_loopback=True)
+    guard = Guard(bound_host="127.0.0.1")
     transport = SocketServer(origin_allowed=guard.allows_socket_origin)
     rooms = Rooms(transport)
     async with opened(folder / "ours.sqlite3", rooms.publish) as store:

@@ -118,7 +118,7 @@ class Service:
             database=self._database,
             controls=Controls(journal=self._journal, jobs=self._jobs, on_control=self._worker.job_changed),
             check_host=lambda host, port: check_host(
-                host, port, bound_to_loopback=settings.bound_to_loopback, allowed=settings.ssh_targets
+                host, port, private_targets=settings.lets_private_targets, allowed=settings.ssh_targets
             ),
             ssh_user=settings.ssh_user,
             max_attempts=settings.max_attempts,
@@ -199,7 +199,6 @@ def _prepare_cards(settings: Settings) -> None:
 def _guard(settings: Settings) -> Guard:
     return Guard(
         bound_host=settings.host,
-        bound_to_loopback=settings.bound_to_loopback,
         hosts=settings.allowed_hosts,
         origins=settings.cors_origins,
         api_token=_revealed(settings.api_token),
@@ -212,7 +211,7 @@ def _connector(settings: Settings) -> Connector:
         key_path=settings.ssh_key,
         known_hosts_path=settings.known_hosts,
         host_key_policy=settings.host_key_policy,
-        bound_to_loopback=settings.bound_to_loopback,
+        private_targets=settings.lets_private_targets,
         ssh_targets=settings.ssh_targets,
         # asyncssh gives up at the tick after the last unanswered one: at 1.5 times the setting in all.
         keepalive_seconds=settings.keepalive / 2,

@@ -53,6 +53,7 @@ class Settings(BaseSettings):
     known_hosts: Path = Field(default_factory=lambda: _data_path() / "known_hosts")
     host_key_policy: Literal["strict", "accept-new", "off"] = "accept-new"
     ssh_targets: CommaSeparated = ()
+    private_targets: bool | None = None
     max_concurrent_jobs: int = Field(default=20, ge=1, le=1000)
     resource_timeout: int = Field(default=3600, ge=1, le=30 * 86_400)
     stall_timeout: int = Field(default=120, ge=0, le=86_400)
@@ -97,6 +98,15 @@ class Settings(BaseSettings):
     @property
     def bound_to_loopback(self) -> bool:
         return is_loopback(self.host)
+
+    @property
+    def lets_private_targets(self) -> bool:
+        """Whether any private address may be an instance. By default only where nobody but this machine's user asks:
+        a token, a name that the service answers to, or an address beyond loopback means that others do, also through a
+        proxy, and they must not reach this machine and its network."""
+        if self.private_targets is not None:
+            return self.private_targets
+        return self.bound_to_loopback and self.api_token is None and not self.allowed_hosts
 
     @property
     def resources_dir_is_given(self) -> bool:

@@ -2,6 +2,11 @@
 
 Hosts are an allow-list: a name that was rebound to this address would pass any check of origins. Socket.IO is behind
 the same guard.
+
+No page of another origin is let in unless it is listed, not even one of this machine: the line by which people reach a
+rented instance forwards a port of loopback to it, so that a page at http://localhost:8080 is the instance's own. The
+service's own pages prove themselves by an Origin that equals the Host, or, where a browser sends no Origin (a GET of
+the same origin), by Sec-Fetch-Site. What is not a browser sends neither, and needs only the token.
 """
 
 from __future__ import annotations
@@ -28,6 +33,7 @@ SOCKET_PATH = "/socket.io/"
 LOOPBACK_NAMES = ("localhost", "127.0.0.1", "::1")
 _ALLOWED_HEADERS = "Authorization, Content-Type, Idempotency-Key, Last-Event-ID"
 _ALLOWED_METHODS = "GET, HEAD, POST, PATCH, DELETE, OPTIONS"
+_OTHER_SITE = "a page of another site asked: only pages of INSTALLER_CORS_ORIGINS may"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,7 +42,6 @@ class Guard:
     to. ``is_open``: whether a path is answered without a token."""
 
     bound_host: str
-    bound_to_loopback: bool
     hosts: Sequence[str] = ()
     origins: Sequence[str] = ()
     api_token: str | None = None
@@ -60,9 +65,7 @@ class Guard:
                 return False
         except ValueError:
             return False
-        if host_header is not None and parts.netloc.lower() == host_header.lower():
-            return True
-        return self.bound_to_loopback and parts.hostname in LOOPBACK_NAMES
+        return host_header is not None and parts.netloc.lower() == host_header.lower()
 
     def allows_socket_origin(self, origin: str, environ: Any) -> bool:
         """The same question as Engine.IO asks it."""
@@ -82,10 +85,11 @@ class Guard:
             return refusals.response(Forbidden(message))
         origin = request.headers.get("Origin")
         if origin is None:
+            if not _may_come_without_origin(request):
+                return refusals.response(Forbidden(_OTHER_SITE))
             return await handler(request)
         if not self.allows_origin(origin, host):
-            message = f'origin "{origin[:100]}" is not let in: add it to INSTALLER_CORS_ORIGINS'
-            return refusals.response(Forbidden(message))
+            return refusals.response(Forbidden(self._refused_origin(origin)))
         if request.path.startswith(SOCKET_PATH):
             return await handler(request)
         preflight = request.method == "OPTIONS" and "Access-Control-Request-Method" in request.headers
@@ -94,12 +98,26 @@ class Guard:
             response.headers.update(_cors(origin))
         return response
 
+    def _refused_origin(self, origin: str) -> str:
+        listed = ",".join((*self.origins, origin[:100]))
+        return f'origin "{origin[:100]}" is not let in: INSTALLER_CORS_ORIGINS={listed} would let its pages in'
+
     @web.middleware
     async def _check_token(self, request: web.Request, handler: Handler) -> web.StreamResponse:
         needs_none = request.path.startswith(SOCKET_PATH) or self.is_open(request.path)
         if not needs_none and not self.allows_token(request.headers.get("Authorization")):
             return refusals.response(Unauthorized("wrong or missing token: send Authorization: Bearer <token>"))
         return await handler(request)
+
+
+def _may_come_without_origin(request: web.Request) -> bool:
+    """A browser sends no Origin with a GET of its own origin, with one that a person typed or followed to a page, and
+    with one for an image or a script of any site: Sec-Fetch-Site tells them apart."""
+    site = request.headers.get("Sec-Fetch-Site", "none")
+    if site in ("none", "same-origin"):
+        return True
+    mode, destination = request.headers.get("Sec-Fetch-Mode"), request.headers.get("Sec-Fetch-Dest")
+    return request.method in ("GET", "HEAD") and mode == "navigate" and destination == "document"
 
 
 @web.middleware

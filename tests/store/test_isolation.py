@@ -10,10 +10,11 @@ from typing import Any
 
 import pytest
 
-from service.errors import InstallerError, StoreUnavailable, UnstorableEvent
+from service.errors import CardError, StoreUnavailable, UnstorableEvent
 from service.events import event_types as types
 from service.events.job import Job
 from service.events.recorded_event import NewEvent
+from service.library import Library
 from service.store.append import Append
 from tests.store.conftest import Store, queued
 
@@ -149,12 +150,15 @@ async def test_a_file_that_was_deleted_or_replaced_is_noticed(store: Store, suff
     assert str(file) in (health.detail or "")
 
 
-async def test_a_size_that_nothing_can_hold_is_refused_with_the_card(tmp_path: Path) -> None:
-    from service.library import Library
-
+@pytest.mark.parametrize("size", ["9223372036854775808", "999999999999999999", "1" + "0" * 400, "1:59:59:59:59:59:59"])
+def test_a_size_that_nothing_can_hold_never_reaches_the_log(tmp_path: Path, size: str) -> None:
+    """An estimate is left out, with a warning; an exact size makes the card a broken one."""
     library = Library(tmp_path)
-    for number, front in enumerate(("size: 9223372036854775808", "size: 999999999999999999", "size: 1" + "0" * 400)):
-        path = f"card{number}.md"
-        (tmp_path / path).write_text(f"---\ntitle: A\n{front}\n---\n# Download\n```bash\ntrue\n```\n")
-        with pytest.raises(InstallerError, match="size"):
-            library.get(path)
+    block = "---\n# Download\n```bash\ntrue\n```\n"
+    (tmp_path / "about.md").write_text(f"---\ntitle: A\nsize: {size}\n{block}")
+    (tmp_path / "exact.md").write_text(f"---\ntitle: A\nfiles:\n  - path: a\n    size: {size}\n{block}")
+    card = library.get("about.md")
+    assert card.size_bytes is None
+    assert any("size" in warning for warning in card.warnings)
+    with pytest.raises(CardError, match="size"):
+        library.get("exact.md")

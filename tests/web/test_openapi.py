@@ -259,7 +259,7 @@ async def tried(folder: Path, *options: str) -> None:
     (folder / "resources/loras/broken.md").write_text("no front matter", encoding="utf-8")
     (folder / "schemathesis.toml").write_text(RULES, encoding="utf-8")
     program = Path(sys.executable).with_name("schemathesis")
-    async with running(folder, api_token=TOKEN, connect_timeout=1) as service:
+    async with running(folder, api_token=TOKEN, connect_timeout=1, private_targets=True) as service:
         await one_failed_job(service)
         # From here on no job is claimed: the service must never connect to the hosts that the tool makes up.
         await service._worker.stop()

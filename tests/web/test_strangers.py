@@ -37,7 +37,8 @@ async def service(tmp_path: Path) -> AsyncIterator[Service]:
 @pytest.fixture
 async def guarded(tmp_path: Path) -> AsyncIterator[Service]:
     write_card(tmp_path, "a.md")
-    async with running(tmp_path, api_token=TOKEN, cors_origins=(ORIGIN,), allowed_hosts=("gpu.example",)) as started:
+    settings = {"api_token": TOKEN, "cors_origins": (ORIGIN,), "allowed_hosts": ("gpu.example",)}
+    async with running(tmp_path, private_targets=True, **settings) as started:
         yield started
 
 
@@ -214,6 +215,34 @@ async def test_the_names_that_it_answers_to(guarded: Service, http: aiohttp.Clie
     headers = {"Authorization": f"Bearer {TOKEN}", "Host": host}
     async with http.get(f"{guarded.url}/resources/jobs", headers=headers) as response:
         assert response.status == 200
+
+
+@pytest.mark.parametrize("settings", [{"api_token": TOKEN}, {"allowed_hosts": ("gpu.example",)}])
+@pytest.mark.parametrize("host", ["127.0.0.1", "10.1.2.3", "localhost"])
+async def test_who_is_let_in_beside_this_user_cannot_reach_this_machine(
+    tmp_path: Path, http: aiohttp.ClientSession, settings: dict[str, Any], host: str
+) -> None:
+    """Bound to loopback, a service with a token or a name is asked by others, through a proxy."""
+    write_card(tmp_path, "a.md")
+    headers = {"Authorization": f"Bearer {TOKEN}"}
+    async with running(tmp_path, connect_timeout=1, **settings) as started:
+        url = f"{started.url}/resources/install"
+        async with http.post(url, json=body(ssh_host=host), headers=headers) as response:
+            answer = await response.json()
+        if host == "localhost":
+            # A name is looked up when it is connected to.
+            job = f"{started.url}/resources/jobs/{answer['job_id']}"
+            async with asyncio.timeout(20):
+                while (state := await shown(http, job, headers))["state"] != "failed":
+                    await asyncio.sleep(0.05)
+            answer = {"message": state["error"]}
+        assert "private address" in answer["message"]
+        assert "INSTALLER_PRIVATE_TARGETS" in answer["message"]
+
+
+async def shown(http: aiohttp.ClientSession, url: str, headers: dict[str, str]) -> dict[str, Any]:
+    async with http.get(url, headers=headers) as response:
+        return dict(await response.json())
 
 
 # --- garbage ------------------------------------------------------------------------------------------------------

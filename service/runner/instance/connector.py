@@ -35,7 +35,7 @@ class Connector:
         key_path: Path | None,
         known_hosts_path: Path,
         host_key_policy: HostKeyPolicy,
-        bound_to_loopback: bool,
+        private_targets: bool,
         ssh_targets: Sequence[str],
         keepalive_seconds: float = 15.0,
         keepalive_count_max: int = 3,
@@ -45,7 +45,7 @@ class Connector:
         self._key_path = key_path
         self._known_hosts = KnownHosts(known_hosts_path)
         self._policy = host_key_policy
-        self._bound_to_loopback = bound_to_loopback
+        self._private_targets = private_targets
         self._targets = tuple(ssh_targets)
         self._keepalive_seconds = keepalive_seconds
         self._keepalive_count_max = keepalive_count_max
@@ -84,7 +84,7 @@ class Connector:
                 instance.host,
                 instance.port,
                 address,
-                bound_to_loopback=self._bound_to_loopback,
+                private_targets=self._private_targets,
                 allowed=self._targets,
             )
         return addresses

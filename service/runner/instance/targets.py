@@ -15,7 +15,14 @@ from service.events.addresses import Address, address_in, instance_name
 
 # Where clouds keep the credentials of a machine; nobody rents an instance there.
 METADATA_NAMES = ("metadata", "metadata.google.internal", "instance-data", "instance-data.ec2.internal")
-METADATA_ADDRESSES = tuple(map(ipaddress.ip_address, ("169.254.169.254", "fd00:ec2::254", "100.100.100.200")))
+METADATA_ADDRESSES = tuple(
+    map(
+        ipaddress.ip_address,
+        ("169.254.169.254", "fd00:ec2::254", "100.100.100.200", "168.63.129.16", "192.0.0.192"),
+    )
+)
+# Networks that Python does not call reserved: site-local (RFC 3879) and the relays of 6to4 (RFC 7526), both withdrawn.
+WITHDRAWN = tuple(map(ipaddress.ip_network, ("fec0::/10", "192.88.99.0/24")))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -31,7 +38,7 @@ class Instance:
         return instance_name(self.user, self.host, self.port)
 
 
-def check_host(host: str, port: int, *, bound_to_loopback: bool, allowed: Sequence[str]) -> None:
+def check_host(host: str, port: int, *, private_targets: bool, allowed: Sequence[str]) -> None:
     """Refuse what needs no look-up: a literal address that may not be a target, a name that never is one.
 
     Raises TargetRefused.
@@ -40,25 +47,26 @@ def check_host(host: str, port: int, *, bound_to_loopback: bool, allowed: Sequen
         raise TargetRefused(f'ssh_host "{host}" is a metadata service of a cloud and never a target')
     literal = address_in(host.rstrip("."))
     if literal is not None:
-        check_target(host, port, str(literal), bound_to_loopback=bound_to_loopback, allowed=allowed)
+        check_target(host, port, str(literal), private_targets=private_targets, allowed=allowed)
 
 
-def check_target(host: str, port: int, address: str, *, bound_to_loopback: bool, allowed: Sequence[str]) -> None:
+def check_target(host: str, port: int, address: str, *, private_targets: bool, allowed: Sequence[str]) -> None:
     """Raises TargetRefused unless ``address``, to which ``host`` resolves, may be connected to.
 
-    ``allowed``: hosts, addresses, networks (10.0.0.0/8), each optionally with ``:port``. They open private and loopback
-    addresses to a service that is bound beyond loopback, and nothing else.
+    ``private_targets``: whether any private or loopback address may be one. ``allowed``: hosts, addresses, networks
+    (10.0.0.0/8), each optionally with ``:port``, that may be one though they are private, and nothing else.
     """
     ip = _plain(address)
     # To Python, ::1 is reserved as well.
-    reserved = ip.is_reserved and not ip.is_loopback
+    reserved = (ip.is_reserved and not ip.is_loopback) or any(ip in network for network in WITHDRAWN)
     if ip in METADATA_ADDRESSES or ip.is_link_local or ip.is_multicast or ip.is_unspecified or reserved:
         raise TargetRefused(f"ssh_host {host} ({ip}) is a link-local, metadata or reserved address and never a target")
-    if bound_to_loopback or ip.is_global:
+    if private_targets or ip.is_global:
         return
     if not any(_listed(entry, host, port, ip) for entry in allowed):
         raise TargetRefused(
-            f"ssh_host {host} ({ip}) is a private address: list it in INSTALLER_SSH_TARGETS to let it be a target"
+            f"ssh_host {host} ({ip}) is a private address: list it in INSTALLER_SSH_TARGETS to let it be a target, "
+            "or set INSTALLER_PRIVATE_TARGETS=true to let all be"
         )
 
 

@@ -28,7 +28,7 @@ def make_connector(tmp_path: Path) -> Callable[..., Connector]:
             "key_path": server.key_path,
             "known_hosts_path": tmp_path / "known_hosts",
             "host_key_policy": "accept-new",
-            "bound_to_loopback": True,
+            "private_targets": True,
             "ssh_targets": (),
         }
         return Connector(**(settings | changes))

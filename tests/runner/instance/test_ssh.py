@@ -258,9 +258,9 @@ async def test_a_target_is_refused_before_anything_is_sent(sshd: Sshd, make_conn
     async with tcp_server(count) as port:
         for host in ("127.0.0.1", "localhost"):
             with pytest.raises(TargetRefused, match="INSTALLER_SSH_TARGETS"):
-                await make_connector(sshd, bound_to_loopback=False).connect(at(port, host=host))
+                await make_connector(sshd, private_targets=False).connect(at(port, host=host))
     assert connected == []
-    listed = make_connector(sshd, bound_to_loopback=False, ssh_targets=(f"127.0.0.1:{sshd.port}",))
+    listed = make_connector(sshd, private_targets=False, ssh_targets=(f"127.0.0.1:{sshd.port}",))
     await shown_key(listed, at(sshd.port))
 
 

@@ -12,6 +12,12 @@ NEVER = [
     "169.254.1.1",
     "100.100.100.200",
     "fd00:ec2::254",
+    "168.63.129.16",
+    "192.0.0.192",
+    "192.88.99.1",
+    "fec0::1",
+    "::ffff:168.63.129.16",
+    "64:ff9b::a83f:8110",
     "fe80::1",
     "fe80::1%eth0",
     "0.0.0.0",
@@ -44,33 +50,31 @@ PRIVATE = [
 PUBLIC = ["109.231.106.68", "8.8.8.8", "2606:4700::1111", "::ffff:8.8.8.8"]
 
 
-def may(
-    host: str, port: int = 22, address: str = "", *, bound_to_loopback: bool, allowed: tuple[str, ...] = ()
-) -> bool:
+def may(host: str, port: int = 22, address: str = "", *, private_targets: bool, allowed: tuple[str, ...] = ()) -> bool:
     try:
-        check_target(host, port, address or host, bound_to_loopback=bound_to_loopback, allowed=allowed)
+        check_target(host, port, address or host, private_targets=private_targets, allowed=allowed)
     except TargetRefused:
         return False
     return True
 
 
-@pytest.mark.parametrize("bound_to_loopback", [True, False])
+@pytest.mark.parametrize("private_targets", [True, False])
 @pytest.mark.parametrize("address", NEVER)
-def test_never_a_target_whatever_is_listed(address: str, bound_to_loopback: bool) -> None:
+def test_never_a_target_whatever_is_listed(address: str, private_targets: bool) -> None:
     listed = (address, "0.0.0.0/0", "::/0")
-    assert not may(address, bound_to_loopback=bound_to_loopback, allowed=listed)
+    assert not may(address, private_targets=private_targets, allowed=listed)
 
 
 @pytest.mark.parametrize("address", PRIVATE)
-def test_a_private_address_is_for_a_service_on_loopback(address: str) -> None:
-    assert may(address, bound_to_loopback=True)
-    assert not may(address, bound_to_loopback=False)
+def test_a_private_address_is_a_target_only_where_that_is_set(address: str) -> None:
+    assert may(address, private_targets=True)
+    assert not may(address, private_targets=False)
 
 
 @pytest.mark.parametrize("address", PUBLIC)
 def test_a_public_address_is_always_a_target(address: str) -> None:
-    assert may(address, bound_to_loopback=True)
-    assert may(address, bound_to_loopback=False)
+    assert may(address, private_targets=True)
+    assert may(address, private_targets=False)
 
 
 @pytest.mark.parametrize(
@@ -99,13 +103,13 @@ def test_a_public_address_is_always_a_target(address: str) -> None:
     ],
 )
 def test_listed_targets(entry: str, host: str, port: int, address: str, expected: bool) -> None:
-    assert may(host, port, address, bound_to_loopback=False, allowed=(entry,)) is expected
+    assert may(host, port, address, private_targets=False, allowed=(entry,)) is expected
 
 
 def test_the_address_of_a_name_decides() -> None:
-    assert not may("public.example", address="127.0.0.1", bound_to_loopback=False)
-    assert not may("public.example", address="169.254.169.254", bound_to_loopback=True)
-    assert may("public.example", address="8.8.8.8", bound_to_loopback=False)
+    assert not may("public.example", address="127.0.0.1", private_targets=False)
+    assert not may("public.example", address="169.254.169.254", private_targets=True)
+    assert may("public.example", address="8.8.8.8", private_targets=False)
 
 
 @pytest.mark.parametrize(
@@ -124,16 +128,16 @@ def test_the_address_of_a_name_decides() -> None:
 )
 def test_metadata_services_are_refused_before_a_look_up(host: str) -> None:
     with pytest.raises(TargetRefused, match="never a target"):
-        check_host(host, 22, bound_to_loopback=True, allowed=(host,))
+        check_host(host, 22, private_targets=True, allowed=(host,))
 
 
 @pytest.mark.parametrize("host", ["example.com", "gpu.lan", "109.231.106.68", "127.0.0.1"])
 def test_a_name_is_judged_when_it_is_resolved(host: str) -> None:
-    check_host(host, 22, bound_to_loopback=True, allowed=())
+    check_host(host, 22, private_targets=True, allowed=())
 
 
 def test_a_private_literal_is_refused_before_anything_is_queued() -> None:
     for host in ("10.1.2.3", "10.66051", "0xa010203", "012.1.2.3", "10.1.2.3.", "::ffff:10.1.2.3"):
         with pytest.raises(TargetRefused, match=r"10\.1\.2\.3.*list it in INSTALLER_SSH_TARGETS"):
-            check_host(host, 22, bound_to_loopback=False, allowed=())
-        check_host(host, 22, bound_to_loopback=False, allowed=("10.0.0.0/8",))
+            check_host(host, 22, private_targets=False, allowed=())
+        check_host(host, 22, private_targets=False, allowed=("10.0.0.0/8",))
