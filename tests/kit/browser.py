@@ -31,11 +31,12 @@ document.addEventListener("securitypolicyviolation", (event) => {
 
 
 @asynccontextmanager
-async def open_browser() -> AsyncIterator[Browser]:
+async def open_browser(*flags: str) -> AsyncIterator[Browser]:
+    """``flags``: of Chromium, beside those of every test."""
     executable = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
     assert executable is not None, "no Chromium: sudo apt-get install chromium"
     async with async_playwright() as playwright:
-        chromium = await playwright.chromium.launch(executable_path=executable, args=list(FLAGS))
+        chromium = await playwright.chromium.launch(executable_path=executable, args=[*FLAGS, *flags])
         try:
             yield Browser(chromium)
         finally:
