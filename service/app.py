@@ -11,6 +11,7 @@ from importlib.metadata import version
 from aiohttp import web
 from pydantic import SecretStr
 
+from service.clock import SteadyClock
 from service.config import LOCAL_RESOURCES, Settings, resources_in_data_path
 from service.errors import ConfigError
 from service.events.job import Job
@@ -51,17 +52,13 @@ NO_KEY = (
 )
 
 
-def clock_ms() -> int:
-    """Milliseconds since the epoch, in UTC."""
-    return time.time_ns() // 1_000_000
-
-
 class Service:
     """``start``, then ``url`` is where it listens, then ``stop``."""
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
         self._stopping = asyncio.Event()
+        self._clock_ms = SteadyClock()
         self.url = ""
         # Each step needs only what stands above it. Data goes up through `publish` alone.
         guard = _guard(settings)
@@ -76,8 +73,10 @@ class Service:
         )
         self._jobs = Jobs(self._database)
         self._event_store = EventStore(self._database, clock=time.perf_counter, observe=metrics.committed)
-        self._journal = Journal(self._event_store, self._jobs, clock_ms=clock_ms, publish=self._rooms.publish)
-        self._housekeeping = Housekeeping(database=self._database, keep_days=settings.keep_days, clock_ms=clock_ms)
+        self._journal = Journal(self._event_store, self._jobs, clock_ms=self._clock_ms, publish=self._rooms.publish)
+        self._housekeeping = Housekeeping(
+            database=self._database, keep_days=settings.keep_days, clock_ms=self._clock_ms
+        )
         self._library = Library(settings.resources_dir)
         self._connector = _connector(settings)
         self._worker = self._new_worker()
@@ -96,7 +95,7 @@ class Service:
             connector=self._connector,
             rules=_rules(self._settings),
             redact=Redactor(self._settings.secrets()),
-            clock_ms=clock_ms,
+            clock_ms=self._clock_ms,
             clock=time.monotonic,
         )
         return Worker(
@@ -132,6 +131,7 @@ class Service:
         _prepare_cards(self._settings)
         await self._database.open()
         await renew_queue_keys(self._database)
+        self._clock_ms.continue_from(await self._event_store.last_at_ms())
         self._event_store.start()
         self._housekeeping.start()
         self._sockets.start()

@@ -91,7 +91,7 @@ def apply(job: Job | None, recorded: RecordedEvent, event: Event | UnknownEvent,
     if isinstance(event, UnknownEvent):
         if job is None:
             raise TransitionRefused(f"{recorded.job_id} begins with an unknown event {event.type!r}")
-        return job._replace(last_sequence=recorded.sequence)
+        return job._replace(last_sequence=recorded.sequence, last_at_ms=recorded.at_ms)
     before = job.standing if job is not None else None
     after = TRANSITIONS.get((before, event.type))
     if after is None:
@@ -99,7 +99,7 @@ def apply(job: Job | None, recorded: RecordedEvent, event: Event | UnknownEvent,
     if job is None:
         return _queued(recorded, cast(types.JobQueued, event))
     changes = _FOLDS[type(event)](job, recorded, event)
-    return job._replace(state=after.state, last_sequence=recorded.sequence, **changes)
+    return job._replace(state=after.state, last_sequence=recorded.sequence, last_at_ms=recorded.at_ms, **changes)
 
 
 def fold(history: Iterable[RecordedEvent], *, thinned: bool = False) -> Job | None:
@@ -127,6 +127,7 @@ def _queued(recorded: RecordedEvent, event: types.JobQueued) -> Job:
         host_key_sha256=event.host_key_sha256,
         ui_home=event.ui_home,
         last_sequence=recorded.sequence,
+        last_at_ms=recorded.at_ms,
         created_at_ms=recorded.at_ms,
         parallel=event.parallel,
         bandwidth_limit=event.bandwidth_limit,

@@ -115,6 +115,7 @@ class Job(NamedTuple):
     last_sequence: int
     created_at_ms: int
     resources: tuple[ResourceProgress, ...]
+    last_at_ms: int = 0
     link: str | None = None
     host_key_sha256: str | None = None
     started_at_ms: int | None = None

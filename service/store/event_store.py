@@ -118,6 +118,12 @@ class EventStore:
             rows = (await connection.execute(select(events).where(*mine, kept).order_by(events.c.sequence))).all()
         return [RecordedEvent._make(row) for row in rows]
 
+    async def last_at_ms(self) -> int:
+        """When the newest event was appended, in milliseconds since the epoch; 0 for an empty log."""
+        newest = select(events.c.at_ms).order_by(events.c.position.desc()).limit(1)
+        async with self._database.read() as connection:
+            return (await connection.execute(newest)).scalar() or 0
+
     async def forget(self, *job_ids: str) -> None:
         """Delete these streams and their rows."""
         await self._database.write(lambda connection: delete_streams(connection, job_ids))

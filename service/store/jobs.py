@@ -19,7 +19,14 @@ from service.store.tables import events, job_resources, jobs
 LIST_MAX = 500
 
 _LAST_SEQUENCE = select(func.max(events.c.sequence)).where(events.c.job_id == jobs.c.job_id).scalar_subquery()
-_JOBS = select(jobs, _LAST_SEQUENCE.label("last_sequence"))
+_LAST_AT = (
+    select(events.c.at_ms)
+    .where(events.c.job_id == jobs.c.job_id)
+    .order_by(events.c.sequence.desc())
+    .limit(1)
+    .scalar_subquery()
+)
+_JOBS = select(jobs, _LAST_SEQUENCE.label("last_sequence"), _LAST_AT.label("last_at_ms"))
 
 
 def _holds_its_instance(of: Any) -> ColumnElement[bool]:

@@ -154,7 +154,8 @@ class Journal:
         self, hold: Hold, job_id: str, before: Job | None, new: Sequence[NewEvent]
     ) -> tuple[Job, asyncio.Future[None]]:
         """The job after these events, and the future of their commit. Raises TransitionRefused, StoreUnavailable."""
-        at_ms = self._clock_ms()
+        # The log may have been written by another clock: a time never falls within a stream.
+        at_ms = max(self._clock_ms(), 0 if before is None else before.last_at_ms)
         job, recorded = before, []
         for event in new:
             recorded.append(_recorded(event, job_id, 1 if job is None else job.last_sequence + 1, at_ms))

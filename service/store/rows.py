@@ -68,8 +68,8 @@ def resource_rows(job: Job) -> list[dict[str, Any]]:
 
 
 def job_of(row: Row[Any], resources: Iterable[Row[Any]]) -> Job:
-    """The job from its row, which must have the ``last_sequence`` as well, and from the rows of its resources in
-    order."""
+    """The job from its row, which must have ``last_sequence`` and ``last_at_ms`` as well, and from the rows of its
+    resources in order."""
     values = {name: value for name, value in row._mapping.items() if name in Job._fields}
     values["state"] = JobState(values["state"])
     return Job(**values, resources=tuple(_resource_of(resource) for resource in resources))

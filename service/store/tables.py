@@ -94,13 +94,13 @@ events = Table(
     sqlite_autoincrement=True,
 )
 
-# `number` is the order in which the jobs were enqueued. The last sequence is read from the log: a copy
-# here would be one more update for every line.
+# `number` is the order in which the jobs were enqueued. The last event is looked up in the log: a
+# copy of its sequence and time here would be one more update for every line.
 jobs = Table(
     "jobs",
     metadata,
     Column("number", WHOLE_NUMBER, primary_key=True, autoincrement=True),
-    *_columns(Job, without=("last_sequence", "resources")),
+    *_columns(Job, without=("last_sequence", "last_at_ms", "resources")),
     Column("instance_key", Text, nullable=False, server_default=""),
     UniqueConstraint("job_id"),
     Index(None, "state", "number"),

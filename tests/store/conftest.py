@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from service.app import clock_ms
+from service.clock import SteadyClock
 from service.events.event_types import JobQueued
 from service.events.recorded_event import RecordedEvent
 from service.store.database import database_of
@@ -26,12 +26,13 @@ class Store:
     def __init__(self, path: Path) -> None:
         self.path = path
         self.now_ms = 0
+        self.clock = SteadyClock()
         self.published: list[RecordedEvent] = []
         self.database = database_of(f"sqlite+aiosqlite:///{path}")
         self.events = EventStore(self.database)
         self.queue = Jobs(self.database)
         self.journal = Journal(
-            self.events, self.queue, clock_ms=lambda: self.now_ms or clock_ms(), publish=self._publish
+            self.events, self.queue, clock_ms=lambda: self.now_ms or self.clock(), publish=self._publish
         )
 
     async def open(self) -> Store:

@@ -36,7 +36,10 @@ class KnownKey:
 
 
 class KnownHosts:
-    """One writer at a time; the file is replaced whole and readable by its owner alone."""
+    """One writer at a time; the file is replaced whole and readable by its owner alone.
+
+    Nothing here waits, since the event loop calls it: while another process holds the lock, the file cannot be written.
+    """
 
     def __init__(self, path: Path) -> None:
         self._path = path
@@ -57,9 +60,11 @@ class KnownHosts:
         try:
             self._path.parent.mkdir(parents=True, exist_ok=True)
             with open(self._path.with_name(self._path.name + ".lock"), "a", encoding="utf-8") as lock:
-                fcntl.flock(lock, fcntl.LOCK_EX)
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
                 kept = [before for before in (_without(text, name) for text in self._lines()) if before is not None]
                 self._replace([*kept, line])
+        except BlockingIOError as error:
+            raise LinkDown(f"another process holds {self._path}.lock, so the host key cannot be kept yet") from error
         except OSError as error:
             raise self._unusable("write", error) from error
 

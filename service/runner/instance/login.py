@@ -21,16 +21,18 @@ SHOWN_BYTES_MAX = 240
 async def program_begun(connection: Connection, stream: Stream, nonce: bytes) -> bytes:
     """Wait for the line with the nonce; returns what the program printed after it so far. Raises NoShell, LinkDown."""
     mark = b"\n" + nonce + b"\n"
-    noise = b""
+    noise = bytearray()
     seconds = connection.begin_seconds
     try:
         async with asyncio.timeout(seconds):
             async for chunk in stream:
+                # Each byte is looked at once, however small the chunks are.
+                looked_at = max(0, len(noise) - len(mark) + 1)
                 noise += chunk
-                begin = noise.find(mark)
+                begin = noise.find(mark, looked_at)
                 if begin >= 0:
                     connection.has_run = True
-                    return noise[begin + len(mark) :]
+                    return bytes(noise[begin + len(mark) :])
                 if len(noise) > NOISE_BYTES_MAX:
                     raise _no_shell(connection, "the login prints without end", noise, stream)
     except NoShell:
@@ -47,13 +49,13 @@ async def program_begun(connection: Connection, stream: Stream, nonce: bytes) ->
     raise _no_shell(connection, how, noise, stream)
 
 
-def _no_shell(connection: Connection, how: str, noise: bytes, stream: Stream) -> NoShell:
+def _no_shell(connection: Connection, how: str, noise: bytearray, stream: Stream) -> NoShell:
     printed = " ".join(filter(None, (_shown(noise), _shown(stream.stderr))))
     said = f'it printed "{printed}"' if printed else "it printed nothing"
     return NoShell(f"{connection.instance} accepts the key, but {how}: {said}")
 
 
-def _shown(printed: bytes) -> str:
+def _shown(printed: bytes | bytearray) -> str:
     """The last lines on one line, without colours and control characters."""
-    lines = (plain(line) for line in printed[-SHOWN_BYTES_MAX:].replace(b"\r", b"\n").split(b"\n"))
+    lines = (plain(line) for line in bytes(printed[-SHOWN_BYTES_MAX:]).replace(b"\r", b"\n").split(b"\n"))
     return " ".join(line for line in lines if line)

@@ -1,0 +1,42 @@
+"""The service's clock: milliseconds since the epoch that never fall and never jump.
+
+A person or a time server may set the machine's clock, by an hour back or a day ahead, in the middle of everything. What
+is waited for and how long something took must not change with it, and the times of a job's events must not fall. So the
+wall clock is read once, and time passes by the kernel's own count since then.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+
+# How far ahead of the wall clock the log may be and still be believed: a clock that was set back, or another time zone
+# taken for UTC. What is further away comes from a clock that was wrong.
+AHEAD_MS_MAX = 48 * 3_600_000
+
+
+def _elapsed_ns() -> int:
+    """Since some moment in the past, the time in which the machine slept included where the kernel counts it."""
+    clock = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
+    return time.clock_gettime_ns(clock)
+
+
+class SteadyClock:
+    """Call it for the milliseconds since the epoch, in UTC. ``wall_ns``, ``elapsed_ns``: nanoseconds of the two clocks
+    that it stands on."""
+
+    def __init__(
+        self, *, wall_ns: Callable[[], int] = time.time_ns, elapsed_ns: Callable[[], int] = _elapsed_ns
+    ) -> None:
+        self._elapsed_ns = elapsed_ns
+        self._offset_ns = wall_ns() - elapsed_ns()
+
+    def __call__(self) -> int:
+        return (self._offset_ns + self._elapsed_ns()) // 1_000_000
+
+    def continue_from(self, at_ms: int) -> None:
+        """Begin at this moment if it is later: the last one in the log, after a restart with a clock that was set back.
+        A retry that is due a minute after it is then due in a minute."""
+        ahead_ms = at_ms - self()
+        if 0 < ahead_ms <= AHEAD_MS_MAX:
+            self._offset_ns += ahead_ms * 1_000_000
