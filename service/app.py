@@ -73,7 +73,13 @@ class Service:
         )
         self._jobs = Jobs(self._database)
         self._event_store = EventStore(self._database, clock=time.perf_counter, observe=metrics.committed)
-        self._journal = Journal(self._event_store, self._jobs, clock_ms=self._clock_ms, publish=self._rooms.publish)
+        self._journal = Journal(
+            self._event_store,
+            self._jobs,
+            clock_ms=self._clock_ms,
+            publish=self._rooms.publish,
+            secrets=settings.secrets(),
+        )
         self._housekeeping = Housekeeping(
             database=self._database, keep_days=settings.keep_days, clock_ms=self._clock_ms
         )

@@ -8,16 +8,15 @@ without the lock, then takes it, reads the rest and joins: a later append reache
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from dataclasses import replace
 from typing import Protocol
 from uuid import uuid4
 
-import orjson
-
-from service.errors import FieldError, InvalidRequest, UnstorableEvent
+from service.errors import FieldError, InvalidRequest
 from service.events.event_types import TERMINAL_TYPES, JobQueued
 from service.events.fold import apply
+from service.store.gate import Gate
 from service.events.job import Job
 from service.events.recorded_event import NewEvent, RecordedEvent
 from service.store.append import Append
@@ -40,14 +39,24 @@ class Subscriber(Protocol):
 
 
 class Journal:
-    """Appends events and hands them over. ``clock_ms``: milliseconds since the epoch, in UTC."""
+    """Appends events and hands them over. ``clock_ms``: milliseconds since the epoch, in UTC. ``secrets``: texts that
+    no event may hold."""
 
-    def __init__(self, event_store: EventStore, jobs: Jobs, *, clock_ms: Callable[[], int], publish: Publish) -> None:
+    def __init__(
+        self,
+        event_store: EventStore,
+        jobs: Jobs,
+        *,
+        clock_ms: Callable[[], int],
+        publish: Publish,
+        secrets: Iterable[str] = (),
+    ) -> None:
         self._event_store = event_store
         self._jobs = jobs
         self._clock_ms = clock_ms
         self._publish = publish
         self._streams = Streams()
+        self._gate = Gate(secrets)
 
     async def enqueue(self, queued: JobQueued) -> Job:
         """A new stream that begins with this event, at the end of the queue. Durable when it returns.
@@ -157,14 +166,16 @@ class Journal:
         # The log may have been written by another clock: a time never falls within a stream.
         at_ms = max(self._clock_ms(), 0 if before is None else before.last_at_ms)
         job, recorded = before, []
-        for event in new:
-            recorded.append(_recorded(event, job_id, 1 if job is None else job.last_sequence + 1, at_ms))
-            job = apply(job, recorded[-1], event.event)
+        for new_event in new:
+            kept, fields_json = self._gate(new_event.event)
+            sequence = 1 if job is None else job.last_sequence + 1
+            recorded.append(_recorded(new_event, job_id, sequence, at_ms, fields_json))
+            job = apply(job, recorded[-1], kept)
         assert job is not None
         return job, hold.submit(self._event_store, Append(before=before, after=job, events=recorded))
 
 
-def _recorded(new: NewEvent, job_id: str, sequence: int, at_ms: int) -> RecordedEvent:
+def _recorded(new: NewEvent, job_id: str, sequence: int, at_ms: int, fields_json: str) -> RecordedEvent:
     return RecordedEvent(
         position=None,
         job_id=job_id,
@@ -175,14 +186,5 @@ def _recorded(new: NewEvent, job_id: str, sequence: int, at_ms: int) -> Recorded
         resource=new.resource,
         attempt=new.attempt,
         source_offset=new.source_offset,
-        data_json=_json(new),
+        data_json=fields_json,
     )
-
-
-def _json(new: NewEvent) -> str:
-    """The event as the log keeps it. Numbers are at most 2^53: all that JavaScript clients read exactly, and that a
-    column of any database can hold. Raises UnstorableEvent: nobody else's append knows of it."""
-    try:
-        return orjson.dumps(new.event, option=orjson.OPT_STRICT_INTEGER).decode()
-    except TypeError as error:
-        raise UnstorableEvent(f"an event {new.event.type} cannot be stored: {error}") from error
