@@ -16,11 +16,11 @@ from uuid import uuid4
 from service.errors import FieldError, InvalidRequest
 from service.events.event_types import TERMINAL_TYPES, JobQueued
 from service.events.fold import apply
-from service.store.gate import Gate
 from service.events.job import Job
 from service.events.recorded_event import NewEvent, RecordedEvent
 from service.store.append import Append
 from service.store.event_store import PAGE_EVENTS, EventStore
+from service.store.gate import Gate
 from service.store.jobs import Jobs
 from service.store.stream import Hold, Publish, Streams
 

@@ -13,8 +13,8 @@ import orjson
 import pytest
 
 from service.events.event_types import Event, Output
-from service.store.gate import TEXT_CHARACTERS_MAX, Gate
 from service.events.redaction import Redactor
+from service.store.gate import TEXT_CHARACTERS_MAX, Gate
 
 SECRET = "sk-9f2c/Xy+7_Qz-aB1c2D3e4F5g6H7"
 NASTY = "\x1b[31mred\x9b2J \u202e back \x00\x07\x7f"
