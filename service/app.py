@@ -34,7 +34,7 @@ from service.store.jobs import Jobs
 from service.store.journal import Journal
 from service.store.queue_keys import renew_queue_keys
 from service.web.endpoints import OPEN_PATHS
-from service.web.guard import BODY_BYTES_MAX, Guard
+from service.web.guard import BODY_BYTES_MAX, Guard, set_safe_headers
 from service.web.pages import Pages, is_page
 from service.web.rooms import Rooms
 from service.web.router import add_routes
@@ -90,6 +90,7 @@ class Service:
         app = web.Application(middlewares=[*guard.middlewares(), log_changes], client_max_size=BODY_BYTES_MAX)
         add_routes(app, self._services(metrics))
         Pages().add_to(app)
+        app.on_response_prepare.append(set_safe_headers)
         self._sockets.attach(app)
         self._runner = web.AppRunner(app, access_log=None, shutdown_timeout=SHUTDOWN_SECONDS)
 

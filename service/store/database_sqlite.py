@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import asyncio
 import fcntl
+import logging
 import os
 import shutil
 import sqlite3
@@ -34,6 +35,8 @@ from sqlalchemy.sql import ClauseElement
 from service.errors import ConfigError, DatabaseHeld, StoreUnavailable
 from service.store.database import DatabaseHealth
 from service.store.revisions import newest_revision, revision_of, upgrade_to_newest
+
+logger = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
@@ -86,8 +89,9 @@ class SqliteDatabase:
     async def open(self) -> None:
         folder = self.path.parent
         try:
-            folder.mkdir(parents=True, exist_ok=True)
+            folder.mkdir(parents=True, exist_ok=True, mode=0o700)
             self._lock_file = _lock(self.path)
+            _make_private(self.path)
         except PermissionError as error:
             raise ConfigError(f"INSTALLER_DATABASE_URL: cannot write in {folder}: {error.strerror}") from error
         try:
@@ -200,12 +204,21 @@ def _probe(connection: Connection) -> tuple[str, str | None]:
     return str(connection.scalar(text("select sqlite_version()"))), revision_of(connection)
 
 
+def _make_private(path: Path) -> None:
+    """A new database is its owner's alone, and SQLite gives the files beside it the same rights. One that is there
+    keeps its rights: somebody may have given them on purpose."""
+    os.close(os.open(path, os.O_CREAT | os.O_RDWR, 0o600))
+    if path.stat().st_mode & 0o077 and path.stat().st_uid == os.getuid():
+        logger.info("others can read %s: `chmod 600` keeps jobs and outputs to the service", path)
+
+
 def _lock(path: Path) -> IO[str]:
     """Take the lock file beside the database. It is never removed: two services could then each lock one of their own.
 
     Raises DatabaseHeld.
     """
-    file = open(path.with_name(path.name + ".lock"), "a+", encoding="utf-8")  # noqa: SIM115
+    descriptor = os.open(path.with_name(path.name + ".lock"), os.O_CREAT | os.O_RDWR | os.O_APPEND, 0o600)
+    file = open(descriptor, "a+", encoding="utf-8")  # noqa: SIM115
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError as error:

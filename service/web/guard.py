@@ -31,6 +31,16 @@ BODY_BYTES_MAX = 1 << 20
 # Socket.IO asks for the token itself.
 SOCKET_PATH = "/socket.io/"
 LOOPBACK_NAMES = ("localhost", "127.0.0.1", "::1")
+# An answer is data: no browser may guess another type, keep it, or show it inside of another page. Server names no
+# versions.
+_SAFE_HEADERS = {
+    "X-Content-Type-Options": "nosniff",
+    "Cache-Control": "no-store",
+    "Content-Security-Policy": "default-src 'none'; frame-ancestors 'none'",
+    "X-Frame-Options": "DENY",
+    "Referrer-Policy": "no-referrer",
+    "Cross-Origin-Resource-Policy": "same-origin",
+}
 _ALLOWED_HEADERS = "Authorization, Content-Type, Idempotency-Key, Last-Event-ID"
 _ALLOWED_METHODS = "GET, HEAD, POST, PATCH, DELETE, OPTIONS"
 _OTHER_SITE = "a page of another site asked: only pages of INSTALLER_CORS_ORIGINS may"
@@ -118,6 +128,15 @@ def _may_come_without_origin(request: web.Request) -> bool:
         return True
     mode, destination = request.headers.get("Sec-Fetch-Mode"), request.headers.get("Sec-Fetch-Dest")
     return request.method in ("GET", "HEAD") and mode == "navigate" and destination == "document"
+
+
+async def set_safe_headers(_request: web.BaseRequest, response: web.StreamResponse) -> None:
+    """For every response, also of a stream: a signal of aiohttp, sent before the headers are. What a handler has set
+    stays."""
+    for name, value in _SAFE_HEADERS.items():
+        response.headers.setdefault(name, value)
+    # aiohttp has set its own already.
+    response.headers["Server"] = "resource-installer"
 
 
 @web.middleware

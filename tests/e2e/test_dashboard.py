@@ -216,7 +216,7 @@ async def test_a_wrong_request_shows_its_message_at_the_field(world: World, brow
 
 async def test_a_token_is_asked_for_once(world: World, browser: Browser) -> None:
     await world.service.terminate()
-    await world.service.start(INSTALLER_API_TOKEN="a-token-of-32-characters-or-more!")
+    await world.service.start(INSTALLER_API_TOKEN="a-token-of-32-characters-or-more!", INSTALLER_PRIVATE_TARGETS="true")
     page = await browser.page(world.service.url)
     await page.get_by_label("API token").fill("not this one")
     await page.get_by_role("button", name="Continue").click()

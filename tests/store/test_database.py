@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import random
 import sqlite3
 import threading
@@ -86,6 +87,21 @@ async def test_nothing_of_a_reader_is_left_when_it_is_closed(tmp_path: Path) -> 
         # Those of the loop's own pool stay.
         left = {thread for thread in threading.enumerate() if not thread.name.startswith("asyncio")}
         assert left <= before
+
+
+async def test_a_new_database_is_its_owners_alone(tmp_path: Path) -> None:
+    path = tmp_path / "new" / "folder" / "private.sqlite3"
+    before = os.umask(0)
+    try:
+        database = await opened(path)
+    finally:
+        os.umask(before)
+    await database.write(lambda connection: connection.execute(text("create table x (y)")))
+    rights = {file.name: oct(file.stat().st_mode & 0o777) for file in path.parent.iterdir()}
+    await database.close()
+    assert set(rights.values()) == {"0o600"}, rights
+    assert len(rights) == 4, rights
+    assert path.parent.stat().st_mode & 0o777 == 0o700
 
 
 async def opened(path: Path) -> Database:

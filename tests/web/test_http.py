@@ -201,6 +201,19 @@ async def test_hosts_and_origins(service: Service, http: aiohttp.ClientSession) 
         assert "Access-Control-Allow-Origin" not in response.headers
 
 
+async def test_no_answer_can_be_framed_kept_or_guessed_and_none_names_versions(
+    service: Service, http: aiohttp.ClientSession
+) -> None:
+    paths = ("/", "/docs", "/resources/jobs", "/readyz", "/metrics", "/nothing", "/openapi.json", "/resources/x.md")
+    for path in (*paths, "/socket.io/?EIO=4&transport=polling"):
+        async with http.get(service.url + path) as response:
+            headers = response.headers
+            assert headers["X-Content-Type-Options"] == "nosniff", path
+            assert "frame-ancestors 'none'" in headers["Content-Security-Policy"], path
+            assert headers["Server"] == "resource-installer", path
+            assert headers["Cache-Control"] in ("no-store", "no-cache"), path
+
+
 async def test_a_foreign_page_cannot_send_even_what_needs_no_preflight(
     service: Service, http: aiohttp.ClientSession
 ) -> None:

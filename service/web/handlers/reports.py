@@ -14,7 +14,7 @@ from service.web.services import Services
 PAGE_EVENTS = 2_000
 HTML = "text/html"
 # The page carries its own style; nothing else is loaded or run.
-POLICY = "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'"
+POLICY = "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 
 
 async def report_job(
