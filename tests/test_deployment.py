@@ -230,7 +230,7 @@ async def listening(port: int, process: asyncio.subprocess.Process) -> None:
 @pytest.mark.skipif(NGINX is None, reason="nginx is not installed")
 async def test_behind_nginx(tmp_path: Path) -> None:
     write_card(tmp_path, "a.md")
-    settings: dict[str, Any] = {"api_token": TOKEN, "allowed_hosts": (NAME,)}
+    settings: dict[str, Any] = {"api_token": TOKEN, "allowed_hosts": (NAME,), "private_targets": True}
     headers = {"Host": NAME, "Origin": f"https://{NAME}", "Authorization": f"Bearer {TOKEN}"}
     (tmp_path / "nginx").mkdir()
     async with running(tmp_path, **settings) as service, nginx_before(service, tmp_path / "nginx") as (url, context):

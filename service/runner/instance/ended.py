@@ -11,7 +11,7 @@ FREE_KIB_MIN = 64
 REASON_CHARACTERS_MAX = 300
 
 _EXIT = re.compile(r"exit (\d{1,3}) ([012]) (\d{1,15}|-)")
-_ROOM = re.compile(r"room (\d{1,15}) (\d{1,15})")
+_ROOM = re.compile(r"room (\d{1,18}) (\d{1,18})")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
