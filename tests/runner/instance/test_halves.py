@@ -56,7 +56,7 @@ class HalfServer:
         return f"http://127.0.0.1:{self.port}/m.pth"
 
     async def _file(self, request: web.Request) -> web.StreamResponse:
-        if self.status:
+        if self.status and request.method != "HEAD":
             return web.Response(status=self.status.pop(0), text="no")
         found = re.fullmatch(r"bytes=(\d+)-(\d*)", request.headers.get("Range", "")) if self.has_ranges else None
         begin = int(found[1]) if found else 0
