@@ -52,6 +52,13 @@ class Run:
         return where, "" if self.kind == "file" else base_name(self.address or "")
 
     @property
+    def targets(self) -> set[tuple[str, str]]:
+        """Its target, and that of another tool that loads the same files by their path or into their folder."""
+        paths = {*self.files, *self.kept, *([self.destination] if self.kind == "file" and self.destination else [])}
+        found = {(posixpath.normpath(path), "") for path in paths}
+        return found | {posixpath.split(path) for path, _ in found} | {self.target}
+
+    @property
     def is_whole(self) -> bool:
         """It loaded its file, or the file was whole already: then some tools end with an error (curl: 22, HTTP 416)."""
         return self.exit_code == 0 or bool(self.kept) or self._had_nothing_to_continue
@@ -96,7 +103,7 @@ class RunLedger:
         failed: list[Run] = []
         for run in reversed(self.runs):
             if run.is_whole:
-                healed.add(run.target)
+                healed.update(run.targets)
             elif run.is_judged and run.target not in healed:
                 failed.append(run)
         return tuple(reversed(failed))

@@ -1,9 +1,8 @@
 """The program that an attempt's `bin/` holds under the name of each tool's command: one program for all of them, which
 looks at the name that it was called by.
 
-It is made of `scripts/shim.sh`, `files.sh` and `named.sh`, which all tools share, and of `scripts/tools/<name>.sh`, one
-for each tool. The names and what a missing tool is installed from come from `service.events.tools`, so that a tool is
-added there.
+It is made of the scripts that all tools share (`SHARED`) and of `scripts/tools/<name>.sh`, one for each tool. The names
+and what a missing tool is installed from come from `service.events.tools`, so that a tool is added there.
 """
 
 from __future__ import annotations
@@ -14,6 +13,7 @@ from importlib import resources
 from service.events.tools import COMMAND_TOOLS
 from service.events.tools.protocol import Tool
 
+SHARED = ("shim.sh", "argv.sh", "halves.sh", "files.sh", "named.sh", "dead.sh")
 _SCRIPTS = resources.files("service.runner.instance") / "scripts"
 
 
@@ -25,7 +25,7 @@ def commands() -> tuple[str, ...]:
 @cache
 def shim_program() -> str:
     """A bash program."""
-    shared = [(_SCRIPTS / name).read_text(encoding="utf-8") for name in ("shim.sh", "files.sh", "named.sh")]
+    shared = [(_SCRIPTS / name).read_text(encoding="utf-8") for name in SHARED]
     return "\n".join([*shared, "case $tool in", *map(_case, COMMAND_TOOLS), "esac", 'main "$@"', ""])
 
 

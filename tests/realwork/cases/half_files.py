@@ -41,7 +41,7 @@ def guards() -> list[Case]:
     cases = []
     for name, (command, file, own) in forms.items():
         target = "" if "aria2c" in command else '"$F"'
-        script = GUARD.format(name=file, command=f"{command} {target} @/drops=1,size={SIZE}/{file}")
+        script = GUARD.format(name=file, command=f"{command} {target} @/drops=1,size={SIZE},rate=2000000/{file}")
         cases.append(Case(id=name, script=script, expect=whole(file, attempts=2, fetched=1.6), own=own))
     return cases
 
@@ -97,7 +97,7 @@ def retries() -> list[Case]:
 
 def anew() -> list[Case]:
     """Where the server knows no ranges, the second try begins anew."""
-    url = f"@/drops=1,no-ranges,size={SIZE}/m.pth"
+    url = f"@/drops=1,no-ranges,size={SIZE},rate=2000000/m.pth"
     commands = {
         "wget-P": f'wget --tries=1 -P "$L" {url}',
         "wget-c": f'wget -c --tries=1 -O "$L/m.pth" {url}',

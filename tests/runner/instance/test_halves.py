@@ -56,7 +56,7 @@ class HalfServer:
         return f"http://127.0.0.1:{self.port}/m.pth"
 
     async def _file(self, request: web.Request) -> web.StreamResponse:
-        if self.status:
+        if self.status and request.method != "HEAD":
             return web.Response(status=self.status.pop(0), text="no")
         found = re.fullmatch(r"bytes=(\d+)-(\d*)", request.headers.get("Range", "")) if self.has_ranges else None
         begin = int(found[1]) if found else 0
@@ -282,3 +282,82 @@ async def test_a_file_that_was_found_bad_or_is_to_be_installed_again_makes_way(
     _, ended = await run(connection, spec(of.script))
     assert (ended, records(ended, "kept"), names(sshd)) == (Ended(exit_code=0), [], ["m.pth"])
     assert len(records(ended, "file")) == 1
+
+
+@pytest.mark.parametrize(
+    "card",
+    [
+        "wget -q --tries=1 -P L {0} {1}",
+        "printf '%s\\n' {0} {1} | wget -q --tries=1 -P L -i -",
+        "cd L; curl -s -O {0} -O {1}",
+        "aria2c -q -m 1 -Z -d L {0} {1}",
+    ],
+)
+async def test_several_files_in_one_call_are_as_many_runs(
+    connection: Connection, sshd: Sshd, server: HalfServer, card: str
+) -> None:
+    """The first one breaks off: it is named and set aside; once more, and neither is there twice."""
+    (sshd.home / "L").mkdir()
+    server.drop_after = [1_500_000]
+    of = spec(card.format(server.url, server.url.replace("m.pth", "n.pth")))
+    _, ended = await run(connection, of)
+    assert [run.exit_code == 0 for run in runs(ended)] == [False, True]
+    assert set(names(sshd)) - {"m.pth.part.aria2"} == {"m.pth.part", "n.pth"}
+    output, ended = await run(connection, spec(of.script))
+    assert ended == Ended(exit_code=0), output
+    assert names(sshd) == ["m.pth", "n.pth"]
+    assert (sshd.home / "L/m.pth").read_bytes() == server.content
+
+
+@pytest.mark.parametrize("tool", ["wget -q --tries=1 -O -", "curl -s"])
+async def test_a_file_behind_a_redirection_is_judged(
+    connection: Connection, sshd: Sshd, server: HalfServer, tool: str
+) -> None:
+    (sshd.home / "L").mkdir()
+    server.drop_after = [1_500_000]
+    card = f"{tool} {server.url} >L/m.pth"
+    _, ended = await run(connection, spec(f"{card} || true"))
+    assert [(one.is_judged, one.exit_code == 0) for one in runs(ended)] == [(True, False)]
+    assert names(sshd) == ["m.pth.part"]
+    assert (await run(connection, spec(card)))[1] == Ended(exit_code=0)
+    assert names(sshd) == ["m.pth"]
+    assert (sshd.home / "L/m.pth").read_bytes() == server.content
+
+
+@pytest.mark.parametrize("name", ["wget -P", "wget -nc", "wget --content-disposition", "curl -C -", "aria2c -d"])
+@pytest.mark.parametrize("there", [SIZE // 2, SIZE])
+async def test_what_somebody_else_left_is_continued_or_kept(
+    connection: Connection, sshd: Sshd, server: HalfServer, name: str, there: int
+) -> None:
+    (sshd.home / "L").mkdir()
+    card = COMMANDS[name].format(server.url).replace("?named", "")
+    (sshd.home / "L/m.pth").write_bytes(server.content[:there])
+    server.bytes_per_second = 4_000_000
+    output, ended = await run(connection, spec(card))
+    assert ended == Ended(exit_code=0), output
+    assert names(sshd) == ["m.pth"]
+    assert (sshd.home / "L/m.pth").read_bytes() == server.content
+    # aria2c first asks for the whole file, and breaks that off.
+    assert server.sent <= SIZE - there + 100_000 + (300_000 if there < SIZE else 0)
+
+
+async def test_a_file_of_somebody_else_with_other_content_stays(
+    connection: Connection, sshd: Sshd, server: HalfServer
+) -> None:
+    (sshd.home / "L").mkdir()
+    (sshd.home / "L/m.pth").write_bytes(b"x" * 100_000)
+    assert (await run(connection, spec(COMMANDS["wget -P"].format(server.url))))[1] == Ended(exit_code=0)
+    assert names(sshd) == ["m.pth", "m.pth.1"]
+    assert (sshd.home / "L/m.pth").read_bytes() == b"x" * 100_000
+
+
+async def test_what_made_way_comes_back_if_the_download_fails(
+    connection: Connection, sshd: Sshd, server: HalfServer
+) -> None:
+    (sshd.home / "L").mkdir()
+    card = COMMANDS["wget -P"].format(server.url)
+    await run(connection, spec(card))
+    server.status = [404]
+    assert (await run(connection, spec(card + "?other")))[1].exit_code == 8
+    assert names(sshd) == ["m.pth"]
+    assert (sshd.home / "L/m.pth").read_bytes() == server.content

@@ -74,7 +74,7 @@ def records(ended: Ended, verb: str) -> list[list[str]]:
         ("wget -q -O a.bin {}/5/x", (True, "file", "a.bin", 0)),
         ("wget -q -P d {}/5/x", (True, "file", "d/x", 0)),
         ("wget -q -P d '{}/5/x?a=b'", (True, "dir", "d", 0)),
-        ("wget -q -P d {}/5/x {}/5/y", (True, "dir", "d", 0)),
+        ("wget -q -w 0 -P d {}/5/x {}/5/y", (True, "dir", "d", 0)),
         ("wget -q --content-disposition -P d {}/5/x", (True, "dir", "d", 0)),
         ("wget -q --spider {}/5/x", (False, "-", "", 0)),
         ("wget -qO - {}/5/x >/dev/null", (False, "-", "-", 0)),

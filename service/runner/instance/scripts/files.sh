@@ -1,22 +1,27 @@
 # shellcheck shell=bash disable=SC2034,SC2154 # shim.sh sets and uses what is not set or used here
 # Whole files and half ones, for runs that write one file whose name is known before they begin. While a run is alive it
 # holds a lock on its destination, and `files/<destination>.state` in the service's folder, which outlives jobs, says
-# what is there:
+# what is there, in one line:
 #
-#   begun <address> <size> <inode> <ctime> <part>    a run began while that was there; if nobody holds the lock, it died
-#   part <address> - - - 1                           NAME.part is a half of ours
-#   whole <address> <size> <inode> <ctime> 0         a run finished it; as long as nothing changed, it is kept
-#   bad <address> <size> <inode> <ctime> 0           the same, but a verification has found it bad: it makes way
+#   <what> <address> <size> <inode> <ctime> <half> <writer> <by> <tool>
 #
-# `<address>` is a hash. A half never keeps its final name: it moves to NAME.part when its run has failed or died. The
-# next run that writes NAME from the same address moves it back and continues it where its tool can and where the last
-# 64 KiB, asked for again, are the same: the tools themselves would splice two contents and call that a success. Else the
-# run begins anew, and the part stays until another has succeeded.
+#   what      whole: a run finished it; as long as nothing changed, it is kept
+#             bad: the same, but a verification has found it bad: it makes way
+#             begun: a run of <tool> began while that was there; if nobody holds the lock, it died
+#             none: nothing is known of what is there
+#   half      the address whose half NAME.part is, and the tool that wrote it; "-": NAME.part is not ours
+#   by        the attempt that finished it or found it whole
 #
-# A tool's part sets `is_plain` (one address, nothing but a GET of it) and `asks` (its options that shape the request),
-# and defines continue_half (adds the options that continue) and read_tail (prints the address from byte $1 to $2 on).
-
-TAIL_BYTES=65536
+# An address is a hash. A half never keeps its final name: it moves to NAME.part when its run has failed or died. The
+# next run that writes NAME from the same address moves it back and continues it where its tool can and where it fits
+# what the server sends now (halves.sh). Else the run begins anew, and the part stays until another has succeeded. What
+# makes way for a run waits as NAME.part.old, and comes back if the run fails.
+#
+# A tool's part sets `is_plain` (one address, nothing but a GET of it), `may_keep` (0: it asks the server itself whether
+# the file is the newest), `looks` (1: it does not simply write over what is there), `continues` (1: it was asked to go
+# on with what is there), `spares` (1: it was asked to leave what is there), `doubts` (1: its exit status proves
+# nothing) and `asks` (its options that shape the request), and defines continue_half (adds the options that continue)
+# and read_tail (prints the bytes of the address from $1 to $2).
 
 # Sets `state_file` for the destination, whose name may be longer than a file's may be.
 place() {
@@ -39,13 +44,72 @@ look() {
     fi
 }
 
+read_state() {
+    local size inode ctime
+    was='' from='' size='' inode='' ctime='' half='' writer='' by='' of=''
+    { read -r was from size inode ctime half writer by of <"$state_file"; } 2>/dev/null
+    was=${was:-none} from=${from:--} half=${half:--} writer=${writer:--} by=${by:--} of=${of:--}
+    known="${size:--} ${inode:--} ${ctime:--}"
+}
+
+# Notes what stands there: what, address, look.
 note() {
-    printf '%s\n' "$*" >"$state_file"
+    printf '%s\n' "$1 $2 $3 $half $writer $by $tool" >"$state_file"
+}
+
+# Sets `stands` for the file at $1, which is to come from address $2: nothing, whole, bad, elsewhere (whole, from another
+# address), changed (since it was whole), holes (a half of aria2c) or foreign.
+judge_there() {
+    look "$1"
+    stands=foreign
+    if [ "$now" = '- - -' ]; then
+        stands=nothing
+    elif [ -e "$1.aria2" ]; then
+        stands=holes
+    elif [ "$was" = bad ] && [ "$now" = "$known" ]; then
+        stands=bad
+    elif [ "$was" = whole ] && [ "$now" = "$known" ]; then
+        stands=whole
+        # Two files of one name in one script: the second is the tool's affair.
+        [ "$from" = "$2" ] || [ "$by" = "$attempt_name" ] || stands=elsewhere
+        [ "$from" = "$2" ] || [ "$by" != "$attempt_name" ] || stands=foreign
+        # Once a job is enough.
+        [ "$stands.${RESOURCE_INSTALLER_REINSTALL-}" != whole.1 ] || [ "${by%%/*}" = "${attempt_name%%/*}" ] || stands=bad
+    elif [ "$was" = whole ]; then
+        stands=changed
+    fi
+}
+
+# Sets `plan` for what stands at $1: keep, continue, replace or leave (to the tool).
+plan_for() {
+    plan=leave
+    case $stands in
+        nothing) return ;;
+        bad) plan=replace && return ;;
+        whole)
+            [ "$may_keep" = 0 ] || [ "$is_plain" = 0 ] || plan=keep
+            return
+            ;;
+    esac
+    [ "$looks" = 1 ] || return
+    case $stands in
+        changed) [ "$spares" = 1 ] || plan=replace ;;
+        elsewhere) plan=replace ;;
+        holes) plan=replace ;;
+        foreign) [ "$continues" = 0 ] || plan=replace ;;
+    esac
+    case $stands.$continues.$spares in
+        foreign.* | holes.* | *.1.? | *.?.1)
+            compare "$1"
+            case $match.$stands in more.*) plan='continue' ;; whole.changed) ;; whole.*) plan=keep ;; esac
+            ;;
+    esac
 }
 
 # Takes the destination for this run, and brings it into the state that the run begins with.
 claim() {
-    local was='' size inode ctime
+    origin=$2 attempt_name=${attempt#"$state/"}
+    attempt_name=${attempt_name// /_}
     [ "$judged" = 1 ] || return 0
     if [ "$kind" = dir ]; then
         claim_named "$@"
@@ -54,153 +118,171 @@ claim() {
     place "$1"
     exec {held}>>"$state_file.lock" || return 0
     turn "$held" -x "another download of $destination"
-    has_part=0 before='- - -'
-    { read -r was origin size inode ctime has_part <"$state_file"; } 2>/dev/null
-    if [ "$was" = begun ]; then
-        before="$size $inode $ctime"
-        set_aside
+    read_state
+    if [ "$writes_stdout" = 1 ]; then
+        begin_with '- - -'
+        return
     fi
+    if [ "$was" = begun ]; then recover; fi
+    judge_there "$destination" "$2"
+    plan_for "$destination"
+    case $plan in
+        keep) keep "$destination" ;;
+        replace) make_way ;;
+        continue)
+            continue_half
+            begin_with '- - -'
+            return
+            ;;
+    esac
     look "$destination"
-    if [ "$now" != "$size $inode $ctime" ]; then was=; fi
-    [ "$was" != whole ] || [ "${RESOURCE_INSTALLER_REINSTALL-}" != 1 ] || was=bad
-    if [ "$was" = bad ]; then
-        before='- - -'
-        set_aside
-        look "$destination"
-        origin=-
+    if [ "$now" = '- - -' ]; then
+        # Alone, a control file is of no use to anybody.
+        rm -f -- "$destination.aria2"
+        take_up
+    elif [ "$stands.$looks" = holes.0 ]; then
+        rm -f -- "$destination.aria2"
     fi
-    if [ "$was" = whole ] && [ "$is_plain" = 1 ] && [ "$origin" = "$2" ]; then
-        encode "$destination"
-        record "kept $token $encoded $size"
-        finish 0
+    begin_with "$now"
+}
+
+# What was noted of a file that the run does not touch is noted again when it ends.
+begin_with() {
+    prior="$was $from $known"
+    before=$1 of=$tool
+    note begun "$origin" "$before"
+}
+
+# The run that began last has died.
+recover() {
+    local tool=$of origin=$from
+    before=$known
+    set_aside
+    was=none from=- known='- - -'
+    give_back
+}
+
+# The run has nothing to do.
+keep() {
+    look "$1"
+    by=$attempt_name
+    note whole "$origin" "$now"
+    encode "$1"
+    record "kept $token $encoded ${now%% *}"
+    finish 0
+}
+
+make_way() {
+    local name=$destination
+    mv -f -- "$name" "$name.part.old" || return 0
+    [ ! -e "$name.aria2" ] || mv -f -- "$name.aria2" "$name.part.old.aria2"
+}
+
+# What had made way comes back, unless something is there. It makes way again.
+give_back() {
+    local name=$destination
+    [ -e "$name.part.old" ] || return 0
+    if [ -e "$name" ]; then
+        rm -f -- "$name.part.old" "$name.part.old.aria2"
+        return
     fi
-    before=$now
-    if [ "$now" = '- - -' ] && [ "$has_part" = 1 ] && [ "$is_plain" = 1 ] && [ "$origin" = "$2" ]; then take_up; fi
-    origin=$2
-    note begun "$origin" "$before" "$has_part"
+    mv -f -- "$name.part.old" "$name"
+    [ ! -e "$name.part.old.aria2" ] || mv -f -- "$name.part.old.aria2" "$name.aria2"
+    look "$name"
+    was=bad from=- known=$now
 }
 
 # Moves the part back, if it can be continued.
 take_up() {
-    local is_whole=0
-    [ -f "$destination.part" ] && can_continue || return 0
-    if [ ! -e "$destination.part.aria2" ]; then
-        fits "$destination.part" || return 0
-    fi
+    can_continue "$destination.part" || return 0
     mv -f -- "$destination.part" "$destination" || return 0
     [ ! -e "$destination.part.aria2" ] || mv -f -- "$destination.part.aria2" "$destination.aria2"
-    has_part=0
-    if [ "$is_whole" = 1 ]; then
+    half=- writer=-
+    if [ "$match" = whole ]; then
+        before='- - -'
         settle 0
         finish 0
     fi
     continue_half
 }
 
-# Only aria2c knows what its control file says about the holes in its half.
+# Whether the half $1 is of this run's address, and fits. Only aria2c's control file knows the holes in its half.
 can_continue() {
-    if [ -e "$destination.part.aria2" ]; then [ "$tool" = aria2c ]; else declare -F read_tail >/dev/null; fi
+    [ "$half" = "$origin" ] && [ "$is_plain" = 1 ] && [ -f "$1" ] || return
+    [ "$writer" != aria2c ] || [ -e "$1.aria2" ] || return
+    compare "$1"
+    [ "$match" != other ]
 }
 
-# Whether the server still sends what this half ends with; `is_whole` where it sends no byte more.
-fits() {
-    local size first length got status ours theirs tail=$attempt/tail.$token
-    look "$1"
-    size=${now%% *}
-    [ "$size" -gt 0 ] || return
-    first=$((size > TAIL_BYTES ? size - TAIL_BYTES : 0))
-    length=$((size - first))
-    read_tail "$first" "$size" 2>/dev/null | head -c $((length + 1)) >"$tail"
-    status=${PIPESTATUS[0]}
-    look "$tail"
-    got=${now%% *}
-    ours=$(tail -c "$length" -- "$1" | cksum)
-    theirs=$(head -c "$length" -- "$tail" | cksum)
-    rm -f -- "$tail"
-    [ "$ours" = "$theirs" ] || return
-    [ "$got" -gt "$length" ] || [ "$status" != 0 ] || is_whole=1
-    [ "$got" -gt "$length" ] || [ "$is_whole" = 1 ]
-}
-
-# After the run: what it finished is noted, what it left half done is set aside.
+# After the run: what it finished is noted, what it left half done is set aside. `status` may become another.
 settle() {
+    [ -n "${state_file-}" ] || [ "$kind" != dir ] || settle_folder "$1"
     [ -n "${state_file-}" ] || return 0
     if [ "$kind" = dir ]; then
         [ -z "$own_folder" ] || settle_named "$1"
         return
     fi
-    if [ "$1" = 0 ]; then
-        look "$destination"
-        if [ "$now" = '- - -' ] || [ "$now" = "$before" ]; then
-            note none
+    look "$destination"
+    if [ "$1" = 0 ] && [ "$now" != "$before" ] && [ "$now" != '- - -' ]; then
+        if ! is_cut "$destination"; then
+            finished "$destination"
             return
         fi
-        [ "$has_part" = 0 ] || rm -f -- "$destination.part" "$destination.part.aria2"
-        note whole "$origin" "$now" 0
-        encode "$destination"
-        record "file $token $encoded ${now%% *}"
+    elif [ "$1" = 0 ]; then
+        give_back
+        read -r was from known <<<"$prior"
+        note "$was" "$from" "$known"
         return
     fi
-    look "$destination"
     # What aria2c has held against a checksum is not continued.
     [ "$tool $1" != 'aria2c 32' ] || [ "$now" = "$before" ] || rm -f -- "$destination" "$destination.aria2"
     set_aside
-    if [ "$has_part" = 1 ]; then note part "${origin:--}" - - - 1; else note none; fi
+    read -r was from known <<<"$prior"
+    give_back
+    look "$destination"
+    [ "$now" = "$known" ] || was=none
+    note "$was" "$from" "$known"
+}
+
+# Whether the server has more of file $1 than its run loaded, though the run ended well.
+is_cut() {
+    [ "$doubts" = 1 ] || return
+    compare "$1"
+    [ "$match" = more ] || return
+    say "the download of ${1##*/} was cut off"
+    status=4
+}
+
+# File $1 is whole; `state_file` is its own.
+finished() {
+    rm -f -- "$1.aria2" "$1.part.old" "$1.part.old.aria2"
+    [ "$half" = - ] || rm -f -- "$1.part" "$1.part.aria2"
+    half=- writer=- by=$attempt_name
+    look "$1"
+    note whole "$origin" "$now"
+    encode "$1"
+    record "file $token $encoded ${now%% *}"
 }
 
 # Moves a file that is not what was there `before` to NAME.part. A NAME.part that is not ours stays.
 set_aside() {
     look "$destination"
     [ "$now" != "$before" ] && [ "$now" != '- - -' ] || return 0
-    if [ "${now%% *}" = 0 ] || { [ "$has_part" = 0 ] && [ -e "$destination.part" ]; }; then
-        rm -f -- "$destination" "$destination.aria2"
+    aside "$destination" "$destination.part"
+}
+
+# Moves the half $1 to $2, `state_file` being that of its final name.
+aside() {
+    look "$1"
+    if [ "${now%% *}" = 0 ] || { [ "$half" = - ] && [ -e "$2" ]; }; then
+        rm -f -- "$1" "$1.aria2"
         return
     fi
-    rm -f -- "$destination.part.aria2"
-    mv -f -- "$destination" "$destination.part" || return
-    [ ! -e "$destination.aria2" ] || mv -f -- "$destination.aria2" "$destination.part.aria2"
-    has_part=1
-    encode "$destination.part"
+    rm -f -- "$2.aria2"
+    mv -f -- "$1" "$2" || return
+    [ ! -e "$1.aria2" ] || mv -f -- "$1.aria2" "$2.aria2"
+    half=$origin writer=$tool
+    [ ! -e "$2.aria2" ] || writer=aria2c
+    encode "$2"
     record "part $token $encoded ${now%% *}"
-}
-
-# What runs that died left half done, at the end of their attempt: `begin` without `end` in its ledger.
-settle_dead() {
-    local verb one of judged_ kind_ encoded_ rest
-    local -A dead=()
-    read -r mark <"$attempt/mark"
-    while read -r verb one of judged_ kind_ encoded_ rest; do
-        case $verb in
-            begin) [ "$judged_" != 1 ] || dead[$one]="$kind_ $encoded_ ${rest%% *}" ;;
-            end) unset "dead[$one]" ;;
-        esac
-    done <"$attempt/ledger"
-    for token in "${!dead[@]}"; do
-        read -r kind encoded_ rest <<<"${dead[$token]}"
-        destination=$(printf '%s' "$encoded_" | base64 -d && printf x)
-        destination=${destination%x}
-        if [ "$kind" = file ]; then
-            place "$encoded_"
-        else
-            origin=$(printf '%s' "$rest" | base64 -d)
-            encode "$origin"
-            origin=$hash
-            own_folder=$destination/.resource-installer-${hash#-}
-            [ -d "$own_folder" ] || continue
-            place "$encoded_.${hash#-}"
-        fi
-        settle_one
-    done
-}
-
-settle_one() {
-    local was size inode ctime held
-    exec {held}>>"$state_file.lock"
-    if [ "$kind" = dir ]; then
-        ! flock -n -x "$held" || settle_named 137
-    elif flock -n -x "$held" && read -r was origin size inode ctime has_part <"$state_file" && [ "$was" = begun ]; then
-        before="$size $inode $ctime"
-        settle 137
-    fi
-    exec {held}>&-
 }

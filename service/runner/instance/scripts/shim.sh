@@ -3,7 +3,8 @@
 # PATH, so that scripts and xargs use it too. attach.sh puts "#!<bash> -p" before it: with -p, neither BASH_ENV nor the
 # functions and options that a card exports reach it.
 #
-# This is what all tools share, with files.sh and named.sh (whole files and half ones), which come next. The part of the tool that was called, tools/<name>.sh, comes after it, then a call of
+# This is what all tools share, with argv.sh (options and addresses) and halves.sh, files.sh and named.sh (whole files and
+# half ones), which come next. The part of the tool that was called, tools/<name>.sh, comes after them, then a call of
 # `main`. Such a part defines two functions, both called with the tool's argv:
 #   destinations   takes the argv apart (read_argv), calls `wrote` for each place that the tool will write to, and sets
 #                  judged, kind, destination and addresses of the run, and what files.sh needs
@@ -25,80 +26,18 @@ elif [ -r "$attempt/settings" ]; then
 fi
 export PATH
 package='' version=''
-judged=0 kind=- is_plain=0 asks=() own_folder='' destination='' addresses=()
+judged=0 kind=- is_plain=0 may_keep=1 looks=0 continues=0 spares=0 doubts=0 splits=0 asks=() guess=''
+own_folder='' destination='' addresses=() writes_stdout=0 replaces=''
 command=() front=() back=() identity=- child='' interrupted='' background='' token='' mark=''
 
 say() {
     printf 'resource-installer: %s\n' "$*"
 }
 
-# Takes an argv apart as getopt would: `names` and `values` of its options, in order, and the other `words`. The letters
-# and long names that take a value come first.
-read_argv() {
-    local LC_ALL=C letters=$1 longs=" ${2//$'\n'/ } " argument rest letter
-    shift 2
-    names=() values=() words=()
-    while [ "$#" -gt 0 ]; do
-        argument=$1
-        shift
-        case $argument in
-            --)
-                words+=("$@")
-                return
-                ;;
-            --*=*) option "${argument%%=*}" "${argument#*=}" ;;
-            --*)
-                if [[ $longs == *" ${argument#--} "* ]]; then
-                    option "$argument" "${1-}"
-                    shift "$(($# > 0))"
-                else
-                    option "$argument" ''
-                fi
-                ;;
-            -?*)
-                rest=${argument#-}
-                while [ -n "$rest" ]; do
-                    letter=${rest:0:1} rest=${rest:1}
-                    if [[ $letters != *"$letter"* ]]; then
-                        option "-$letter" ''
-                        continue
-                    fi
-                    if [ -z "$rest" ] && [ "$#" -gt 0 ]; then
-                        rest=$1
-                        shift
-                    fi
-                    option "-$letter" "$rest"
-                    rest=
-                done
-                ;;
-            *) words+=("$argument") ;;
-        esac
-    done
-}
-
-option() {
-    names+=("$1")
-    values+=("$2")
-}
-
-# Fills `given` with the values of an option, which has two names.
-values_of() {
-    local index
-    given=()
-    for index in "${!names[@]}"; do
-        case ${names[$index]} in "$1" | "$2") given+=("${values[$index]}") ;; esac
-    done
-}
-
-last_of() {
-    values_of "$@"
-    last=
-    [ "${#given[@]}" = 0 ] || last=${given[-1]}
-}
-
 # One line "kind<TAB>path in base64" for each place that is written to. Standard output is not a place.
 wrote() {
     local path=$2
+    [ "$splits" = 0 ] || return
     case $path in
         - | /dev/*) return ;;
         /*) ;;
@@ -119,11 +58,15 @@ wrote_named_by_address() {
     wrote dir "$folder"
 }
 
-# The run writes this file, or into this folder ($1). It is judged unless that is standard output, a device or a pipe.
+# The run writes this file, or into this folder ($1). It is judged unless that is a device or a pipe.
 writes() {
     kind=$1 destination=$2
     case $destination in
-        - | /dev/*)
+        -)
+            writes_to_output
+            return
+            ;;
+        /dev/*)
             kind=-
             return
             ;;
@@ -137,29 +80,29 @@ writes() {
     if [ -e "$destination" ] && ! [ -f "$destination" ] && ! [ -d "$destination" ]; then kind=-; else judged=1; fi
 }
 
+# Standard output is a file of the run's own where a redirection of this very command has just made it: it is empty, and
+# whoever called this program writes elsewhere. Such a run is judged, and its half set aside, but never continued.
+writes_to_output() {
+    local path
+    kind=-
+    [ -f /proc/self/fd/1 ] && ! [ -s /proc/self/fd/1 ] && ! [ "/proc/self/fd/1" -ef "/proc/$PPID/fd/1" ] || return 0
+    path=$(readlink "/proc/$$/fd/1")
+    case $path in "$attempt"/* | *' (deleted)') return ;; esac
+    kind=file destination=$path judged=1 writes_stdout=1 is_plain=0
+}
+
 # The run writes one file into folder $1, by the name that stands in its only address ($2), where that is certain; else
 # somewhere into the folder.
 writes_named() {
     if [ "${#addresses[@]}" = 1 ] && [[ $2 =~ ^[A-Za-z0-9_.,=+@-]+$ ]]; then writes file "$1/$2"; else writes dir "$1"; fi
 }
 
-has() {
-    values_of "$@"
-    [ "${#given[@]}" -gt 0 ]
-}
-
-# Fills `command`: options before the given ones (`front`), which count for more, and after them (`back`).
-assemble() {
-    local argument
-    command=("$tool" "${front[@]}")
-    for argument; do
-        if [ "$argument" = -- ]; then
-            command+=("${back[@]}")
-            back=()
-        fi
-        command+=("$argument")
-    done
-    command+=("${back[@]}")
+# Sets `guess`: the name in the only address, where it is a plain one.
+guess_name() {
+    guess=${addresses[0]-}
+    guess=${guess%%[?#]*}
+    guess=${guess##*/}
+    [ "${#addresses[@]}" = 1 ] && [[ $guess =~ ^[A-Za-z0-9_.,=+@-]+$ ]] || guess=
 }
 
 # Waits for the lock on descriptor $1, shared (-s) or not (-x). While it waits, the stall watch waits too.
@@ -283,9 +226,9 @@ forward() {
     [ -z "$child" ] || kill "-$1" "$child" 2>/dev/null
 }
 
-# The tool is a child, so that its end is written down whatever ends it. It dies with this shell where setpriv can see
-# to that. A child in the background ignores INT, so that it gets a TERM instead.
-launch() {
+# Runs `command` as a child, so that its end is written down whatever ends it, and sets `status`. It dies with this shell
+# where setpriv can see to that. A child in the background ignores INT, so that it gets a TERM instead.
+run_command() {
     local guard=()
     [ -z "${RESOURCE_INSTALLER_GUARD-}" ] || guard=(setpriv --pdeathsig KILL)
     trap 'forward TERM' TERM INT
@@ -304,12 +247,21 @@ launch() {
         wait "$child"
         status=$?
     done 2>/dev/null
+}
+
+launch() {
+    run_command
     settle "$status" # may say that the tool would have refused
     finish "$status"
 }
 
 finish() {
     record "end $token $1"
+    leave "$1"
+}
+
+# Ends as the tool did, by the same signal.
+leave() {
     trap - TERM INT HUP
     case $1 in 129 | 130 | 131 | 137 | 141 | 143) kill "-$(($1 - 128))" "$BASHPID" ;; esac
     exit "$1"
@@ -326,6 +278,7 @@ main() {
     fi
     [ -n "$package" ] || identify
     destinations "$@"
+    [ "$splits" = 0 ] || run_each
     begin
     compose "$@"
     if [ -n "$background" ]; then

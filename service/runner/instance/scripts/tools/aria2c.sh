@@ -22,14 +22,37 @@ destinations() {
     file=$last
     last_of -d --dir
     folder=${last:-.}
+    if has -Z --force-sequential && [ "${#words[@]}" -gt 1 ]; then
+        has_any -o --out -i --input-file -D --daemon -l --log --save-session --enable-rpc --dry-run || splits=1
+    fi
     if [ -n "$file" ]; then wrote file "$folder/$file"; else wrote_named_by_address "$folder"; fi
     ! has --enable-rpc --dry-run && ! has -h --help && ! has -v --version && ! has -S --show-files || return
-    if has -i --input-file || has -Z --force-sequential; then
+    looks=1
+    last_of --allow-overwrite --allow-overwrite
+    [ "$last" != true ] || looks=0
+    last_of -c --continue
+    ! has -c --continue || [ "$last" = false ] || continues=1
+    if has -i --input-file; then
+        writes dir "$folder"
+    elif has -Z --force-sequential && [ "${#words[@]}" -gt 1 ]; then
         writes dir "$folder"
     elif [ "${#words[@]}" -gt 0 ]; then
         read_request
+        guess_name
         if [ -n "$file" ]; then writes file "$folder/$file"; else writes dir "$folder"; fi
     fi
+}
+
+share() {
+    local at
+    for at in "${!names[@]}"; do
+        case ${names[at]} in -Z | --force-sequential) ;; *) give "$at" ;; esac
+    done
+    command+=(-- "${addresses[$1]}")
+}
+
+sum_up() {
+    [ "$status" = 0 ] || result=$status
 }
 
 read_request() {
@@ -42,7 +65,7 @@ read_request() {
             --referer) asks+=(-e "${values[at]}") ;;
             -U | --user-agent) asks+=(-A "${values[at]}") ;;
             --check-certificate) [ "${values[at]}" != false ] || asks+=(-k) ;;
-            -i | -Z | -V | -T | -M | -j | --input-file | --force-sequential | --check-integrity | --torrent-file | \
+            -i | -V | -T | -M | -j | --input-file | --check-integrity | --torrent-file | \
                 --metalink-file | --http-user | --http-passwd | --load-cookies | --conditional-get)
                 is_plain=0
                 ;;
@@ -52,7 +75,7 @@ read_request() {
 
 # aria2c has no way to ask for a part of a file.
 read_tail() {
-    curl -sfL -r "$1-$2" "${asks[@]}" -- "${words[0]}"
+    fetch_span "$1" "$2" "${words[0]}"
 }
 
 # Where the server knows no ranges, it begins anew by itself.
@@ -84,10 +107,11 @@ free_name() {
 }
 
 # Into a file its output stays in a buffer until the summary, which says how far it is and lets it out. Its cache would
-# hold a slow download back from the disk for minutes, which looks like a stall.
+# hold a slow download back from the disk for minutes, which looks like a stall. Its control file, without which a half
+# is lost, is written once a minute if nobody asks for more.
 compose() {
     case $identity in aria2/*)
-        front+=(--summary-interval=1 --disk-cache=0)
+        front+=(--summary-interval=1 --disk-cache=0 --auto-save-interval=1)
         [ -z "$limit" ] || front+=("--max-overall-download-limit=$limit")
         if [ "$judged" = 1 ] && has -D --daemon; then
             background=1 back+=(--daemon=false)

@@ -20,6 +20,7 @@ destinations() {
         write-out' "$@"
     values_of --url --url
     addresses=("${words[@]}" "${given[@]}")
+    list_outputs
     read_request
     last_of --output-dir --output-dir
     folder=$last
@@ -27,16 +28,55 @@ destinations() {
     for file in "${given[@]}"; do
         [ "$file" = - ] || wrote file "${folder:+$folder/}$file"
     done
+    ! has -C --continue-at || looks=1 continues=1
     if has -O --remote-name || has --remote-name-all --remote-name-all; then
         wrote_named_by_address "${folder:-.}"
         remote_name "${folder:-.}"
     else
         values_of -o --output
-        file=${given[0]-}
-        [ -z "$file" ] || [ "$file" = - ] || writes file "${folder:+$folder/}$file"
+        file=${given[0]--}
+        if [ "$file" = - ]; then writes_to_output; else writes file "${folder:+$folder/}$file"; fi
     fi
     # An exit status of a request without a body is no download's.
     ! has -I --head && ! has -V --version || judged=0 kind=-
+}
+
+# Each address has its own output, in order: they are as many runs, where no option is about all of them together. Where
+# they must stay together, curl ends with the first error, for its exit status is the last one's.
+list_outputs() {
+    local at files=0
+    [ "${#addresses[@]}" -gt 1 ] || [[ ${addresses[0]-} == *[][{}]* ]] || has -: --next || return 0
+    for at in "${!names[@]}"; do
+        case ${names[at]} in
+            -o | --output) [ "${values[at]}" = - ] || files=$((files + 1)) ;;
+            -O | --remote-name | --remote-name-all) files=$((files + 1)) ;;
+        esac
+    done
+    [ "$files" -gt 0 ] || return 0
+    if has_any --url -: --next -Z --parallel -K --config -c --cookie-jar -D --dump-header -T --upload-file --libcurl \
+        --stderr --trace --trace-ascii --etag-save || { ! has -g --globoff && [[ ${addresses[*]} == *[][{}]* ]]; }; then
+        case $identity in curl/[89].* | curl/7.[6-9]* | curl/7.5[2-9]*) front+=(--fail-early) ;; esac
+        return
+    fi
+    splits=1
+}
+
+share() {
+    local at outputs=()
+    for at in "${!names[@]}"; do
+        case ${names[at]} in
+            -o | -O | --output | --remote-name) outputs+=("$at") ;;
+            *) give "$at" ;;
+        esac
+    done
+    [ -z "${outputs[$1]-}" ] || give "${outputs[$1]}"
+    command+=("${addresses[$1]}")
+}
+
+# The last transfer's, or the first error.
+sum_up() {
+    result=$status
+    ! has --fail-early --fail-early || [ "$status" = 0 ] || leave "$status"
 }
 
 # What a half can be continued with: one address, and no more than a GET of it whose only result is the file.
@@ -55,7 +95,8 @@ read_request() {
                 --disable | --http1.1 | --http2 | --tlsv1*)
                 asks+=("${names[at]}")
                 ;;
-            -o | -O | --output | --remote-name) outputs=$((outputs + 1)) ;;
+            -o | -O | --output | --remote-name | --remote-name-all) outputs=$((outputs + 1)) ;;
+            --no-clobber) looks=1 ;;
             -C | --continue-at) [ "${values[at]}" = - ] || is_plain=0 ;;
             -d | -F | -G | -X | -T | -K | -r | -w | -i | -D | -: | -z | -Q | -I | --data* | --json | --form* | --get | \
                 --request* | --upload-file | --config | --range | --write-out | --include | --dump-header | --next | \
@@ -97,7 +138,8 @@ free_name() {
 remote_name() {
     local name=${addresses[0]%%[?#]*}
     name=${name##*/}
-    ! has -J --remote-header-name || name=
+    guess_name
+    if has -J --remote-header-name; then name='' looks=1; fi
     writes_named "$1" "$name"
 }
 

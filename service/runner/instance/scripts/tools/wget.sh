@@ -3,7 +3,7 @@
 # and wget2, which carry the same name, know no such option.
 
 destinations() {
-    local file folder name
+    local file folder name at
     read_argv aABDeiIlnoOPQRtTUwX 'execute output-file append-output report-speed input-file base config rejected-log
         tries retry-on-http-error output-document start-pos progress timeout dns-timeout connect-timeout read-timeout
         wait waitretry quota bind-address limit-rate restrict-file-names prefer-family user password use-askpass
@@ -18,27 +18,85 @@ destinations() {
     file=$last
     last_of -P --directory-prefix
     folder=${last:-.}
+    list_addresses
     if [ -n "$file" ]; then wrote file "$file"; else wrote_named_by_address "$folder"; fi
     has -i --input-file || [ "${#words[@]}" -gt 0 ] || return
     ! has --spider --version && ! has -V --help && ! has -h -h || return
     read_request
+    read_habits
     if [ -n "$file" ]; then
         writes file "$file"
         return
     fi
-    name=${words[0]##*/}
-    if has -r --recursive || has -m --mirror || has -p --page-requisites || has -x --force-directories ||
-        has -i --input-file || has --content-disposition --trust-server-names || [[ ${words[0]} != *[!:/]/* ]]; then
+    name=${words[0]-}
+    name=${name##*/}
+    guess_name
+    if has_any -r --recursive -m --mirror -p --page-requisites -x --force-directories -i --input-file \
+        --content-disposition --trust-server-names || [[ ${words[0]-} != *[!:/]/* ]]; then
         name=
     fi
     writes_named "$folder" "${name%%#*}"
 }
 
+# Several addresses, or a list of them, are as many runs, where no option is about all of them together.
+list_addresses() {
+    local list=()
+    case $identity in wget/*) ;; *) return ;; esac
+    ! has_any -O --output-document -r --recursive -m --mirror -p --page-requisites -k --convert-links -b --background \
+        -o --output-file -Q --quota -w --wait --random-wait --save-cookies -F --force-html -B --base --warc-file \
+        --input-metalink --spider -V --version -h --help || return
+    values_of -i --input-file
+    case ${#given[@]}:${given[0]-} in
+        0:*) ;;
+        1:-) mapfile -t list ;;
+        1:*://*) return ;;
+        1:*)
+            [ -f "${given[0]}" ] && ! grep -q '<' -- "${given[0]}" || return
+            mapfile -t list <"${given[0]}"
+            ;;
+        *) return ;;
+    esac
+    for at in "${list[@]}"; do
+        [[ ! $at =~ ^[[:space:]]*([^[:space:]].*[^[:space:]])[[:space:]]*$ ]] || addresses+=("${BASH_REMATCH[1]}")
+    done
+    if [ "${#addresses[@]}" -gt 1 ] || { [ "${#list[@]}" -gt 0 ] && [ "${#addresses[@]}" = 1 ]; }; then splits=1; fi
+}
+
+share() {
+    local at
+    for at in "${!names[@]}"; do
+        case ${names[at]} in -i | --input-file) ;; *) give "$at" ;; esac
+    done
+    command+=(-- "${addresses[$1]}")
+}
+
+# Of several errors wget ends with the lowest, and with 1 only if there is no other.
+sum_up() {
+    [ "$status" != 0 ] || return
+    if [ "$result" -le 1 ] || { [ "$status" -gt 1 ] && [ "$status" -lt "$result" ]; }; then result=$status; fi
+}
+
+# Without -O, a new file gets a number where the name is taken.
+read_habits() {
+    [ -n "$file" ] || looks=1
+    if has -c --continue; then looks=1 continues=1; fi
+    ! has --no-clobber --no-clobber || looks=1 spares=1
+    values_of -n -n
+    [[ ${given[*]} != *c* ]] || looks=1 spares=1
+}
+
 # What a half can be continued with: one address, and no more than a GET of it.
 read_request() {
     local at
-    case $identity in wget/1.1[6-9]* | wget/1.[2-9][0-9]*) ;; *) return ;; esac
     [ "${#words[@]}" = 1 ] || return
+    case $identity in
+        wget/1.1[6-9]* | wget/1.[2-9][0-9]*) ;;
+        wget2/*)
+            read_wget2
+            return
+            ;;
+        *) return ;;
+    esac
     is_plain=1
     for at in "${!names[@]}"; do
         case ${names[at]} in
@@ -50,25 +108,49 @@ read_request() {
             --no-check-certificate | --auth-no-challenge | --no-proxy | --inet4-only | -4 | --inet6-only | -6)
                 asks+=("${names[at]}")
                 ;;
-            -i | -r | -m | -p | -x | -E | -k | -N | -S | --input-file | --recursive | --mirror | --page-requisites | \
-                --force-directories | --post-* | --method | --body-* | --start-pos | --save-headers | --timestamping | \
+            -i | -r | -m | -p | -x | -E | -k | -S | --input-file | --recursive | --mirror | --page-requisites | \
+                --force-directories | --post-* | --method | --body-* | --start-pos | --save-headers | \
                 --warc-* | --delete-after | --compression | --adjust-extension | --convert-links | --metalink* | --config)
                 is_plain=0
                 ;;
+            # It asks the server itself whether there is a newer one.
+            -N | --timestamping) may_keep=0 ;;
         esac
     done
 }
 
-# Without --start-pos it would refuse the answer, without the header the server would send all the rest.
+# wget2 ends with 0 although the server has hung up in the middle: the server is asked whether it has more.
+read_wget2() {
+    doubts=1
+    for at in "${!names[@]}"; do
+        case ${names[at]} in
+            --header) asks+=(-H "${values[at]}") ;;
+            -U | --user-agent) asks+=(-A "${values[at]}") ;;
+            --no-check-certificate) asks+=(-k) ;;
+            --check-certificate) [ "${values[at]}" != off ] || asks+=(-k) ;;
+            -c | --continue | --post-* | --method | --body-* | -r | --recursive | --compression) doubts=0 ;;
+        esac
+    done
+}
+
+# Without --start-pos it would refuse the answer, without the header the server would send all the rest. Where the server
+# knows no ranges, wget would load and skip everything before: so it is asked first, without a body.
 read_tail() {
+    if [ "$doubts" = 1 ]; then
+        fetch_span "$1" "$2" "${words[0]}"
+        return
+    fi
+    case $(wget --tries=1 --spider -S "--header=Range: bytes=$1-$2" "${asks[@]}" -- "${words[0]}" 2>&1) in
+        *HTTP/*' 206'*) ;;
+        *HTTP/*' 200'*) return 1 ;;
+    esac
     wget -q --tries=1 -O - "--start-pos=$1" "--header=Range: bytes=$1-$2" "${asks[@]}" -- "${words[0]}"
 }
 
 # -nc would call the half a whole one.
 continue_half() {
     back+=(-c)
-    values_of -n --no-clobber
-    [ "${#given[@]}" = 0 ] || back+=(--clobber)
+    [ "$spares" = 0 ] || back+=(--clobber)
 }
 
 into_folder() {
@@ -84,12 +166,10 @@ free_name() {
     local number=1
     free=$1/$2
     [ -e "$free" ] || return 0
-    values_of -n --no-clobber
-    case " ${given[*]} " in *c*)
+    if [ "$spares" = 1 ]; then
         free=
         return
-        ;;
-    esac
+    fi
     while [ -e "$1/$2.$number" ]; do
         number=$((number + 1))
     done
