@@ -361,7 +361,7 @@ class ResourceVerified(Event):
     """One file was checked. ``result``: verified, or unverified if there was nothing to compare it with.
 
     ``held_against``: the source of the expected hash or size (civitdl, card) or None. ``checked``: the checks that were
-    made (size, sha256, safetensors_header, not_html).
+    made (size, sha256, safetensors_header, magic, not_html).
     """
 
     type: ClassVar[str] = "resource_verified"

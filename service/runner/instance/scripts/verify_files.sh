@@ -190,16 +190,16 @@ scan() {
 }
 
 choose() {
-    local begin destination path
+    local destination path
     local -A chosen=() versions=() taken=()
     local shared=()
     files=() more=0
     shopt -s nullglob
+    begin=$(begin_of)
     if [ "${#card_files[@]}" -gt 0 ]; then
         files=("${card_files[@]/#/$home/}")
         return
     fi
-    begin=$(begin_of)
     read_log
     read_others
     while IFS= read -r -d '' destination; do
