@@ -62,7 +62,7 @@ claim() {
     fi
     look "$destination"
     if [ "$now" != "$size $inode $ctime" ]; then was=; fi
-    [ "$was" != whole ] || [ "${RESOURCE_INSTALLER_REINSTALL-}" != 1 ] || was=bad
+    [ "$was" != whole ] || ! is_loaded_anew || was=bad
     if [ "$was" = bad ]; then
         before='- - -'
         set_aside
@@ -78,6 +78,11 @@ claim() {
     if [ "$now" = '- - -' ] && [ "$has_part" = 1 ] && [ "$is_plain" = 1 ] && [ "$origin" = "$2" ]; then take_up; fi
     origin=$2
     note begun "$origin" "$before" "$has_part"
+}
+
+# Whether this whole file is loaded anew: the client asks for it, and no attempt of this job has done so yet.
+is_loaded_anew() {
+    [ "${RESOURCE_INSTALLER_REINSTALL-}" = 1 ] && ! [ "$state_file" -nt "${attempt%-*}-1/boot" ]
 }
 
 # Moves the part back, if it can be continued.

@@ -39,7 +39,7 @@ keep_or_clear() {
     place "$encoded"
     { read -r was _ <"$state_file"; } 2>/dev/null
     place "$1"
-    if [ "$was" = bad ] || [ "${RESOURCE_INSTALLER_REINSTALL-}" = 1 ]; then
+    if [ "$was" = bad ] || is_loaded_anew; then
         rm -f -- "$2"
         return
     fi

@@ -143,6 +143,11 @@ writes_named() {
     if [ "${#addresses[@]}" = 1 ] && [[ $2 =~ ^[A-Za-z0-9_.,=+@-]+$ ]]; then writes file "$1/$2"; else writes dir "$1"; fi
 }
 
+# Whether this is one of CivitAI's addresses, which end with the number of a version.
+is_numbered() {
+    [[ $1 =~ ^(https?://)?([a-z0-9-]+\.)*civitai\.(com|red|green)/api/download/models/[0-9]+/?([?#]|$) ]]
+}
+
 has() {
     values_of "$@"
     [ "${#given[@]}" -gt 0 ]

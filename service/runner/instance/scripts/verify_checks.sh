@@ -133,10 +133,12 @@ weigh() {
     finding good "$file_number" "$digest" "$against" "${checked[$file_number]}"
 }
 
-# What the card says of its only file. Its size is an estimate and proves nothing: people round it.
+# What the card says of its only file, which a run has loaded if any has. Its size is an estimate and proves nothing:
+# people round it.
 expect_one() {
-    local number models=()
-    for number in "${!files[@]}"; do
+    local number models=() among=$of_runs
+    [ "$among" -gt 0 ] || among=${#files[@]}
+    for ((number = 0; number < among; number++)); do
         is_model "${files[$number]}" && models+=("$number")
     done
     [ "${#files[@]}" = 1 ] && models=(0)
@@ -146,7 +148,9 @@ expect_one() {
 
 verify() {
     # shellcheck disable=SC2034
-    local tool file_number begin='' suffix has_magic='' failures=0 more=0 attempt=${RESOURCE_INSTALLER_ATTEMPT%-verify} home=${UI_HOME%/}
+    local tool file_number begin='' suffix has_magic='' failures=0 more=0 of_runs=0
+    # shellcheck disable=SC2034
+    local attempt=${RESOURCE_INSTALLER_ATTEMPT%-verify} home=${UI_HOME%/}
     local files=() states=() sizes=() checked=() want_sha256=("${card_sha256s[@]}") want_size=("${card_sizes[@]}")
     for tool in base64 find grep head od sed sha256sum sort stat tail tr; do
         command -v "$tool" >/dev/null || { finding missing "$tool" && return 127; }

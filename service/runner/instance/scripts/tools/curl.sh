@@ -98,6 +98,9 @@ remote_name() {
     local name=${addresses[0]%%[?#]*}
     name=${name##*/}
     ! has -J --remote-header-name || name=
+    if [ -n "$name" ] && is_numbered "${addresses[0]}"; then
+        case $identity in curl/*) front+=(--remote-header-name) name= ;; esac
+    fi
     writes_named "$1" "$name"
 }
 

@@ -27,11 +27,17 @@ destinations() {
         return
     fi
     name=${words[0]##*/}
-    if has -r --recursive || has -m --mirror || has -p --page-requisites || has -x --force-directories ||
+    if names_by_server || has -r --recursive || has -m --mirror || has -p --page-requisites || has -x --force-directories ||
         has -i --input-file || has --content-disposition --trust-server-names || [[ ${words[0]} != *[!:/]/* ]]; then
         name=
     fi
     writes_named "$folder" "${name%%#*}"
+}
+
+# The address ends with a number, under which ComfyUI would not list the file: the server says its name.
+names_by_server() {
+    case $identity in wget/1.* | wget2/*) ;; *) return 1 ;; esac
+    is_numbered "${words[0]-}" && front+=(--content-disposition)
 }
 
 # What a half can be continued with: one address, and no more than a GET of it.
