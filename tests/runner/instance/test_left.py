@@ -179,3 +179,18 @@ async def test_whole_files_are_loaded_anew_once_in_a_job(connection: Connection,
         again = card(command, home, reinstall=True, job_id=anew.job_id, directory="1-2")
         assert paths((await run(connection, again))[1], "kept") == [name]
     assert names(home) == ["x", "y"]
+
+
+async def test_an_attempt_that_ended_before_claims_nothing(connection: Connection, home: Path) -> None:
+    write = f'mkdir -p "{MODELS}/%s"; for n in 1 2 3 4 5 6; do echo $n; sleep 0.2; done >"{MODELS}/%s/x.pth"'
+    first = card(write.replace("%s", "a"), home)
+    await run(connection, first)
+    later = card(write.replace("%s", "b").replace("0.2", "0"), home, job_id=first.job_id, directory="2-1")
+    assert paths((await run(connection, later))[1], "file") == ["x.pth"]
+
+
+async def test_names_that_several_write_say_nothing(connection: Connection, home: Path) -> None:
+    write = f'mkdir -p "{MODELS}/%s"; for n in 1 2 3 4 5 6 7; do echo $n; sleep 0.2; done >"{MODELS}/%s/x.pth"'
+    quick = f'sleep 1.6; mkdir -p "{MODELS}/b"; echo x >"{MODELS}/b/x.pth"'
+    _, ended = await side_by_side(connection, home, write.replace("%s", "a"), quick)
+    assert "x.pth" in paths(ended[1], "file")

@@ -35,17 +35,26 @@ record_what_it_left() {
 # Fills `loose`: the new files with the name of a model that came without a run; and `any`: one of the others. What
 # ComfyUI itself writes while it runs is not the card's.
 list_loose() {
-    local path
+    local path found=()
+    local -A namesakes=()
     read_claims
-    while IFS= read -r -d '' path; do
+    mapfile -d '' -t found < <(find_new)
+    for path in "${found[@]}"; do
+        namesakes[${path##*/}]=$((${namesakes[${path##*/}]:-0} + 1))
+    done
+    for path in "${found[@]}"; do
         if has_name_of_model "$path"; then
             [ "${#loose[@]}" -lt "$LOOSE_FILES_MAX" ] && is_loose "$path" && loose+=("$path")
         elif [ -z "$any" ] && is_loose "$path"; then
             any=$path
         fi
-    done < <(find -L "$home" -mindepth 1 \( -name '.*' -o -name __pycache__ -o -path "$home/temp" -o -path \
+    done
+}
+
+find_new() {
+    find -L "$home" -mindepth 1 \( -name '.*' -o -name __pycache__ -o -path "$home/temp" -o -path \
         "$home/output" \) -prune -o -type f -cnewer "$dir/boot" ! -name '*.part' ! -name '*.aria2' ! -name '*.log' \
-        ! -name 'comfyui.db*' -print0)
+        ! -name 'comfyui.db*' -print0
 }
 
 has_name_of_model() {
@@ -63,6 +72,8 @@ read_claims() {
     for other in "${dir%/*}"/*/ledger; do
         other=${other%/ledger}
         case ${other##*/} in "${own%-*}"-* | *-verify) continue ;; esac
+        # One that had ended before this one began wrote nothing that is new.
+        [ ! -e "$other/exit" ] || [ "$other/exit" -nt "$dir/boot" ] || continue
         while read -r kind what; do
             theirs[$kind $what]=1
         done < <(claims_of "$other")
@@ -85,7 +96,8 @@ is_loose() {
     [ -z "${theirs[path $encoded]}" ] || return 1
     name=$(printf '%s' "${1##*/}" | base64 -w 0)
     [ -z "${mine[name $name]}" ] || return 0
-    [ -z "${theirs[name $name]}" ] || return 1
+    # A name without its folder says whose a file is only where no other new file has it.
+    [ -z "${theirs[name $name]}" ] || [ "${namesakes[${1##*/}]}" != 1 ] || return 1
     # civitdl puts its numbers into each name, hf keeps a note of each file beside it.
     case $1 in *-mid_*-vid_*) [ -n "${mine[tool civitdl]}" ] || [ -z "${theirs[tool civitdl]}" ] || return 1 ;; esac
     [ -n "${mine[tool hf]}${mine[tool huggingface-cli]}" ] || ! is_of_hf "$1"
@@ -124,6 +136,9 @@ set_aside_loose() {
     for path in "${loose[@]}"; do
         [ "$path" -nt "$dir/boot" ] || continue
         ! is_in_repository "$path" || continue
+        # These two give a file its final name when it is whole.
+        ! is_of_hf "$path" || continue
+        case $path in *-mid_*-vid_*) continue ;; esac
         at=$(stat -L -c %Y -- "$path") || continue
         times[$path]=$at
         [ "$at" -le "$newest" ] || newest=$at
