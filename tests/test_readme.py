@@ -35,6 +35,7 @@ OF_THE_REQUEST = {
     "bandwidth_limit",
     "max_attempts",
     "verify",
+    "reinstall",
     "place",
     "retry_of",
     "idempotency_key",

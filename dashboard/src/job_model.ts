@@ -76,6 +76,7 @@ export class JobModel implements Omit<JobSummary, "possible"> {
   bandwidth_limit: number | null = null;
   max_attempts = 3;
   verify = true;
+  reinstall = false;
   retry_of: string | null = null;
   thinned_at: string | null = null;
   // Only a screen needs these.
@@ -266,6 +267,7 @@ function queued(job: JobModel, event: JobQueuedEvent): void {
   job.bandwidth_limit = event.bandwidth_limit ?? null;
   job.max_attempts = event.max_attempts ?? 3;
   job.verify = event.verify !== false;
+  job.reinstall = event.reinstall ?? false;
   job.retry_of = event.retry_of ?? null;
   job.created_at = event.at;
   job.resources = new Map();

@@ -202,6 +202,7 @@ export interface JobQueuedEvent {
   bandwidth_limit?: number | null;
   max_attempts?: number;
   verify?: boolean;
+  reinstall?: boolean;
   place?: string;
   retry_of?: string | null;
   idempotency_key?: string | null;
@@ -395,6 +396,7 @@ export interface RunEndedEvent {
   bytes?: number | null;
   announced_bytes?: number | null;
   destination?: string | null;
+  name?: string | null;
 }
 export interface RunStartedEvent {
   type: "run_started";
@@ -449,6 +451,7 @@ export interface InstallRequest {
   bandwidth_limit?: number | null;
   max_attempts?: number | null;
   verify?: boolean;
+  reinstall?: boolean;
 }
 export interface MoveRequest {
   before: string;
@@ -566,6 +569,7 @@ export interface Controlled {
   bandwidth_limit: number | null;
   max_attempts: number;
   verify: boolean;
+  reinstall: boolean;
   retry_of: string | null;
   thinned_at: string | null;
   possible: string[];
@@ -623,6 +627,7 @@ export interface JobView {
   bandwidth_limit: number | null;
   max_attempts: number;
   verify: boolean;
+  reinstall: boolean;
   retry_of: string | null;
   thinned_at: string | null;
   possible: string[];
@@ -701,6 +706,7 @@ export interface JobSummary {
   bandwidth_limit: number | null;
   max_attempts: number;
   verify: boolean;
+  reinstall: boolean;
   retry_of: string | null;
   thinned_at: string | null;
   possible: string[];

@@ -165,7 +165,8 @@ class RunStarted(Event):
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunEnded(Event):
     """A run of a tool ended. ``exit_code``: 128 + n for signal n. ``bytes``: what it wrote, where that is known;
-    ``announced_bytes``: the length that its server announced."""
+    ``announced_bytes``: the length that its server announced. ``name``: of its file, or of its address while nobody
+    knows the file's."""
 
     type: ClassVar[str] = "run_ended"
     run: int
@@ -173,6 +174,7 @@ class RunEnded(Event):
     bytes: int | None = None
     announced_bytes: int | None = None
     destination: str | None = None
+    name: str | None = None
 
 
 @register
@@ -209,8 +211,9 @@ class JobQueued(Event):
 
     ``resources``: one ``{"resource": path, "title": str, "dependencies": [path, ...]}`` for each, dependencies
     before their dependents; ``size``, if the card gives it, in bytes. ``place``: in the queue (see store/places.py).
-    ``retry_of``: the job that this one retries. ``idempotency_key``: the client's name for the request;
-    ``body_sha256``: of the request's body, to refuse another body under the same name.
+    ``reinstall``: files that are there and whole are loaded anew. ``retry_of``: the job that this one retries.
+    ``idempotency_key``: the client's name for the request; ``body_sha256``: of the request's body, to refuse another
+    body under the same name.
     """
 
     type: ClassVar[str] = "job_queued"
@@ -224,6 +227,7 @@ class JobQueued(Event):
     bandwidth_limit: int | None = None
     max_attempts: int = 3
     verify: bool = True
+    reinstall: bool = False
     place: str = ""
     retry_of: str | None = None
     idempotency_key: str | None = None
@@ -361,7 +365,7 @@ class ResourceVerified(Event):
     """One file was checked. ``result``: verified, or unverified if there was nothing to compare it with.
 
     ``held_against``: the source of the expected hash or size (civitdl, card) or None. ``checked``: the checks that were
-    made (size, sha256, safetensors_header, not_html).
+    made (size, sha256, safetensors_header, magic, not_html).
     """
 
     type: ClassVar[str] = "resource_verified"

@@ -133,6 +133,7 @@ def _queued(recorded: RecordedEvent, event: types.JobQueued) -> Job:
         bandwidth_limit=event.bandwidth_limit,
         max_attempts=event.max_attempts,
         verify=event.verify,
+        reinstall=event.reinstall,
         place=event.place,
         retry_of=event.retry_of,
         idempotency_key=event.idempotency_key,

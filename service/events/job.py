@@ -126,6 +126,7 @@ class Job(NamedTuple):
     bandwidth_limit: int | None = None
     max_attempts: int = 3
     verify: bool = True
+    reinstall: bool = False
     place: str = ""
     cancel_requested_at_ms: int | None = None
     retry_of: str | None = None
@@ -236,6 +237,7 @@ SUMMARY_VIEW = View(
     "bandwidth_limit",
     "max_attempts",
     "verify",
+    "reinstall",
     "retry_of",
     "thinned_at_ms",
 )

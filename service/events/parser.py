@@ -6,7 +6,7 @@ of the line that it came from, so that a second reading of the same bytes can be
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 
 from service.events.bounds import Bounds
 from service.events.event_types import Event, Output
@@ -14,6 +14,7 @@ from service.events.ledger import Evidence, Ledger
 from service.events.lines import LINE_BYTES_MAX, Line, LineSplitter, plain
 from service.events.recorded_event import NewEvent
 from service.events.redaction import Redactor
+from service.events.room import Room
 from service.events.tools import TOOLS
 from service.events.tools.live_runs import LiveRuns
 from service.events.tools.protocol import NOT_MINE, Context, Tool
@@ -28,6 +29,7 @@ class ProgressParser:
 
     ``title`` names a download whose tool names none. ``redact`` is applied to every text before it leaves.
     ``mark``: what the service's own records in the output begin with, None where there are none.
+    ``estimate_bytes``: what the card says of its size.
     """
 
     def __init__(
@@ -38,6 +40,7 @@ class ProgressParser:
         title: str = "download",
         redact: Callable[[str], str] | None = None,
         mark: str | None = None,
+        estimate_bytes: int | None = None,
     ) -> None:
         self._resource = resource
         self._attempt = attempt
@@ -47,7 +50,15 @@ class ProgressParser:
         self._bounds = Bounds()
         self._command: str | None = None
         self._live = LiveRuns()
-        context = Context(title=title, redact=self._redact, mark=mark, runs=self._live)
+        self._room = Room()
+        context = Context(
+            title=title,
+            redact=self._redact,
+            mark=mark,
+            runs=self._live,
+            room=self._room,
+            estimate_bytes=estimate_bytes,
+        )
         self._recorder = Recorder(context)
         self._tools = tuple(tool(context) for tool in TOOLS)
         # Only the tools that have such a reader of their own are asked: a call for nothing costs as much as a look.
@@ -80,7 +91,15 @@ class ProgressParser:
             last_plain=self._ledger.last_plain,
         )
 
-    def _new(self, events: Iterable[Event], offset: int | None) -> list[NewEvent]:
+    @property
+    def announced_too_much(self) -> int | None:
+        """The bytes that a download has last announced and that were not free when the attempt began."""
+        return self._room.announced_too_much
+
+    def _new(self, events: Sequence[Event], offset: int | None) -> list[NewEvent]:
+        if self._room.free_bytes is not None:
+            for event in events:
+                self._room.observe(event)
         return [
             NewEvent(event=bounded, resource=self._resource, attempt=self._attempt, source_offset=offset)
             for event in events

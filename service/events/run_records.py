@@ -88,12 +88,19 @@ class End:
 
 
 @dataclass(frozen=True, slots=True)
+class Room:
+    """So many bytes were free on the instance when the attempt began."""
+
+    bytes: int
+
+
+@dataclass(frozen=True, slots=True)
 class Warn:
     code: str
     text: str
 
 
-Record = Begin | Length | Grown | Kept | Written | Part | End | Warn
+Record = Begin | Length | Grown | Kept | Written | Part | End | Room | Warn
 Redact = Callable[[str], str]
 
 
@@ -148,6 +155,10 @@ def _end(values: Sequence[str], redact: Redact) -> Record | None:
     return End(values[0], int(values[1])) if _are(values, _TOKEN, _STATUS) else None
 
 
+def _room(values: Sequence[str], redact: Redact) -> Record | None:
+    return Room(int(values[0])) if _are(values, _NUMBER) else None
+
+
 def _warn(values: Sequence[str], redact: Redact) -> Record | None:
     if len(values) != 2 or not _WORD.fullmatch(values[0]) or (text := _text(values[1], redact)) is None:
         return None
@@ -163,6 +174,7 @@ _READERS: dict[str, Callable[[Sequence[str], Redact], Record | None]] = {
     "file": _file(Written),
     "part": _file(Part),
     "end": _end,
+    "room": _room,
     "warn": _warn,
 }
 

@@ -42,8 +42,10 @@ class Run:
     @property
     def name(self) -> str | None:
         """The base name of what it loads, as far as it is known."""
-        path = self.destination if self.kind == "file" else next(iter(self.files or self.kept), None)
-        return base_name(path or self.destination or self.address or "") or None
+        if self.kind == "file" and self.destination:
+            return base_name(self.destination)
+        path = next(iter(self.files or self.kept), None)
+        return base_name(path or "") or name_in(self.address) or base_name(self.destination or "") or None
 
     @property
     def target(self) -> tuple[str, str]:
@@ -75,10 +77,12 @@ class Run:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunLedger:
-    """The runs in the order of their beginnings. ``loose_files``: files that came or were kept without a run."""
+    """The runs in the order of their beginnings. ``loose_files``: files that came or were kept without a run;
+    ``loose_parts``: halves that came without one."""
 
     runs: tuple[Run, ...] = ()
     loose_files: tuple[str, ...] = ()
+    loose_parts: tuple[str, ...] = ()
 
     @classmethod
     def parse(cls, lines: Iterable[str], redact: Callable[[str], str]) -> RunLedger:
@@ -95,7 +99,11 @@ class RunLedger:
         own = {run.token for run in self.runs}
         runs = [replace(run, words=of_log[run.token].words) if run.token in of_log else run for run in self.runs]
         earlier = [run for run in log.runs if run.token not in own]
-        return RunLedger(runs=(*earlier, *runs), loose_files=self.loose_files or log.loose_files)
+        return RunLedger(
+            runs=(*earlier, *runs),
+            loose_files=self.loose_files or log.loose_files,
+            loose_parts=self.loose_parts or log.loose_parts,
+        )
 
     def failures(self) -> tuple[Run, ...]:
         """The judged runs that failed or never ended, and that no later run of the same target made good."""
@@ -121,7 +129,7 @@ class RunLedger:
     @property
     def parts(self) -> tuple[str, ...]:
         """The half files, each once."""
-        return tuple(dict.fromkeys(part for run in self.runs for part in run.parts))
+        return tuple(dict.fromkeys([*(part for run in self.runs for part in run.parts), *self.loose_parts]))
 
 
 class RunBook:
@@ -130,6 +138,7 @@ class RunBook:
     def __init__(self) -> None:
         self._runs: dict[str, Run] = {}
         self._loose: dict[str, None] = {}
+        self._loose_parts: dict[str, None] = {}
         self._files = 0
 
     def add(self, record: Record) -> None:
@@ -144,11 +153,11 @@ class RunBook:
 
     @property
     def ledger(self) -> RunLedger:
-        return RunLedger(runs=tuple(self._runs.values()), loose_files=tuple(self._loose))
+        return self.ledger_with_words({})
 
     def ledger_with_words(self, words: Mapping[str, Sequence[str]]) -> RunLedger:
         runs = tuple(replace(run, words=tuple(words.get(run.token, ()))) for run in self._runs.values())
-        return RunLedger(runs=runs, loose_files=tuple(self._loose))
+        return RunLedger(runs=runs, loose_files=tuple(self._loose), loose_parts=tuple(self._loose_parts))
 
     def _begin(self, record: Begin) -> None:
         if record.token in self._runs or len(self._runs) >= RUNS_MAX:
@@ -168,9 +177,7 @@ class RunBook:
         self._files += 1
         run = self._runs.get(record.token)
         if run is None:
-            # A half without a run is in the ledger of an attempt whose beginning was cut off.
-            if not isinstance(record, Part):
-                self._loose[record.path] = None
+            (self._loose_parts if isinstance(record, Part) else self._loose)[record.path] = None
         elif isinstance(record, Kept):
             self._change(record.token, kept=(*run.kept, record.path))
         elif isinstance(record, Written):
@@ -182,6 +189,11 @@ class RunBook:
         run = self._runs.get(token)
         if run is not None:
             self._runs[token] = replace(run, **changes)
+
+
+def name_in(address: str | None) -> str | None:
+    """The name that an address ends with; None for what is not an address, as a word of hf or civitdl."""
+    return base_name(address) or None if address is not None and "://" in address else None
 
 
 def base_name(path: str) -> str:

@@ -61,6 +61,7 @@ class Attempt:
         self._live_job = live_job
         self._clock = clock
         self._fed_bytes = 0
+        self._needed_bytes: int | None = None
         # The signal in effect on the instance; None: unknown.
         self._in_effect: Signal | None = Signal.RESUME if is_new else None
         self._is_answered = asyncio.Event()
@@ -79,6 +80,7 @@ class Attempt:
                 async for chunk in attachment:
                     for begin in range(0, len(chunk), FEED_BYTES_MAX):
                         await self._feed(chunk[begin : begin + FEED_BYTES_MAX])
+                    await self._look_at_room(remote)
                 await self._wait_for_answer()
                 return attachment.ended()
         except LinkDown:
@@ -102,6 +104,15 @@ class Attempt:
         if new:
             await self._live_job.append(new)
         self._fed_bytes += len(piece)
+
+    async def _look_at_room(self, remote: Remote) -> None:
+        """A download that announces more than was free ends, unless the instance finds room by now."""
+        needed = self._phase.parser.announced_too_much
+        if needed is None or needed == self._needed_bytes:
+            return
+        self._needed_bytes = needed
+        result = await remote.end_without_room(self._spec, needed)
+        self.partial_files = result.partial_files or self.partial_files
 
     @property
     def _wanted(self) -> Signal:

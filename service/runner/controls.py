@@ -199,5 +199,6 @@ def _rest_of(job: Job) -> JobQueued:
         bandwidth_limit=job.bandwidth_limit,
         max_attempts=job.max_attempts,
         verify=job.verify,
+        reinstall=job.reinstall,
         retry_of=job.job_id,
     )

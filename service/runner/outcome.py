@@ -81,7 +81,8 @@ def _stopped_by_instance(ended: Ended) -> Outcome | None:
         return failed(Cause.PERMISSION, ended.refused, ended.exit_code)
     if ended.no_room is not None:
         needed, free = ended.no_room
-        return failed(Cause.DISK_FULL, f"the resource needs {needed:,} bytes, and {free:,} are free on the instance")
+        error = f"a download announces {needed:,} bytes more, and {free:,} are free on the instance"
+        return failed(Cause.DISK_FULL, error)
     if ended.stalled:
         return failed(Cause.STALLED, "nothing was read or written for too long", ended.exit_code)
     if ended.timed_out:

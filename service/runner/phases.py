@@ -26,11 +26,15 @@ Redact = Callable[[str], str]
 
 
 class Parser(Protocol):
-    """Bytes in, events out; ``evidence`` after the end."""
+    """Bytes in, events out; ``evidence`` after the end. ``announced_too_much``: the bytes that a download has just
+    announced and that were not free when the attempt began; None for none."""
 
     def feed(self, chunk: bytes) -> list[NewEvent]: ...
 
     def close(self, exit_code: int | None) -> list[NewEvent]: ...
+
+    @property
+    def announced_too_much(self) -> int | None: ...
 
     @property
     def evidence(self) -> Evidence: ...
@@ -40,7 +44,7 @@ class Phase(Protocol):
     """One phase of a resource's current attempt.
 
     ``directory``: its name below the job's directory on the instance. ``is_measured``: whether the bytes that it
-    reports say how long the job will still take. ``room_bytes``: the free disk space that it needs, None: not known.
+    reports say how long the job will still take.
     ``mark``: what the records of its runs begin with in its log, empty where it keeps none.
     """
 
@@ -48,7 +52,6 @@ class Phase(Protocol):
     mark: str
     parser: Parser
     is_measured: bool
-    room_bytes: int | None
 
     def program(self, card: Resource) -> str:
         """The bash script that runs on the instance."""
@@ -81,8 +84,6 @@ class Download:
     """Runs the card."""
 
     is_measured = True
-    # A card's size is an estimate: too little room for it is not a failure.
-    room_bytes: int | None = None
 
     def __init__(self, resource: ResourceProgress, redact: Redact, job: Job, card: Resource | None) -> None:
         self.directory = _directory(resource, DOWNLOAD)
@@ -98,6 +99,7 @@ class Download:
             title=resource.title,
             redact=redact,
             mark=self.mark,
+            estimate_bytes=card.size_bytes if card is not None else None,
         )
 
     def program(self, card: Resource) -> str:
@@ -120,7 +122,6 @@ class Verification:
 
     is_measured = False
     mark = ""
-    room_bytes: int | None = None
 
     def __init__(self, resource: ResourceProgress, redact: Redact, job: Job, card: Resource | None) -> None:
         self.directory = _directory(resource, VERIFY)

@@ -182,7 +182,7 @@ class ResourceRun:
             timeout_seconds=self._rules.resource_timeout_seconds,
             stall_seconds=self._rules.stall_seconds,
             bandwidth_bytes_per_second=resource.bandwidth,
-            room_bytes=phase.room_bytes,
+            reinstall=self._live_job.job.reinstall,
             mark=phase.mark,
             background=card is not None and card.front.background,
             provision_tools=self._rules.provision_tools,

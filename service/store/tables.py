@@ -56,7 +56,7 @@ _LENGTHS = {
     "body_sha256": 64,
 }
 # A column that a migration adds and that may not be null needs a value for existing rows.
-_DEFAULTS = {"parallel": "1", "max_attempts": "3", "verify": "1", "place": "", "phase": "download"}
+_DEFAULTS = {"parallel": "1", "max_attempts": "3", "verify": "1", "reinstall": "0", "place": "", "phase": "download"}
 
 
 def _columns(projection: type[NamedTuple], *, without: Collection[str]) -> list[Column[Any]]:

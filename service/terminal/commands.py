@@ -54,6 +54,7 @@ def install(
     bandwidth: Annotated[float | None, typer.Option(help="Bandwidth limit in MB/s for the whole install.")] = None,
     max_attempts: Annotated[int | None, typer.Option(help="Attempts at each resource before it fails.")] = None,
     verify: Annotated[bool, typer.Option(help="Check the files before they count as installed.")] = True,
+    reinstall: Annotated[bool, typer.Option("--reinstall", help="Load files anew that are there and whole.")] = False,
     host_key: Annotated[str | None, typer.Option(help="Accept exactly this host key, SHA256:….")] = None,
     watching: Annotated[bool, typer.Option("--watch/--no-watch", help="Stay until the job has ended.")] = True,
     url: Url = DEFAULT_URL,
@@ -67,6 +68,7 @@ def install(
     optional = {
         "max_attempts": max_attempts,
         "host_key_sha256": host_key,
+        "reinstall": reinstall or None,
         "bandwidth_limit": None if bandwidth is None else round(bandwidth * 1_000_000),
     }
     body |= {"ui_home": ui_home, "parallel": parallel, "verify": verify}

@@ -86,7 +86,8 @@ class _Request(BaseModel):
 
 
 class InstallRequest(_Request):
-    """The body of ``POST /resources/install``. ``bandwidth_limit``: bytes a second for the whole job."""
+    """The body of ``POST /resources/install``. ``bandwidth_limit``: bytes a second for the whole job.
+    ``reinstall``: load files anew that are there and whole."""
 
     ssh_host: Annotated[str, AfterValidator(_host), WithJsonSchema(_HOST_SCHEMA)]
     ssh_port: int = Field(ge=1, le=65535)
@@ -98,10 +99,12 @@ class InstallRequest(_Request):
     bandwidth_limit: Bandwidth | None = None
     max_attempts: int | None = Field(default=None, ge=1, le=ATTEMPTS_MAX)
     verify: bool = True
+    reinstall: bool = False
 
     def digest(self) -> str:
-        """Equal for requests that ask for the same."""
-        return hashlib.sha256(self.model_dump_json().encode()).hexdigest()
+        """Equal for requests that ask for the same, also if an earlier version has taken one of them."""
+        later_fields = set() if self.reinstall else {"reinstall"}
+        return hashlib.sha256(self.model_dump_json(exclude=later_fields).encode()).hexdigest()
 
 
 class MoveRequest(_Request):

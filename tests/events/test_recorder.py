@@ -54,6 +54,7 @@ def test_a_run_is_two_events() -> None:
             "bytes": None,
             "announced_bytes": 10,
             "destination": "/m/x.bin",
+            "name": "x.bin",
         },
     ]
 

@@ -26,6 +26,7 @@ class LiveRun:
     is_judged: bool
     destination: str | None
     bars: int
+    address: str | None = None
     announced_bytes: int | None = None
     bytes: int | None = None
     written_bytes: int | None = None

@@ -10,6 +10,7 @@ from typing import ClassVar, Final, Protocol
 from service.events.causes import Cause
 from service.events.event_types import Event, Output
 from service.events.ledger import ToolFailure
+from service.events.room import Room
 from service.events.tools.live_runs import LiveRuns
 
 NAME_CHARACTERS_MAX = 500
@@ -24,12 +25,15 @@ MORE: Final = ()
 class Context:
     """What a tool has to know of the attempt. ``title``: names a download whose tool names none. ``redact``: takes
     secrets out of a text; every text from the output goes through it before it enters an event. ``mark``: what the
-    records of runs begin with, None where there are none. ``runs``: those that live."""
+    records of runs begin with, None where there are none. ``runs``: those that live. ``room``: what is free on the
+    instance; ``estimate_bytes``: what the card says of its size."""
 
     title: str
     redact: Callable[[str], str]
     mark: str | None = None
     runs: LiveRuns = field(default_factory=LiveRuns)
+    room: Room = field(default_factory=Room)
+    estimate_bytes: int | None = None
 
     def name(self, raw: str) -> str:
         """The name of a download, as an event may carry it."""

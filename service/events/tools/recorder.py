@@ -27,11 +27,12 @@ from service.events.run_records import (
     Kept,
     Length,
     Record,
+    Room,
     Warn,
     Written,
     record_of,
 )
-from service.events.runs import RUNS_MAX, RunBook, RunLedger, base_name
+from service.events.runs import RUNS_MAX, RunBook, RunLedger, base_name, name_in
 from service.events.tools.civitdl import Civitdl
 from service.events.tools.live_runs import WORD_CHARACTERS_MAX, LiveRun
 from service.events.tools.protocol import MORE, NOT_MINE, Answer, Context
@@ -107,6 +108,7 @@ class Recorder:
             is_judged=record.is_judged,
             destination=record.destination,
             bars=self._live.bars,
+            address=record.address,
         )
         self._live.begin(run)
         return [
@@ -172,8 +174,18 @@ class Recorder:
             bytes=run.written_bytes if run.written_bytes is not None else run.bytes,
             announced_bytes=run.announced_bytes,
             destination=run.destination,
+            name=run.name or name_in(run.address) or base_name(run.destination or "") or None,
         )
         return [*stages, ended]
+
+    def _room(self, record: Room) -> Answer:
+        context = self._context
+        context.room.free_bytes = record.bytes
+        estimate = context.estimate_bytes
+        if estimate is None or estimate <= record.bytes:
+            return MORE
+        text = f"the card says about {estimate:,} bytes, and {record.bytes:,} are free on the instance"
+        return [ResourceWarned(code="little_room", text=text)]
 
     def _warn(self, record: Warn) -> Answer:
         return [ResourceWarned(code=record.code, text=record.text)]
@@ -214,5 +226,6 @@ _HANDLERS: Mapping[type[Record], Callable[[Recorder, Any], Answer]] = {
     Kept: Recorder._kept,
     Written: Recorder._written,
     End: Recorder._end,
+    Room: Recorder._room,
     Warn: Recorder._warn,
 }

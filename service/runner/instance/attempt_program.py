@@ -21,10 +21,9 @@ class AttemptSpec:
     holds some of its output already, so nothing is ever started for it again; if its directory is gone, the instance
     was replaced.
 
-    ``bandwidth_bytes_per_second``: None for no limit. ``stall_seconds``: 0 for no watch. ``room_bytes``: the free disk
-    space that it needs, None when that is not known. ``mark``: makes a line of the log a record of the ledger; without
-    one the log has no records. ``background``: what the card leaves running stays. ``reinstall``: files that are whole
-    already are loaded anew.
+    ``bandwidth_bytes_per_second``: None for no limit. ``stall_seconds``: 0 for no watch. ``mark``: makes a line of the
+    log a record of the ledger; without one the log has no records. ``background``: what the card leaves running stays.
+    ``reinstall``: files that are whole already are loaded anew.
     """
 
     job_id: str
@@ -38,7 +37,6 @@ class AttemptSpec:
     must_exist: bool = False
     stall_seconds: int = 0
     bandwidth_bytes_per_second: int | None = None
-    room_bytes: int | None = None
     provision_tools: bool = False
     mark: str = ""
     background: bool = False
@@ -58,11 +56,10 @@ def attach_program(spec: AttemptSpec, *, nonce: str, offset: int) -> bytes:
         stall_seconds=spec.stall_seconds,
         bandwidth=spec.bandwidth_bytes_per_second or "",
         provision=int(spec.provision_tools),
-        needed_bytes="" if spec.room_bytes is None else spec.room_bytes,
         ui_home=spec.ui_home,
         remote_path=spec.remote_path,
         card=spec.script + "\n",
-        supervise=script("supervise.sh"),
+        supervise=script("left.sh") + script("supervise.sh"),
         shim=shim_program(),
         commands=" ".join(commands()),
         mark=spec.mark,

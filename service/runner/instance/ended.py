@@ -18,7 +18,7 @@ _ROOM = re.compile(r"room (\d{1,18}) (\d{1,18})")
 class Ended:
     """``exit_code`` None: unknown; without any other field set, the attempt was killed. ``disk_full``: the disk of the
     attempt's own directory was full at the end. ``refused``: why nothing could be started there at all.
-    ``no_room``: the bytes that were needed, and those that were free. ``ledger``: the records of the runs of tools,
+    ``no_room``: the bytes that a run announced, and those that were free. ``ledger``: the records of the runs of tools,
     None where the attempt keeps none."""
 
     exit_code: int | None

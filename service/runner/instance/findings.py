@@ -9,7 +9,7 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from service.events.event_types import Event, Output, Progress, ResourceVerified
+from service.events.event_types import Event, Output, Progress, ResourceVerified, ResourceWarned
 from service.events.ledger import TAIL_LINES, Evidence
 from service.events.lines import LINE_BYTES_MAX, Line, LineSplitter, plain
 from service.events.recorded_event import NewEvent
@@ -22,12 +22,13 @@ NAME_CHARACTERS_MAX = 500
 PATH_CHARACTERS_MAX = 1_000
 TAIL_LINE_CHARACTERS_MAX = 2_000
 STAGE = "verify"
+NOT_LISTED = "ComfyUI does not list a file of this name: give it a suffix, such as .safetensors, with -O, -o or --out"
 # The first word of each line that the program prints.
 LINE_MARK = "verify"
 
 # Who may have said what a file must be, and what may have been checked.
 _SOURCES = ("civitdl", "card")
-_CHECKED = ("not_html", "safetensors_header", "size", "sha256")
+_CHECKED = ("not_html", "safetensors_header", "magic", "size", "sha256")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -64,6 +65,11 @@ class VerificationParser:
     def close(self, exit_code: int | None) -> list[NewEvent]:
         """The output has ended: what its last line holds."""
         return [new for record in self._splitter.close() for new in self._record(record)]
+
+    @property
+    def announced_too_much(self) -> int | None:
+        """A verification loads nothing."""
+        return None
 
     @property
     def evidence(self) -> Evidence:
@@ -109,6 +115,8 @@ class VerificationParser:
         if word == "bad" and values:
             problem = problem_in_words(values[0], values[1:], self._text)
             return None if problem is None else self._bad(file, problem)
+        if word == "unlisted" and not values:
+            return [ResourceWarned(code="not_listed", text=NOT_LISTED, paths=[self._paths[file]])]
         if word in ("begin", "at") and len(values) == 1 and is_decimal(values[0]):
             return self._begin(file, int(values[0])) if word == "begin" else self._at(file, int(values[0]))
         if word == "good" and len(values) == 3:

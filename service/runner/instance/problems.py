@@ -11,6 +11,7 @@ QUOTE_CHARACTERS_MAX = 200
 DIGITS_MAX = 15
 
 _SHA256 = re.compile(r"[0-9a-f]{64}")
+_SUFFIX = re.compile(r"[a-z0-9]{1,12}")
 _DECIMAL = re.compile(rf"[0-9]{{1,{DIGITS_MAX}}}")
 
 _ANSWERS = {
@@ -22,6 +23,13 @@ _LENGTHS = {
     "short": "it is {0} short: by its own header it must have {1}",
     "long": "it is {0} longer than its own header says: that adds up to {1}",
     "short_header": "it is at least {0} short: its header alone says that it takes {1}",
+}
+_BEGINNINGS = {
+    "gguf": "a GGUF file",
+    "zip": "a zip archive",
+    "pickle": "a pickle of Python",
+    "tar": "a tar archive",
+    "png": "a picture",
 }
 _PLAIN = {
     "missing": "the card names it, but it is not there",
@@ -42,6 +50,12 @@ def problem_in_words(word: str, values: Sequence[str], text: Callable[[bytes, in
     if word in _ANSWERS and len(values) == 1:
         quote = text(decoded(values[0]) or b"", QUOTE_CHARACTERS_MAX)
         return _ANSWERS[word] + (f': "{quote}"' if quote else "")
+    if word == "text" and len(values) == 2 and is_decimal(values[0]):
+        quote = " ".join(text(decoded(values[1]) or b"", QUOTE_CHARACTERS_MAX).split())
+        return f"it is {_bytes(values[0])} of text: {quote}"
+    if word == "magic" and len(values) == 2 and _SUFFIX.fullmatch(values[0]):
+        found = _BEGINNINGS.get(values[1])
+        return f"it does not begin as a .{values[0]} file does" + (f": it is {found}" if found else "")
     if word == "sha256" and len(values) == 3 and all(map(is_sha256, values[:2])):
         return f"its SHA-256 is {values[0]}, but {_source(values[2])} says {values[1]}"
     if word == "size" and len(values) == 3 and all(map(is_decimal, values[:2])):

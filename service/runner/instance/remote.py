@@ -131,16 +131,39 @@ class Remote:
 
         Raises LinkDown, RemoteProtocolError.
         """
+        return await self._signal(job_id, directories, signal.value, grace_seconds=grace_seconds)
+
+    async def end_without_room(self, spec: AttemptSpec, needed_bytes: int) -> SignalResult:
+        """End this attempt if so many bytes are not free where it writes; then its end says so.
+
+        Raises LinkDown, RemoteProtocolError.
+        """
+        return await self._signal(
+            spec.job_id, [spec.directory], "room", needed_bytes=needed_bytes, ui_home=spec.ui_home
+        )
+
+    async def _signal(
+        self,
+        job_id: str,
+        directories: Sequence[str],
+        what: str,
+        *,
+        grace_seconds: int = GRACE_SECONDS,
+        needed_bytes: int = 0,
+        ui_home: str = "",
+    ) -> SignalResult:
         said, stderr = await self._answer(
             "signal.sh",
             job=str(UUID(job_id)),
             attempts=" ".join(directories),
-            what=signal.value,
+            what=what,
             grace_seconds=grace_seconds,
+            needed_bytes=needed_bytes,
+            ui_home=ui_home,
         )
         found = _SIGNALLED.search(said)
         if found is None:
-            raise RemoteProtocolError(f"the instance did not answer the {signal}: {_text(stderr[-300:])!r}")
+            raise RemoteProtocolError(f"the instance did not answer the {what}: {_text(stderr[-300:])!r}")
         files = _FILE.findall(said)[:PARTIAL_FILES_MAX]
         return SignalResult(
             was_running=found[1] == b"1",

@@ -35,7 +35,7 @@ def verify_program(*, files: Sequence[ExpectedFile], sha256: str | None) -> str:
         _array("card_sizes", [_decimal(file.size_bytes) for file in files]),
         f"card_sha256={shlex.quote((sha256 or '').lower())}",
     ]
-    return "\n".join([*lines, script("verify_files.sh"), script("verify_checks.sh")])
+    return "\n".join([*lines, *map(script, ("verify_files.sh", "verify_contents.sh", "verify_checks.sh"))])
 
 
 def _decimal(value: int | None) -> str:

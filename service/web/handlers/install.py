@@ -31,6 +31,7 @@ async def install(services: Services, *, body: InstallRequest, idempotency_key: 
         bandwidth_limit=body.bandwidth_limit,
         max_attempts=body.max_attempts or services.max_attempts,
         verify=body.verify,
+        reinstall=body.reinstall,
         idempotency_key=idempotency_key,
         body_sha256=body.digest() if idempotency_key is not None else None,
         resources=[_entry(card) for card in cards],

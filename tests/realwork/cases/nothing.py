@@ -7,7 +7,17 @@ from tests.realwork.contents import Body
 
 FAILED = Expect(state="failed", attempts=1)
 NC = "wget -qnc --content-disposition --show-progress"
-SOME = frozenset({"verification_failed", "no_success_mark", "unknown", "auth_required", "forbidden", "not_found"})
+SOME = frozenset(
+    {
+        "verification_failed",
+        "no_success_mark",
+        "unknown",
+        "auth_required",
+        "forbidden",
+        "not_found",
+        "nothing_installed",
+    }
+)
 
 
 def several(*names: str) -> dict[str, str]:

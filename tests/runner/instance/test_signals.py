@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import re
 import signal
 import subprocess
 import time
@@ -157,14 +158,30 @@ async def test_the_half_files_of_a_cancelled_download_are_named(connection: Conn
     assert result.partial_files == (f"{sshd.home}/a model's $(x).safetensors",)
 
 
-async def test_room_first(connection: Connection, sshd: Sshd) -> None:
-    of = spec('touch "$HOME/ran"', room_bytes=1 << 58, ui_home=str(sshd.home / "not/there/yet"))
-    output, ended = await run(connection, of)
-    assert (output, ended.exit_code) == (b"", None)
+async def test_what_announces_more_than_is_free_ends(connection: Connection, sshd: Sshd) -> None:
+    of = spec("echo go; sleep 60", ui_home=str(sshd.home / "not/there/yet"))
+    async with running(connection, of) as following:
+        await printed(sshd, of)
+        assert (await Remote(connection).end_without_room(of, 1_000)).processes == 0
+        result = await Remote(connection).end_without_room(of, 1 << 58)
+        _, ended = await following
+    assert result.was_running
+    assert result.processes > 0
     assert ended.no_room is not None
     assert ended.no_room[0] == 1 << 58 > ended.no_room[1] > 0
-    assert not (sshd.home / "ran").exists()
-    assert (await run(connection, spec("true", room_bytes=1000)))[1] == Ended(exit_code=0)
+    # Also for a service that was restarted in between.
+    assert (await run(connection, of))[1].no_room == ended.no_room
+    assert not (await Remote(connection).end_without_room(of, 1 << 58)).was_running
+
+
+async def test_the_free_room_is_the_first_record_of_the_log(connection: Connection, sshd: Sshd) -> None:
+    mark = "0123456789abcdef" * 2
+    output, _ = await run(connection, spec("echo go", mark=mark, ui_home=str(sshd.home / "not/there/yet")))
+    found = re.match(rb"\r%s room (\d+)\n" % mark.encode(), output)
+    assert found is not None
+    assert int(found[1]) > 0
+    assert (await run(connection, spec("echo go", ui_home="/proc/not/there", mark=mark)))[0] == b"go\n"
+    assert (await run(connection, spec("echo go")))[0] == b"go\n"
 
 
 async def test_the_verification_runs_beside_its_download(connection: Connection, sshd: Sshd) -> None:

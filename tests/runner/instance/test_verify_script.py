@@ -20,7 +20,7 @@ from uuid import uuid4
 import pytest
 
 from service.demo.civitai import StandInCivitai, StandInModel, sha256
-from service.events.event_types import Event, Output, Progress, ResourceVerified
+from service.events.event_types import Event, Output, Progress, ResourceVerified, ResourceWarned
 from service.events.redaction import Redactor
 from service.runner.instance.attempt_program import AttemptSpec, civitdl_config
 from service.runner.instance.ended import Ended
@@ -38,6 +38,15 @@ TOOLS = "/usr/local/bin:/usr/bin:/bin"
 def safetensors(data: bytes = b"\1" * 1_000, **changes: Any) -> bytes:
     header = json.dumps({"a": {"dtype": "U8", "shape": [len(data)], "data_offsets": [0, len(data)]}, **changes})
     return struct.pack("<Q", len(header)) + header.encode() + data
+
+
+WHOLE = safetensors()
+ZIP = b"PK\3\4" + bytes(range(100))
+PICKLE = b"\x80\2" + bytes(range(100))
+GGUF = b"GGUF" + bytes(range(100))
+TAR = bytes(257) + b"ustar" + bytes(250)
+PNG = b"\x89PNG\r\n\x1a\n" + bytes(range(100))
+ONNX = b"\x08\x08\x12\x05tests" + bytes(range(100))
 
 
 def digest(content: bytes) -> str:
@@ -160,7 +169,6 @@ def test_a_wrong_size_and_a_missing_file(place: Place) -> None:
     assert "models/loras: it is not a file" in found.lines
 
 
-WHOLE = safetensors()
 BROKEN = {
     "truncated": (WHOLE[:-400], "it is 400 bytes short: by its own header it must have 1,0"),
     "in its header": (WHOLE[:40], "its header alone says"),
@@ -169,7 +177,7 @@ BROKEN = {
     "a lying length": (struct.pack("<Q", 40) + WHOLE[8:], "it does not begin with the header"),
     "a length beyond the format": (struct.pack("<Q", 1 << 63) + WHOLE[8:], "the length that it gives for its header"),
     "no JSON": (struct.pack("<Q", 40) + b"\1" * 200, "it does not begin with the header"),
-    "empty": (b"", "it is 8 bytes short"),
+    "empty": (b"", "it is empty"),
     "a login page": (
         b"\xef\xbb\xbf \r\n<!DOCTYPE HTML><html><head>\n<Title lang=en>Log in\n&mdash; CivitAI</title>",
         'it is an HTML page, not a model (a login page, or an error): "Log in &mdash; CivitAI"',
@@ -181,6 +189,9 @@ BROKEN = {
     ),
     "JSON with an error": (b'\n{ "error" : "Unauthorized" }', 'it is a message in JSON, not a model: "Unauthorized"'),
     "XML": (b'<?xml version="1.0"?><Error><Message>Access Denied</Message>', 'message in XML, not a model: "Access'),
+    "a text": (b"Entry not found", "it is 15 bytes of text: Entry not found"),
+    "a text of several lines": (b"Invalid username\r\n\tor password.\n", "of text: Invalid username or password."),
+    "a text longer than a message": (b"x y " * 100_000, "it is 400,000 bytes of text: x y x y"),
     "a pointer": (b"version https://git-lfs.github.com/spec/v1\noid sha256:0\n", "it is a Git LFS pointer"),
 }
 
@@ -198,6 +209,110 @@ def test_what_is_no_model_of_another_kind(place: Place, name: str, reason: str) 
     (place.loras / name).write_bytes(b"<html><title>Sign in</title>" if reason == "HTML" else b"")
     place.wrote("dir", place.loras)
     assert reason in place.verify().error
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        *(f"4x.{suffix}" for suffix in ("pt", "pth", "ckpt", "bin", "onnx", "gguf", "zip", "sft", "PTH", "7z")),
+        *("4x", "181248", "128713?type=Model&format=SafeTensor", "m.safetensors?download=true", "m.pth.1", "sdxl-v1.0"),
+    ],
+)
+@pytest.mark.parametrize("content", [b"Entry not found", b'{"error":"Unauthorized"}', "Datei fehlt: ä".encode()])
+def test_text_is_not_a_model_and_makes_way(place: Place, name: str, content: bytes) -> None:
+    (place.loras / name).write_bytes(content)
+    place.wrote("file", place.loras / name)
+    assert place.verify().error.startswith(f"models/loras/{name}: it is")
+    assert not (place.loras / name).exists()
+
+
+@pytest.mark.parametrize(
+    "name", ["a.json", "a.txt", "a.yaml", "a.py", "a.md", "a.csv", "LICENSE", "LICENSE-MIT", "Makefile", "USE_POLICY"]
+)
+def test_text_under_its_own_name_is_right(place: Place, name: str) -> None:
+    (place.loras / name).write_bytes(b'{"error": "is a word like others"}')
+    place.wrote("file", place.loras / name)
+    assert place.verify().names() == [f"models/loras/{name}"]
+    assert (place.loras / name).exists()
+
+
+def test_an_answer_that_was_there_before_stays(place: Place) -> None:
+    (place.loras / "a.pth").write_bytes(b"Entry not found")
+    place.begin()
+    (place.attempt / "log").write_text("File 'a.pth' already there; not retrieving.\n")
+    place.wrote("file", place.loras / "a.pth")
+    assert "of text" in place.verify().error
+    assert (place.loras / "a.pth").exists()
+
+
+@pytest.mark.parametrize("name", ["a.json", "a.bin", "tokenizer", "readme.md"])
+def test_a_pointer_is_not_the_file_under_any_name(place: Place, name: str) -> None:
+    (place.loras / name).write_bytes(b"version https://git-lfs.github.com/spec/v1\noid sha256:0\n")
+    place.wrote("file", place.loras / name)
+    assert "it is a Git LFS pointer" in place.verify().error
+    assert (place.loras / name).exists()
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        *(("a.pt", content) for content in (ZIP, PICKLE, TAR)),
+        *(("a.PTH", content) for content in (ZIP, PICKLE)),
+        *((f"a.{suffix}", PNG) for suffix in ("bin", "onnx", "ckpt")),
+        ("a.onnx", ONNX),
+        ("a.gguf", GGUF),
+        ("a.zip", ZIP),
+    ],
+)
+def test_formats_by_their_magic(place: Place, name: str, content: bytes) -> None:
+    (place.loras / name).write_bytes(content)
+    place.wrote("file", place.loras / name)
+    (verified,) = place.verify().verified
+    assert ("magic" in verified.checked) == (name.lower()[2:] in ("pt", "pth", "gguf", "zip"))
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "what"),
+    [
+        ("a.gguf", ZIP, "a .gguf file does: it is a zip archive"),
+        ("a.pt", ONNX, "a .pt file does"),
+        ("a.pth", GGUF, "a .pth file does: it is a GGUF file"),
+        ("a.zip", PNG, "a .zip file does: it is a picture"),
+        ("a.pt.1", PNG, "a .pt file does: it is a picture"),
+        ("a.pth?x=1", GGUF[:30], "a .pth file does: it is a GGUF file"),
+    ],
+)
+def test_a_format_under_the_name_of_another(place: Place, name: str, content: bytes, what: str) -> None:
+    (place.loras / name).write_bytes(content)
+    place.wrote("file", place.loras / name)
+    assert place.verify().error.endswith(f"it does not begin as {what}")
+    assert (place.loras / name).exists()
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "is_warned"),
+    [
+        ("128713?type=Model", WHOLE, True),
+        ("m.safetensors?download=true", WHOLE, True),
+        ("m.safetensors.1", WHOLE, True),
+        ("4d7a21464d7a2146", ZIP, True),
+        ("m.safetensor", WHOLE, True),
+        ("m.fp16", GGUF, True),
+        ("m.safetensors", WHOLE, False),
+        ("m.GGUF", GGUF, False),
+        ("m.zip", ZIP, False),
+        ("preview.png", PNG, False),
+        ("LICENSE", b"Apache", False),
+        ("config.json", b"{}", False),
+    ],
+)
+def test_a_model_that_comfyui_does_not_list(place: Place, name: str, content: bytes, is_warned: bool) -> None:
+    (place.loras / name).write_bytes(content)
+    place.wrote("file", place.loras / name)
+    found = place.verify()
+    assert found.names() == [f"models/loras/{name}"]
+    warned = [event for event in found.events if isinstance(event, ResourceWarned)]
+    assert [(event.code, event.paths) for event in warned] == [("not_listed", [f"models/loras/{name}"])] * is_warned
 
 
 def test_what_the_page_says_is_bounded_and_plain(place: Place) -> None:
@@ -348,7 +463,7 @@ def test_without_any_word_new_models_below_ui_home_count(place: Place) -> None:
     (outside / "a.safetensors").write_bytes(safetensors())
     (place.home / "comfyui.log").write_text("<html>")
     archive = place.home.parent / "a.zip"
-    archive.write_bytes(b"PK")
+    archive.write_bytes(ZIP)
     place.wrote("file", archive)
     assert place.verify().names() == [str(archive), "models/checkpoints/a.safetensors"]
 
@@ -396,7 +511,7 @@ def test_twenty_files(place: Place) -> None:
 @pytest.mark.timeout(300)
 def test_files_without_end_are_bounded(place: Place) -> None:
     for number in range(510):
-        (place.loras / f"{number}.pt").write_bytes(b"PK")
+        (place.loras / f"{number}.pt").write_bytes(ZIP)
     place.wrote("dir", place.loras)
     found = place.verify()
     assert len(found.verified) == 500

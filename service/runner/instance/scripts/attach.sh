@@ -1,7 +1,7 @@
 # shellcheck shell=sh
 # Starts an attempt or finds it, then follows its log: `sh` reads it from standard input, after lines that set nonce,
 # job, name (of the attempt's directory), offset, must_exist, timeout_seconds, stall_seconds, bandwidth, provision,
-# needed_bytes, ui_home, remote_path, card, supervise, shim, commands (that get a shim), mark (of the records in the log,
+# ui_home, remote_path, card, supervise, shim, commands (that get a shim), mark (of the records in the log,
 # or nothing), background (1: what the card leaves running stays),
 # reinstall (1: whole files are loaded anew), civitdl_config,
 # civitai_token and hf_token.
@@ -25,8 +25,9 @@ say() {
     exit 0
 }
 
+# Nothing for a file system that has no room by its nature, such as /proc.
 free_kib() {
-    df -Pk "$1" 2>/dev/null | { read -r _ && read -r _ _ _ free _ && printf '%s' "$free"; }
+    df -Pk "$1" 2>/dev/null | { read -r _ && read -r _ all _ free _ && [ "$all" != 0 ] && printf '%s' "$free"; }
 }
 
 # A container that is started again keeps the boot id of its host: the start time of process 1 tells them apart.
@@ -37,7 +38,10 @@ identity() {
 
 cannot_write() {
     free=$(free_kib "${HOME:-/}")
-    [ "${free:-64}" -lt 64 ] && say full
+    case $1 in
+        *'ermission denied'* | *'Read-only'*) ;;
+        *) [ "${free:-64}" -ge 64 ] || say full ;;
+    esac
     say "refused cannot write below $state: $1"
 }
 
@@ -70,21 +74,21 @@ civitdl_config() {
     printf '%s' "$civitdl_config" | sed "s/\"api_key\": \"\"/\"api_key\": \"$own\"/"
 }
 
-# The free room where the resource will lie: on the nearest folder above it that exists.
-check_room() {
-    [ -n "$needed_bytes" ] || return 0
+# The free room where the resource will lie, on the nearest folder above it that exists, as the first record of the log:
+# what a run announces is compared with it.
+record_room() {
+    [ -n "$mark" ] || return 0
     folder=$ui_home
     while [ ! -d "$folder" ] && [ "$folder" != / ]; do
         folder=$(dirname -- "$folder")
     done
     free=$(free_kib "$folder")
-    [ -n "$free" ] || return 0
-    [ $((free * 1024)) -ge "$needed_bytes" ] || say room "$needed_bytes" $((free * 1024))
+    [ -z "$free" ] || printf '\r%s room %s\n' "$mark" $((free * 1024)) >>"$dir/log"
 }
 
 start() {
-    check_room
     error=$(write_files 2>&1) || cannot_write "$error"
+    record_room
     guard=
     ! setpriv --pdeathsig KILL true >/dev/null 2>&1 || guard=1
     RESOURCE_INSTALLER_ATTEMPT=$dir RESOURCE_INSTALLER_PATH=$PATH${remote_path:+:$remote_path} \
@@ -139,6 +143,7 @@ report() {
     [ -s "$dir/exit" ] || settle
     printf '\n' >&2
     say_ledger
+    [ -s "$dir/noroom" ] && say "room $(cat "$dir/noroom")"
     [ -s "$dir/exit" ] && say "exit $(cat "$dir/exit")"
     [ "$(cat "$dir/boot" 2>/dev/null)" = "$(identity)" ] || say lost
     free=$(free_kib "$dir")

@@ -105,6 +105,11 @@ guess_name() {
     [ "${#addresses[@]}" = 1 ] && [[ $guess =~ ^[A-Za-z0-9_.,=+@-]+$ ]] || guess=
 }
 
+# Whether this is one of CivitAI's addresses, which end with the number of a version.
+is_numbered() {
+    [[ $1 =~ ^(https?://)?([a-z0-9-]+\.)*civitai\.(com|red|green)/api/download/models/[0-9]+/?([?#]|$) ]]
+}
+
 # Waits for the lock on descriptor $1, shared (-s) or not (-x). While it waits, the stall watch waits too.
 turn() {
     flock -n "$2" "$1" && return

@@ -1,6 +1,7 @@
 # shellcheck shell=sh
 # Pauses, resumes or ends an attempt: `sh` reads it from standard input, after lines that set nonce, job, attempts
-# (directory names), what and grace_seconds. Prints after the nonce: the files that a cancel left half done, each in
+# (directory names), what, grace_seconds, needed_bytes and ui_home (both only for "room": the attempt ends if that much is
+# not free, neither there nor where its runs write). Prints after the nonce: the files that a cancel left half done, each in
 # base64; then whether an attempt is running, and how many processes got the signal.
 
 ROUNDS_MAX=10
@@ -116,6 +117,31 @@ cancel() {
     partial_files "$written" >"$dir/partial"
 }
 
+# The most bytes that are free on the file systems that the attempt writes to.
+most_free() {
+    {
+        printf '%s\n' "$ui_home"
+        sed -n 's/^begin [^ ]* [^ ]* 1 [a-z]* \([^ ]*\) .*/\1/p' "$dir/ledger" | tail -n 20 | sort -u |
+            while read -r encoded; do
+                printf '%s' "$encoded" | base64 -d
+                printf '\n'
+            done
+    } | while IFS= read -r folder; do
+        case $folder in /*) ;; *) continue ;; esac
+        while [ ! -d "$folder" ] && [ "$folder" != / ]; do
+            folder=$(dirname -- "$folder")
+        done
+        df -Pk "$folder" | { read -r _ && read -r _ _ _ free _ && printf '%s\n' $((free * 1024)); }
+    done | sort -n | tail -n 1
+} 2>/dev/null
+
+end_without_room() {
+    free=$(most_free)
+    [ -n "$free" ] && [ "$free" -lt "$needed_bytes" ] || return 0
+    printf '%s %s\n' "$needed_bytes" "$free" >"$dir/noroom"
+    cancel
+}
+
 main() {
     LC_ALL=C
     export LC_ALL
@@ -134,6 +160,7 @@ main() {
                 pause) : >"$dir/paused" && stop_all ;;
                 resume) rm -f "$dir/paused" && send CONT ;;
                 cancel) cancel ;;
+                room) end_without_room ;;
             esac
         fi
         # Also when the service asks again because the first answer was lost.

@@ -1,13 +1,11 @@
 # shellcheck shell=bash
 # Compares the files of an attempt with what the card and civitdl say of them. bash runs it as the card of the
 # verification, after lines that set card_files, card_sha256s, card_sizes (arrays) and card_sha256, and after
-# verify_files.sh. It prints its findings as lines "verify <word> ...", names and foreign text in base64. What tools
+# verify_files.sh and verify_contents.sh. It prints its findings as lines "verify <word> ...", names and foreign text in base64. What tools
 # print on standard error goes to a file: it may hold names, and names may look like findings.
 
 HASHED_WITHOUT_NEED_BYTES_MAX=2147483648
-HEADER_BYTES_MAX=100000000
-ANSWER_BYTES_MAX=65536
-SAID_BYTES_MAX=200
+ANSWER_REMOVED_BYTES_MAX=4194304
 
 finding() {
     printf 'verify %s\n' "$*"
@@ -21,100 +19,30 @@ bad() {
     failures=$((failures + 1))
     finding bad "$file_number" "$@"
     forget "${files[$file_number]}"
+    case $1 in html | json | xml | text | empty) make_way "${files[$file_number]}" ;; esac
 }
 
-# What a run finished is kept and not loaded again (files.sh), unless it is found bad.
+# What a run finished is kept and not loaded again (files.sh), nor recalled for a script that skips it (left.sh), unless
+# it is found bad.
 forget() {
-    local rest folder=${attempt%/*/*}/files
-    rest=$(encoded "$1")
-    rest=${rest//\//-}
+    local index encoded rest folder=${attempt%/*/*}
+    encoded=$(encoded "$1")
+    for index in "$folder"/cards/*; do
+        ! grep -qsF -- "$encoded " "$index" || rm -f -- "$index"
+    done
+    folder+=/files
+    rest=${encoded//\//-}
     while [ "${#rest}" -gt 200 ]; do
         folder+=/${rest:0:200} rest=${rest:200}
     done
     [ ! -e "$folder/$rest.state" ] || sed -i 's/^whole /bad /' "$folder/$rest.state"
 }
 
-# The first words of a file that is the answer of a web server, not a model: its title, or its message.
-said_in() {
-    local text said=
-    text=$(head -c "$ANSWER_BYTES_MAX" -- "$2" | tr '\0\r\n\t' '    ')
-    shopt -s nocasematch
-    if [ "$1" = html ]; then
-        [[ $text =~ '<title'[^\>]*'>'[[:space:]]*([^\<]*) ]] && said=${BASH_REMATCH[1]}
-    elif [ "$1" = xml ]; then
-        [[ $text =~ '<message>'([^\<]*) ]] && said=${BASH_REMATCH[1]}
-    elif [[ $text =~ \"(message|error_description|detail|error)\"[[:space:]]*:[[:space:]]*\"(([^\"\\]|\\.)*) ]]; then
-        said=${BASH_REMATCH[2]}
-    fi
-    shopt -u nocasematch
-    encoded "${said:0:SAID_BYTES_MAX}"
-}
-
-# Whether this is not a model but a page or a message that was saved under its name.
-is_answer() {
-    local file=$1 size=$2 head kind=
-    head=$(head -c 1024 -- "$file" | tr '\0\r\n\t\f\v' '\001     ')
-    case $head in *$'\001'*) return 1 ;; esac
-    head=${head#$'\xef\xbb\xbf'}
-    head=${head#"${head%%[! ]*}"}
-    case ${head,,} in
-        '<!doctype html'* | '<html'*) case ${file,,} in *.html | *.htm | *.xhtml | *.md) ;; *) kind=html ;; esac ;;
-        '<?xml'*) is_model "$file" && kind=xml ;;
-        '{'*) is_model "$file" && [ "$size" -le "$ANSWER_BYTES_MAX" ] && kind=json ;;
-        'version https://git-lfs'*) is_model "$file" && bad pointer && return ;;
-    esac
-    [ -n "$kind" ] && bad "$kind" "$(said_in "$kind" "$file")"
-}
-
-# The greatest end among the data offsets of a header. A tensor's name may hold anything but a bare quote, so between
-# quotes only the key itself reads data_offsets.
-data_end() {
-    tail -c +9 -- "$1" | head -c "$2" | tr -d ' \t\r\n' | tr '"' '\n' | grep -a -A 1 -x data_offsets |
-        sed -n 's/^:\[[0-9]\{1,18\},\([0-9]\{1,18\}\)\].*/\1/p' | sort -n | tail -n 1
-}
-
-# safetensors: eight bytes say how long the JSON header is, and its offsets say where the file ends.
-has_header() {
-    local file=$1 size=$2 bytes length=0 place first end
-    if [ "$size" -lt 8 ]; then
-        bad short $((8 - size)) 8
-        return 1
-    fi
-    read -r -a bytes < <(od -An -v -tu1 -N 8 -- "$file")
-    if [ "${#bytes[@]}" != 8 ]; then
-        bad unreadable
-        return 1
-    fi
-    for place in 7 6 5 4 3 2 1 0; do
-        [ "$length" -le "$HEADER_BYTES_MAX" ] && length=$((length * 256 + bytes[place]))
-    done
-    first=$(tail -c +9 -- "$file" | head -c 1 | tr '\0' ' ')
-    if [ "$length" -gt "$HEADER_BYTES_MAX" ]; then
-        bad header_claim
-        return 1
-    fi
-    if [ "$length" -lt 2 ] || { [ -n "$first" ] && [ "$first" != '{' ]; }; then
-        bad header
-        return 1
-    fi
-    if [ "$size" -lt $((8 + length)) ]; then
-        bad short_header $((8 + length - size)) "$length"
-        return 1
-    fi
-    if [ "$(tail -c +9 -- "$file" | head -c "$length" | tr -d ' \t\r\n\0' | tail -c 1)" != '}' ]; then
-        bad header
-        return 1
-    fi
-    end=$(data_end "$file" "$length")
-    end=$((8 + length + 10#${end:-0}))
-    if [ "$size" -lt "$end" ]; then
-        bad short $((end - size)) "$end"
-    elif [ "$size" -gt "$end" ]; then
-        bad long $((size - end)) "$end"
-    else
-        return 0
-    fi
-    return 1
+# An answer that this attempt saved under a model's name goes: a script that asks whether the file is there would take it
+# for the model for ever. Its words are in the finding.
+make_way() {
+    [ -n "$begin" ] && [ "${sizes[$file_number]}" -le "$ANSWER_REMOVED_BYTES_MAX" ] && [ ! -L "$1" ] || return 0
+    [ -z "$(find "$1" -maxdepth 0 -newerct "$begin")" ] || rm -f -- "$1"
 }
 
 # civitdl writes what CivitAI says of a file into a list beside it.
@@ -138,15 +66,21 @@ look() {
     states[file_number]=$(stat -L -c '%s %d:%i %.9Y' -- "$file")
     sizes[file_number]=${states[$file_number]%% *}
     [ -r "$file" ] && [ -n "${states[$file_number]}" ] || { bad unreadable && return; }
-    is_answer "$file" "${sizes[$file_number]}" && return
+    if [ "${sizes[$file_number]}" = 0 ]; then
+        ! must_be_binary "$file" || [ "$want" = 0 ] || { bad empty && return; }
+    else
+        is_answer "$file" "${sizes[$file_number]}" && return
+    fi
     checked[file_number]=not_html
-    if [[ ${file,,} == *.safetensors ]]; then
+    suffix_of "$file"
+    if [ "$suffix" = safetensors ] && [ "${sizes[$file_number]}" != 0 ]; then
         has_header "$file" "${sizes[$file_number]}" || return
         checked[file_number]+=,safetensors_header
-    elif is_model "$file" && [ "${sizes[$file_number]}" = 0 ] && [ "$want" != 0 ]; then
-        bad empty
-        return
+    elif [ "${sizes[$file_number]}" != 0 ]; then
+        begins_right "$file" || return
+        checked[file_number]+=${has_magic:+,magic}
     fi
+    ! is_unlisted "$file" || finding unlisted "$file_number"
     [ -n "$want" ] || return
     if [ "${sizes[$file_number]}" != "$want" ]; then
         bad size "${sizes[$file_number]}" "$want" card
@@ -199,10 +133,12 @@ weigh() {
     finding good "$file_number" "$digest" "$against" "${checked[$file_number]}"
 }
 
-# What the card says of its only file. Its size is an estimate and proves nothing: people round it.
+# What the card says of its only file, which a run has loaded if any has. Its size is an estimate and proves nothing:
+# people round it.
 expect_one() {
-    local number models=()
-    for number in "${!files[@]}"; do
+    local number models=() among=$of_runs
+    [ "$among" -gt 0 ] || among=${#files[@]}
+    for ((number = 0; number < among; number++)); do
         is_model "${files[$number]}" && models+=("$number")
     done
     [ "${#files[@]}" = 1 ] && models=(0)
@@ -212,7 +148,9 @@ expect_one() {
 
 verify() {
     # shellcheck disable=SC2034
-    local tool file_number failures=0 more=0 attempt=${RESOURCE_INSTALLER_ATTEMPT%-verify} home=${UI_HOME%/}
+    local tool file_number begin='' suffix has_magic='' failures=0 more=0 of_runs=0
+    # shellcheck disable=SC2034
+    local attempt=${RESOURCE_INSTALLER_ATTEMPT%-verify} home=${UI_HOME%/}
     local files=() states=() sizes=() checked=() want_sha256=("${card_sha256s[@]}") want_size=("${card_sizes[@]}")
     for tool in base64 find grep head od sed sha256sum sort stat tail tr; do
         command -v "$tool" >/dev/null || { finding missing "$tool" && return 127; }

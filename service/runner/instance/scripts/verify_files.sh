@@ -1,6 +1,7 @@
-# shellcheck shell=bash
-# Which files did this attempt leave? Fills `files` (absolute paths) from what the card names, else from the folders and
-# files that the tools were given, else from what is new below $UI_HOME. bash reads it before verify_checks.sh.
+# shellcheck shell=bash disable=SC2034 # verify_checks.sh uses what is not used here
+# Which files did this attempt leave? Fills `files` (absolute paths) from what the card names, else from the records of its
+# runs, the folders and files that the tools were given, and what it left without a run (left.sh). bash reads it before
+# verify_checks.sh.
 
 FILES_MAX=500
 DESTINATIONS_MAX=1000
@@ -150,7 +151,7 @@ is_ours_by_version() {
 }
 
 # The files of this attempt below a folder: what is new there; if nothing is, what was there before and is named in the
-# log.
+# log, if `$3` is not `new`; with `old` that alone.
 scan() {
     local folder=$1 which=$2 age identity path new=() old=() lists=() names=() some_named='' before=${#files[@]}
     local -A among=() writing=() named=() identity_of=()
@@ -165,7 +166,7 @@ scan() {
         is_beside "$path" && continue
         among[$identity]=1
         identity_of[$path]=$identity
-        if [ "$age" = new ]; then new+=("$path"); else old+=("$path"); fi
+        if [ "$age" != new ]; then old+=("$path"); elif [ "$3" != old ]; then new+=("$path"); fi
         case $path in *$'\n'*) ;; *) names+=("${path##*/}") ;; esac
     done < <(listing "$folder" "$which" | sort -z -t $'\t' -k 3)
     add_listed "${lists[@]}"
@@ -190,28 +191,62 @@ scan() {
 }
 
 choose() {
-    local begin destination path
+    local destination path
     local -A chosen=() versions=() taken=()
     local shared=()
-    files=() more=0
+    files=() more=0 of_runs=0
     shopt -s nullglob
+    begin=$(begin_of)
     if [ "${#card_files[@]}" -gt 0 ]; then
         files=("${card_files[@]/#/$home/}")
         return
     fi
-    begin=$(begin_of)
     read_log
     read_others
+    add_recorded
     while IFS= read -r -d '' destination; do
         path=${destination#* }
         case $destination in
             'file '*) [ -f "$path" ] && add "$path" ;;
-            'dir '*) scan "$path" all ;;
+            'dir '*) is_recorded || scan "$path" all ;;
         esac
     done < <(destinations "$attempt")
+    of_runs=${#files[@]}
     # A script may have moved or unpacked what it was given.
+    if [ -e "$attempt/left" ]; then
+        while IFS= read -r -d '' path; do
+            ! [ -f "$path" ] || add "$path"
+        done <"$attempt/left"
+    fi
     for path in "${files[@]}"; do
         case $path in "$home"/*) return ;; esac
     done
-    scan "$home" models
+    if [ -e "$attempt/left" ]; then scan "$home" models old; else scan "$home" models; fi
+}
+
+# What the ledger knows exactly: the files of runs, and those that were kept.
+add_recorded() {
+    local kind token path
+    [ -e "$attempt/ledger" ] || return
+    while read -r kind token path _; do
+        path=$(printf %s "$path" | base64 -d && printf x) || continue
+        path=${path%x}
+        [ "$token" != script ] || { [ "$kind" = kept ] && must_be_binary "$path"; } || continue
+        ! [ -f "$path" ] || add "$path"
+    done < <(grep -aE '^(file|kept) ' "$attempt/ledger" | head -n "$DESTINATIONS_MAX")
+}
+
+# Whether each run that was given only a folder, and ended well, has recorded what it wrote there.
+is_recorded() {
+    local kind token third judged what
+    local -A unknown=()
+    [ -e "$attempt/ledger" ] || return
+    while read -r kind token third judged what _; do
+        case $kind:$judged$what in
+            begin:1dir) unknown[$token]=1 ;;
+            file:* | kept:*) unset "unknown[$token]" ;;
+            end:*) [ "$third" = 0 ] || unset "unknown[$token]" ;;
+        esac
+    done <"$attempt/ledger"
+    [ "${#unknown[@]}" = 0 ]
 }

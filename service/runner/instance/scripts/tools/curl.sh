@@ -140,6 +140,9 @@ remote_name() {
     name=${name##*/}
     guess_name
     if has -J --remote-header-name; then name='' looks=1; fi
+    if [ -n "$name" ] && is_numbered "${addresses[0]}"; then
+        case $identity in curl/*) front+=(--remote-header-name) name='' looks=1 ;; esac
+    fi
     writes_named "$1" "$name"
 }
 

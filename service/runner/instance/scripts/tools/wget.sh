@@ -31,7 +31,7 @@ destinations() {
     name=${words[0]-}
     name=${name##*/}
     guess_name
-    if has_any -r --recursive -m --mirror -p --page-requisites -x --force-directories -i --input-file \
+    if names_by_server || has_any -r --recursive -m --mirror -p --page-requisites -x --force-directories -i --input-file \
         --content-disposition --trust-server-names || [[ ${words[0]-} != *[!:/]/* ]]; then
         name=
     fi
@@ -83,6 +83,12 @@ read_habits() {
     ! has --no-clobber --no-clobber || looks=1 spares=1
     values_of -n -n
     [[ ${given[*]} != *c* ]] || looks=1 spares=1
+}
+
+# The address ends with a number, under which ComfyUI would not list the file: the server says its name.
+names_by_server() {
+    case $identity in wget/1.* | wget2/*) ;; *) return 1 ;; esac
+    is_numbered "${words[0]-}" && front+=(--content-disposition)
 }
 
 # What a half can be continued with: one address, and no more than a GET of it.

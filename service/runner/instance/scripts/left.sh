@@ -1,0 +1,204 @@
+# shellcheck shell=bash disable=SC2154 # supervise.sh, which comes after it in one program, sets what is not set here
+# What an attempt leaves below $UI_HOME, looked for at its end.
+#
+# What a card leaves is known by three witnesses, and one is enough: the records of its runs; a file that came without a
+# run (git clone, cp, unzip, a Python script); and the files that the same card left there before and that have not
+# changed since, so that a guard like `[ -f F ] || wget` may skip them.
+#
+# A file without a run belongs to this attempt unless something says whose else it is: the resources of a job run side by
+# side, and each has records of its runs and of what its other processes wrote. A script that failed may have left a
+# model half done at its final name, where its next attempt would take it for the whole one: what it wrote last moves to
+# NAME.part, as the half of a run does (files.sh), and is deleted when an attempt has succeeded.
+
+LOOSE_FILES_MAX=500
+# A script with several threads writes several files at once.
+HALF_SECONDS=30
+
+record_what_it_left() {
+    local home=${UI_HOME%/} loose=() any='' encoded name state_file
+    local -A mine=() theirs=()
+    card_files=${dir%/*/*}/cards/$({ printf '%s\n' "$UI_HOME" && cat "$dir/card"; } | cksum | tr ' ' -)
+    list_loose
+    if [ "$status" = 0 ] && ! is_ending; then
+        record_loose
+    else
+        set_aside_loose
+    fi
+    printf '%s\0' "${loose[@]}" >"$dir/left"
+    if grep -qE '^(file|kept) ' "$dir/ledger"; then
+        [ "$status" != 0 ] || remember_files
+    elif [ -e "$card_files" ]; then
+        recall_files
+    fi
+} 2>/dev/null 9>&-
+
+# Fills `loose`: the new files with the name of a model that came without a run; and `any`: one of the others. What
+# ComfyUI itself writes while it runs is not the card's.
+list_loose() {
+    local path found=()
+    local -A namesakes=()
+    read_claims
+    mapfile -d '' -t found < <(find_new)
+    for path in "${found[@]}"; do
+        namesakes[${path##*/}]=$((${namesakes[${path##*/}]:-0} + 1))
+    done
+    for path in "${found[@]}"; do
+        if has_name_of_model "$path"; then
+            [ "${#loose[@]}" -lt "$LOOSE_FILES_MAX" ] && is_loose "$path" && loose+=("$path")
+        elif [ -z "$any" ] && is_loose "$path"; then
+            any=$path
+        fi
+    done
+}
+
+find_new() {
+    find -L "$home" -mindepth 1 \( -name '.*' -o -name __pycache__ -o -path "$home/temp" -o -path \
+        "$home/output" \) -prune -o -type f -cnewer "$dir/boot" ! -name '*.part' ! -name '*.aria2' ! -name '*.log' \
+        ! -name 'comfyui.db*' -print0
+}
+
+has_name_of_model() {
+    case ${1,,} in
+        *.safetensors | *.sft | *.ckpt | *.pt | *.pth | *.bin | *.pkl | *.gguf | *.onnx | *.zip) return 0 ;;
+    esac
+    return 1
+}
+
+read_claims() {
+    local other own=${dir##*/} kind what
+    while read -r kind what; do
+        mine[$kind $what]=1
+    done < <(claims_of "$dir")
+    for other in "${dir%/*}"/*/ledger; do
+        other=${other%/ledger}
+        case ${other##*/} in "${own%-*}"-* | *-verify) continue ;; esac
+        # One that had ended before this one began wrote nothing that is new.
+        [ ! -e "$other/exit" ] || [ "$other/exit" -nt "$dir/boot" ] || continue
+        while read -r kind what; do
+            theirs[$kind $what]=1
+        done < <(claims_of "$other")
+    done
+}
+
+# What an attempt's records say: "path" of a file of a run, "name" of one that another process wrote, and "tool" where a
+# run named only a folder. Paths and names are in base64.
+claims_of() {
+    sed -n -e 's/^begin [^ ]* [^ ]* 1 file \([^ ]*\) .*/path \1/p' \
+        -e 's/^\(file\|kept\|part\) [^ ]* \([^ ]*\) .*/path \2/p' -e 's/^idle [^ ]* [^ ]* \([^ ]*\).*/name \1/p' \
+        -e 's/^begin [^ ]* \(civitdl\|hf\|huggingface-cli\) 1 .*/tool \1/p' "$1/ledger" | sort -u
+    [ ! -e "$1/wrote" ] || sed -n 's/^file\t/path /p' "$1/wrote" | sort -u
+}
+
+is_loose() {
+    encoded=$(printf '%s' "$1" | base64 -w 0)
+    [ -z "${mine[path $encoded]}" ] || return 1
+    [ "${#theirs[@]}" -gt 0 ] || return 0
+    [ -z "${theirs[path $encoded]}" ] || return 1
+    name=$(printf '%s' "${1##*/}" | base64 -w 0)
+    [ -z "${mine[name $name]}" ] || return 0
+    # A name without its folder says whose a file is only where no other new file has it.
+    [ -z "${theirs[name $name]}" ] || [ "${namesakes[${1##*/}]}" != 1 ] || return 1
+    # civitdl puts its numbers into each name, hf keeps a note of each file beside it.
+    case $1 in *-mid_*-vid_*) [ -n "${mine[tool civitdl]}" ] || [ -z "${theirs[tool civitdl]}" ] || return 1 ;; esac
+    [ -n "${mine[tool hf]}${mine[tool huggingface-cli]}" ] || ! is_of_hf "$1"
+}
+
+is_of_hf() {
+    local folder=${1%/*} rest=${1##*/}
+    while [ "${#folder}" -ge "${#home}" ]; do
+        [ ! -e "$folder/.cache/huggingface/download/$rest.metadata" ] || return 0
+        rest=${folder##*/}/$rest folder=${folder%/*}
+    done
+    return 1
+}
+
+# A success: its files are recorded, and the halves that an attempt before it left of them are not needed any more.
+record_loose() {
+    local path
+    for path in "${loose[@]}"; do
+        record_file file "$path"
+        place "$path"
+        if [ -e "$path.part" ] && grep -qs '^part - ' "$state_file"; then
+            rm -f -- "$path.part" "$state_file"
+        fi
+    done
+    [ -z "$any" ] || grep -qE '^(file|kept) ' "$dir/ledger" || record_file file "$any"
+}
+
+record_file() {
+    printf '%s script %s %s\n' "$1" "$(printf '%s' "$2" | base64 -w 0)" "$(stat -L -c %s -- "$2")" >>"$dir/ledger"
+}
+
+# A half has the time of its last byte; what was unpacked or copied whole often has an older one.
+set_aside_loose() {
+    local path at newest=0 now=$EPOCHSECONDS
+    local -A times=()
+    for path in "${loose[@]}"; do
+        [ "$path" -nt "$dir/boot" ] || continue
+        ! is_in_repository "$path" || continue
+        # These two give a file its final name when it is whole.
+        ! is_of_hf "$path" || continue
+        case $path in *-mid_*-vid_*) continue ;; esac
+        at=$(stat -L -c %Y -- "$path") || continue
+        times[$path]=$at
+        [ "$at" -le "$newest" ] || newest=$at
+    done
+    for path in "${!times[@]}"; do
+        at=${times[$path]}
+        [ "$at" -lt "$newest" ] && [ "$at" -lt $((now - HALF_SECONDS)) ] || set_aside "$path"
+    done
+}
+
+# What git has checked out it has checked out whole, or removed.
+is_in_repository() {
+    local folder=${1%/*}
+    while [ "${#folder}" -gt "${#home}" ]; do
+        [ ! -e "$folder/.git" ] || return 0
+        folder=${folder%/*}
+    done
+    return 1
+}
+
+set_aside() {
+    place "$1"
+    if [ ! -s "$1" ] || { [ -e "$1.part" ] && ! grep -qs '^part ' "$state_file"; }; then
+        rm -f -- "$1"
+        return
+    fi
+    mv -f -- "$1" "$1.part" || return
+    printf 'part - - - - 1\n' >"$state_file"
+    record_file part "$1.part"
+}
+
+# Sets `state_file`, as files.sh does.
+place() {
+    local rest folder=${dir%/*/*}/files
+    rest=$(printf '%s' "$1" | base64 -w 0)
+    rest=${rest//\//-}
+    while [ "${#rest}" -gt 200 ]; do
+        folder+=/${rest:0:200}
+        rest=${rest:200}
+    done
+    mkdir -p "$folder"
+    state_file=$folder/$rest.state
+}
+
+remember_files() {
+    local kind encoded path
+    mkdir -p "${card_files%/*}" || return
+    while read -r kind _ encoded _; do
+        case $kind in file | kept) ;; *) continue ;; esac
+        path=$(printf '%s' "$encoded" | base64 -d) && printf '%s %s\n' "$encoded" "$(stat -L -c '%s-%i-%Z' -- "$path")"
+    done <"$dir/ledger" >"$card_files"
+}
+
+recall_files() {
+    local encoded known path paths=()
+    while read -r encoded known; do
+        path=$(printf '%s' "$encoded" | base64 -d) && [ "$(stat -L -c '%s-%i-%Z' -- "$path")" = "$known" ] || return
+        paths+=("$path")
+    done <"$card_files"
+    for path in "${paths[@]}"; do
+        record_file kept "$path"
+    done
+}
