@@ -39,7 +39,8 @@ class Parser(Protocol):
 class Phase(Protocol):
     """One phase of a resource's current attempt.
 
-    ``directory``: its name below the job's directory on the instance. ``is_measured``: whether the bytes that it
+    ``directory``: its name below the job's directory on the instance. ``is_card``: whether its program is the card's,
+    which gets tools and keys. ``is_measured``: whether the bytes that it
     reports say how long the job will still take. ``room_bytes``: the free disk space that it needs, None: not known.
     ``mark``: what the records of its runs begin with in its log, empty where it keeps none.
     """
@@ -47,6 +48,7 @@ class Phase(Protocol):
     directory: str
     mark: str
     parser: Parser
+    is_card: bool
     is_measured: bool
     room_bytes: int | None
 
@@ -80,6 +82,7 @@ def _directory(resource: ResourceProgress, phase: str) -> str:
 class Download:
     """Runs the card."""
 
+    is_card = True
     is_measured = True
     # A card's size is an estimate: too little room for it is not a failure.
     room_bytes: int | None = None
@@ -118,6 +121,7 @@ class Download:
 class Verification:
     """Checks the files that the download left."""
 
+    is_card = False
     is_measured = False
     mark = ""
     room_bytes: int | None = None

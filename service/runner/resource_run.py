@@ -184,6 +184,7 @@ class ResourceRun:
             bandwidth_bytes_per_second=resource.bandwidth,
             room_bytes=phase.room_bytes,
             mark=phase.mark,
+            is_card=phase.is_card,
             background=card is not None and card.front.background,
             provision_tools=self._rules.provision_tools,
             remote_path=self._rules.remote_path,
