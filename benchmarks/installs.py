@@ -1,5 +1,5 @@
-"""(j) What an install costs beside the same wget lines in one plain ``ssh host bash``: many small files, where each round
-trip counts, and few large ones, where each byte that is read again counts.
+"""(j) What an install costs beside the same wget lines in one plain ``ssh host bash``: many small files, where each
+round trip counts, and few large ones, where each byte that is read again counts.
 
 Both run over the same sshd, from the same HTTP server, in turns, so that what else the machine does meets both. What a
 job took is the time from its POST to its terminal event. "Without" verification is the same job with ``verify`` off.

@@ -109,11 +109,13 @@ civitdl_config() {
     printf '%s' "$civitdl_config" | sed "s/\"api_key\": \"\"/\"api_key\": \"$own\"/"
 }
 
-# What the programs of this instance can do is asked once a boot. Sets `guard`: a process can be told to die with the one
-# that started it.
+# What the programs of this instance can do is asked once a boot, and again when tail was replaced. Sets `guard`: a process
+# can be told to die with the one that started it.
 check_programs() {
     { read -r known && read -r guard; } 2>/dev/null <"$state/able"
-    [ "${known-}" != "$boot $started" ] || return 0
+    if [ "${known-}" = "$boot $started" ] && [ "$state/able" -nt "$(command -v tail)" ]; then
+        return
+    fi
     tail -c 0 --pid=$$ /dev/null >/dev/null 2>&1 || say "missing tail --pid (of GNU coreutils)"
     guard=
     ! setpriv --pdeathsig KILL true >/dev/null 2>&1 || guard=1

@@ -217,6 +217,7 @@ card() {
     if [ "$RESOURCE_INSTALLER_IS_CARD" = 0 ]; then
         # What the instance runs in each bash stays out of the service's own program.
         unset BASH_ENV
+        export PATH=$RESOURCE_INSTALLER_PATH
         exec bash "$dir/card"
     fi
     export LANG=C.UTF-8 PYTHONUTF8=1 PYTHONUNBUFFERED=1
