@@ -336,9 +336,9 @@ end_group() {
         # shellcheck disable=SC2046
         kill -KILL $(<"$dir/helpers") 2>/dev/null
     fi
-    # They are gone at once where process 1 reaps them; where it does not, the slower look tells zombies apart.
-    for _ in {1..20}; do
-        kill -0 -- "-$group" 2>/dev/null || return
+    # The usual end. Process 1 may reap the helpers late or never: zombies do not count.
+    for _ in {1..3}; do
+        kill -0 -- "-$group" 2>/dev/null && may_live || return
     done
     list_group
     if [ "${#names[@]}" -gt 0 ] && ! is_ending; then
@@ -357,6 +357,12 @@ end_group() {
         sleep 0.02 9>&-
     done
     kill -KILL -- "-$group" 2>/dev/null
+}
+
+# One look at all processes, which says only whether a closer one may find any of the group.
+may_live() {
+    local lives="\\) [^ZX] [0-9]+ $group "
+    [[ $(cat /proc/[0-9]*/stat 2>/dev/null 9>&-) =~ $lives ]]
 }
 
 is_group_alive() {
