@@ -17,11 +17,12 @@ from pathlib import Path
 from typing import NamedTuple
 
 import aiohttp
+import socketio
 
 from benchmarks.file_source import FileSource, file_source
 from benchmarks.scratch import scratch
 from benchmarks.table import Row, median
-from tests.kit.service import ServiceProcess
+from tests.kit.service import COMPLETE, ERROR, NAMESPACE, ServiceProcess, connect
 from tests.kit.sshd import USER, Sshd
 
 MEGABYTE = 1_000_000
@@ -106,16 +107,19 @@ class Bench:
             "verify": case.verify,
             "parallel": case.parallel,
         }
-        async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=None)) as http:
+        client = socketio.AsyncClient(reconnection=False)
+        has_ended = asyncio.Event()
+        for name in (COMPLETE, ERROR):
+            client.on(name, lambda _event: has_ended.set(), namespace=NAMESPACE)
+        await connect(client, self._service.url, transports=["websocket"])
+        async with aiohttp.ClientSession() as http:
             begin = time.perf_counter()
             async with http.post(f"{self._service.url}/resources/install", json=body) as response:
                 job_id = str((await response.json())["job_id"])
-            # The stream ends with the terminal event.
-            events = f"{self._service.url}/resources/jobs/{job_id}/events"
-            async with http.get(events, headers={"Accept": "text/event-stream"}) as response:
-                async for _chunk in response.content.iter_any():
-                    pass
+            await client.call("subscribe_install", {"job_id": job_id}, namespace=NAMESPACE)
+            await has_ended.wait()
             took = time.perf_counter() - begin
+        await client.disconnect()
         job = await self._service.job(job_id)
         assert job["state"] == "completed", job
         self._forget(home, case)

@@ -69,9 +69,9 @@ destinations() {
     done < <(head -n "$DESTINATIONS_MAX" -- "$1/wrote")
 }
 
-# Sets `path`: what stands in base64.
+# Sets `path`: what stands in base64, without newlines at its end: a file of such a name is not found by it.
 decode() {
-    path=$(printf %s "$1" | base64 -d && printf x) && path=${path%x}
+    path=$(base64 -d <<<"$1")
 }
 
 # Whether the ledger accounts for all that the attempt left: each run of a tool wrote a file that is there, below
@@ -100,9 +100,7 @@ all_in_ledger() {
         seen[$encoded]=1
         decode "$encoded" && nothing_else_in "${path%/.}" || return
     done <"$attempt/wrote"
-    for path in "${!known[@]}"; do
-        add "$path"
-    done
+    files=("${!known[@]}")
 }
 
 nothing_else_in() {
