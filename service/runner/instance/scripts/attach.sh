@@ -55,11 +55,6 @@ cannot_write() {
     say "refused cannot write below $state: $1"
 }
 
-# Runs $1; if it fails, once more for what it says: `$(...)` around each would cost a process.
-try() {
-    "$1" 2>/dev/null || error=$("$1" 2>&1) || cannot_write "$error"
-}
-
 make_folders() {
     if [ "$is_card" = 1 ]; then
         mkdir -p "$dir/bin" "$dir/config/civitdl" || return
@@ -86,6 +81,7 @@ write_tools() {
     bash=$(command -v bash)
     printf '#!%s -p\n%s' "$bash" "$shim" >"$dir/bin/shim" || return
     for command in $commands; do
+        # shellcheck disable=SC2016
         printf '#!%s -p\n. "${0%%/*}/shim"\n' "$bash" >"$dir/bin/$command" || return
     done
     chmod 700 "$dir/bin"/* && printf '' >"$dir/ledger" && printf '' >"$dir/runs.lock" && printf '' >"$dir/card.lock" &&
@@ -139,7 +135,8 @@ check_room() {
 
 start() {
     check_room
-    try write_files
+    # Once more for what it says: `$(...)` around the first would cost a process.
+    write_files 2>/dev/null || error=$(write_files 2>&1) || cannot_write "$error"
     RESOURCE_INSTALLER_ATTEMPT=$dir RESOURCE_INSTALLER_PATH=$PATH${remote_path:+:$remote_path} \
         RESOURCE_INSTALLER_TIMEOUT=$timeout_seconds RESOURCE_INSTALLER_STALL=$stall_seconds \
         RESOURCE_INSTALLER_BANDWIDTH=$bandwidth RESOURCE_INSTALLER_PROVISION=$provision \
@@ -252,7 +249,7 @@ main() {
     check_programs
     if [ ! -e "$dir/log" ]; then
         [ "$must_exist" = 1 ] && say lost
-        try make_folders
+        make_folders 2>/dev/null || error=$(make_folders 2>&1) || cannot_write "$error"
     fi
     exec 9>>"$dir/lock" || cannot_write lock
     if [ ! -e "$dir/boot" ] && flock -n 9 && [ ! -e "$dir/boot" ]; then
