@@ -132,7 +132,9 @@ read_others() {
     for other in "${attempt%/*}"/*/wrote; do
         other=${other%/wrote}
         case ${other##*/} in "${own%-*}"-* | *-verify | '*') continue ;; esac
-        [ ! "$other/exit" -ot "$RESOURCE_INSTALLER_ATTEMPT/begin" ] || continue
+        if [ -e "$other/exit" ] && [ "$other/exit" -ot "$RESOURCE_INSTALLER_ATTEMPT/begin" ]; then
+            continue
+        fi
         while IFS= read -r -d '' destination; do
             case $destination in
                 'file '*) taken[${destination#file }]=1 ;;
