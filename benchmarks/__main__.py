@@ -9,7 +9,7 @@ import time
 
 import uvloop
 
-from benchmarks import append, broadcast, claims, dashboard, latency, memory, parsing
+from benchmarks import append, broadcast, claims, dashboard, installs, latency, memory, parsing
 from benchmarks.table import show
 
 PARTS = {
@@ -20,6 +20,7 @@ PARTS = {
     "memory": memory,
     "claims": claims,
     "dashboard": dashboard,
+    "installs": installs,
 }
 
 

@@ -6,6 +6,7 @@ log holds it: what has ended is skipped, what runs is found again, the rest is s
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import Callable, Coroutine, Sequence
 from typing import Any
@@ -26,7 +27,7 @@ from service.runner.instance.ui_home import ui_home_warning
 from service.runner.job_work import JobWork
 from service.runner.live_job import LiveJob
 from service.runner.outcome import Outcome, failed
-from service.runner.plan import bandwidth_share
+from service.runner.plan import VERIFYING_MAX, bandwidth_share
 from service.runner.resource_run import ResourceRun
 from service.runner.rules import InstallRules
 from service.store.jobs import Jobs
@@ -97,6 +98,8 @@ class ResourceInstaller:
         )
 
     def _job_work(self, live_job: LiveJob, link: Link) -> JobWork:
+        verifying = asyncio.Semaphore(VERIFYING_MAX)
+
         def work_on(resource: ResourceProgress) -> Coroutine[Any, Any, None]:
             return ResourceRun(
                 resource.resource,
@@ -106,6 +109,7 @@ class ResourceInstaller:
                 rules=self._rules,
                 redact=self._redact,
                 bandwidth=bandwidth_share(live_job.job),
+                verifying=verifying,
                 clock_ms=self._clock_ms,
                 clock=self._clock,
             ).work()

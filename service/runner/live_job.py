@@ -77,6 +77,10 @@ class LiveJob:
     def changed(self, job: Job) -> None:
         """A client changed the job; this is its new state."""
         self._keep(job)
+        self.wake()
+
+    def wake(self) -> None:
+        """All who follow the changes look at the job again: it came to a point from which more can begin."""
         for changes in self._watchers:
             changes.wake()
 

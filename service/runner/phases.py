@@ -43,14 +43,15 @@ class Parser(Protocol):
 class Phase(Protocol):
     """One phase of a resource's current attempt.
 
-    ``directory``: its name below the job's directory on the instance. ``is_measured``: whether the bytes that it
-    reports say how long the job will still take.
+    ``directory``: its name below the job's directory on the instance. ``is_card``: whether its program is the card's,
+    which gets tools and keys. ``is_measured``: whether the bytes that it reports say how long the job will still take.
     ``mark``: what the records of its runs begin with in its log, empty where it keeps none.
     """
 
     directory: str
     mark: str
     parser: Parser
+    is_card: bool
     is_measured: bool
 
     def program(self, card: Resource) -> str:
@@ -83,6 +84,7 @@ def _directory(resource: ResourceProgress, phase: str) -> str:
 class Download:
     """Runs the card."""
 
+    is_card = True
     is_measured = True
 
     def __init__(self, resource: ResourceProgress, redact: Redact, job: Job, card: Resource | None) -> None:
@@ -120,6 +122,7 @@ class Download:
 class Verification:
     """Checks the files that the download left."""
 
+    is_card = False
     is_measured = False
     mark = ""
 

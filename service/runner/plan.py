@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 
-from service.events.job import ENDED_STATES, Job, ResourceProgress, ResourceState, Standing
+from service.events.job import ENDED_STATES, VERIFY, Job, ResourceProgress, ResourceState, Standing
 
 # A cancelled job waits this long for its instance; what still runs there then is ended when the instance answers again.
 CANCEL_SECONDS_MAX = 60.0
 BANDWIDTH_MIN = 1024
+# Verifications read and hash on the instance, where more at once would only take turns.
+VERIFYING_MAX = 2
+# A connection has one session more (instance/ssh.py), so that a pause never waits for an attempt to end.
+FOLLOWED_MAX = 8
 
 
 def startable(job: Job, in_work: Collection[str], now_ms: int) -> list[ResourceProgress]:
@@ -24,7 +28,20 @@ def startable(job: Job, in_work: Collection[str], now_ms: int) -> list[ResourceP
         and (r.retry_at_ms is None or r.retry_at_ms <= now_ms)
         and all(job.find(path).state is ResourceState.INSTALLED for path in r.dependencies)
     ]
-    return found + ready[: max(0, job.parallel - len(in_work) - len(found))]
+    at_work = [r for r in job.resources if r.resource in in_work] + found
+    return found + ready[: max(0, _free_places(job, at_work))]
+
+
+def _free_places(job: Job, at_work: Sequence[ResourceProgress]) -> int:
+    """How many downloads may begin. A resource in its verification holds none of the job's places: the next download
+    runs beside it."""
+    verifying = sum(map(is_verifying, at_work))
+    downloading = len(at_work) - verifying
+    return min(job.parallel, FOLLOWED_MAX - min(verifying, VERIFYING_MAX)) - downloading
+
+
+def is_verifying(resource: ResourceProgress) -> bool:
+    return resource.state is ResourceState.RUNNING and resource.phase == VERIFY
 
 
 def bandwidth_share(job: Job) -> int | None:
@@ -32,7 +49,7 @@ def bandwidth_share(job: Job) -> int | None:
     it."""
     if job.bandwidth_limit is None:
         return None
-    running = [r for r in job.resources if r.state is ResourceState.RUNNING]
+    running = [r for r in job.resources if r.state is ResourceState.RUNNING and not is_verifying(r)]
     waiting = sum(r.state is ResourceState.PENDING for r in job.resources)
     slots = max(1, min(job.parallel - len(running), waiting))
     left = job.bandwidth_limit - sum(r.bandwidth or 0 for r in running)

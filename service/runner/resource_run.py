@@ -5,6 +5,7 @@ Every decision is an event before it takes effect, so that a restart continues f
 
 from __future__ import annotations
 
+import asyncio
 import random
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -27,6 +28,7 @@ from service.runner.instance.link import Link
 from service.runner.live_job import LiveJob
 from service.runner.outcome import Outcome, failed
 from service.runner.phases import Phase, directories_of, phase_of
+from service.runner.plan import is_verifying
 from service.runner.retry import delay_seconds, retry_after_seconds
 from service.runner.rules import InstallRules
 
@@ -45,8 +47,8 @@ class _PhaseEnd:
 class ResourceRun:
     """Takes one resource through the phases of its attempt, and decides after each what comes next.
 
-    ``bandwidth``: the bytes a second for an attempt that begins. ``clock_ms``: since the epoch; ``clock``: monotonic
-    seconds.
+    ``bandwidth``: the bytes a second for an attempt that begins. ``verifying``: how many resources of the job may
+    verify at once. ``clock_ms``: since the epoch; ``clock``: monotonic seconds.
     """
 
     def __init__(
@@ -59,6 +61,7 @@ class ResourceRun:
         rules: InstallRules,
         redact: Redactor,
         bandwidth: int | None,
+        verifying: asyncio.Semaphore,
         clock_ms: Callable[[], int],
         clock: Callable[[], float],
     ) -> None:
@@ -69,6 +72,7 @@ class ResourceRun:
         self._rules = rules
         self._redact = redact
         self._bandwidth = bandwidth
+        self._verifying = verifying
         self._clock_ms = clock_ms
         self._clock = clock
 
@@ -88,7 +92,14 @@ class ResourceRun:
         self._live_job.eta.start(self._path)
         phase_is_new = is_new
         while self._resource.state is ResourceState.RUNNING:
-            await self._run_phase(card, phase_is_new)
+            if is_verifying(self._resource):
+                # Its download is over: its place and its rate are the next one's.
+                self._live_job.eta.finish(self._path)
+                self._live_job.wake()
+                async with self._verifying:
+                    await self._run_phase(card, phase_is_new)
+            else:
+                await self._run_phase(card, phase_is_new)
             phase_is_new = True
         if self._resource.state is not ResourceState.PENDING:
             self._live_job.eta.finish(self._path)
@@ -184,6 +195,7 @@ class ResourceRun:
             bandwidth_bytes_per_second=resource.bandwidth,
             reinstall=self._live_job.job.reinstall,
             mark=phase.mark,
+            is_card=phase.is_card,
             background=card is not None and card.front.background,
             provision_tools=self._rules.provision_tools,
             remote_path=self._rules.remote_path,

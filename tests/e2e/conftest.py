@@ -46,11 +46,11 @@ class World:
         )
         await self.service.start()
 
-    async def new_instance(self, name: str) -> Sshd:
+    async def new_instance(self, name: str, **env: str) -> Sshd:
         """Another instance that the same key opens. Its civitdl is set to short pauses and one retry."""
         folder = self.folder / name
         folder.mkdir()
-        instance = Sshd(folder, env=self.civitai.env)
+        instance = Sshd(folder, env={**self.civitai.env, **env})
         if self.instances:
             (folder / "authorized_keys").write_bytes((self.instances[0].folder / "authorized_keys").read_bytes())
         self.instances.append(instance)

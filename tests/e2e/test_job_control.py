@@ -293,7 +293,8 @@ async def test_parallel_downloads_run_at_the_same_time(world: World, parallel: i
     history = await world.service.history(job_id)
     check_stream(history)
     started = [event["sequence"] for event in of_type(history, "resource_started")]
-    first_end = of_type(history, "resource_installed")[0]["sequence"]
+    # From then on it is verified beside the next download.
+    first_end = of_type(history, "verification_started")[0]["sequence"]
     assert sum(sequence < first_end for sequence in started) == parallel
 
 

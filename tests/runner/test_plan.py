@@ -6,10 +6,12 @@ from typing import Any
 
 import pytest
 
-from service.events.job import Job, JobState, ResourceProgress, ResourceState
+from service.events.job import VERIFY, Job, JobState, ResourceProgress, ResourceState
+from service.runner.instance.ssh import SESSIONS_MAX
 from service.runner.plan import (
     BANDWIDTH_MIN,
     CANCEL_SECONDS_MAX,
+    VERIFYING_MAX,
     bandwidth_share,
     is_done,
     lost_dependencies,
@@ -54,6 +56,44 @@ def test_what_ran_before_a_restart_begins_first_and_the_bound_holds() -> None:
     assert names(startable(of, [], 0)) == ["b", "a"]
     assert names(startable(of, ["b"], 0)) == ["a"]
     assert names(startable(of, ["a", "b"], 0)) == []
+
+
+def verifying(name: str, **changes: Any) -> ResourceProgress:
+    return resource(name, RUNNING, phase=VERIFY, **changes)
+
+
+def test_a_verification_holds_no_place() -> None:
+    assert names(startable(job(verifying("a"), resource("b"), resource("c")), ["a"], 0)) == ["b"]
+    assert names(startable(job(verifying("a"), resource("b", RUNNING), resource("c")), ["a", "b"], 0)) == []
+    many = [verifying(name) for name in "abcd"]
+    assert names(startable(job(*many, resource("e"), resource("f"), parallel=2), ["a", "b", "c", "d"], 0)) == ["e", "f"]
+
+
+def test_after_a_restart_verifications_begin_beside_the_next_download() -> None:
+    of = job(verifying("a"), resource("b"), resource("c"))
+    assert names(startable(of, [], 0)) == ["a", "b"]
+
+
+def test_a_dependent_waits_for_the_verification() -> None:
+    assert names(startable(job(verifying("a"), resource("b", dependencies=("a",))), ["a"], 0)) == []
+
+
+def test_a_task_that_has_only_just_begun_holds_its_place() -> None:
+    assert names(startable(job(resource("a"), resource("b")), ["a"], 0)) == []
+
+
+@pytest.mark.parametrize(("verifications", "places"), [(0, 8), (1, 7), (2, 6), (5, 6)])
+def test_a_session_stays_free_for_a_pause(verifications: int, places: int) -> None:
+    at_work = [verifying(f"v{n}") for n in range(verifications)]
+    waiting = [resource(f"w{n}") for n in range(10)]
+    found = startable(job(*at_work, *waiting, parallel=8), names(at_work), 0)
+    assert len(found) == places
+    assert places + min(verifications, VERIFYING_MAX) < SESSIONS_MAX
+
+
+def test_a_verification_uses_none_of_the_bandwidth() -> None:
+    of = job(verifying("a", bandwidth=900_000), resource("b"), bandwidth_limit=1_000_000)
+    assert bandwidth_share(of) == 1_000_000
 
 
 def test_a_dependent_waits_until_what_it_needs_is_installed() -> None:

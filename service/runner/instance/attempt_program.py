@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import shlex
 from dataclasses import dataclass
+from functools import cache
 from importlib import resources
 from uuid import UUID
 
@@ -22,8 +23,9 @@ class AttemptSpec:
     was replaced.
 
     ``bandwidth_bytes_per_second``: None for no limit. ``stall_seconds``: 0 for no watch. ``mark``: makes a line of the
-    log a record of the ledger; without one the log has no records. ``background``: what the card leaves running stays.
-    ``reinstall``: files that are whole already are loaded anew.
+    log a record of the ledger; without one the log has no records. ``is_card``: else it is a program of the service,
+    which needs no tools and no keys. ``background``: what the card leaves running stays. ``reinstall``: files that are
+    whole already are loaded anew.
     """
 
     job_id: str
@@ -39,6 +41,7 @@ class AttemptSpec:
     bandwidth_bytes_per_second: int | None = None
     provision_tools: bool = False
     mark: str = ""
+    is_card: bool = True
     background: bool = False
     reinstall: bool = False
 
@@ -60,14 +63,15 @@ def attach_program(spec: AttemptSpec, *, nonce: str, offset: int) -> bytes:
         remote_path=spec.remote_path,
         card=spec.script + "\n",
         supervise=script("left.sh") + script("supervise.sh"),
-        shim=shim_program(),
-        commands=" ".join(commands()),
+        is_card=int(spec.is_card),
+        shim=shim_program() if spec.is_card else "",
+        commands=" ".join(commands()) if spec.is_card else "",
         mark=spec.mark,
         background=int(spec.background),
         reinstall=int(spec.reinstall),
-        civitdl_config=civitdl_config(spec.civitai_api_key or ""),
-        civitai_token=spec.civitai_api_key or "",
-        hf_token=spec.hf_token or "",
+        civitdl_config=civitdl_config(spec.civitai_api_key or "") if spec.is_card else "",
+        civitai_token=(spec.civitai_api_key or "") if spec.is_card else "",
+        hf_token=(spec.hf_token or "") if spec.is_card else "",
     )
 
 
@@ -79,6 +83,7 @@ def program(name: str, /, **variables: str | int) -> bytes:
     return "\n".join([*lines, script(name)]).encode()
 
 
+@cache
 def script(name: str) -> str:
     """The text of one of ``scripts/``."""
     return (resources.files("service.runner.instance") / "scripts" / name).read_text(encoding="utf-8")

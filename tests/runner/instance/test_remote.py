@@ -177,11 +177,16 @@ async def test_a_follower_that_is_killed_is_a_link_that_broke(connection: Connec
 
 
 def _children_of_session(program: str, of: AttemptSpec) -> list[int]:
-    """The tail that follows this attempt, or the shell that started it."""
+    """The tail that follows this attempt, or the shells above it."""
     listing = subprocess.run(["ps", "axww", "-o", "pid,ppid,args"], capture_output=True, text=True, check=True).stdout
     rows = [line.split(None, 2) for line in listing.splitlines()[1:]]
     tails = [(int(pid), int(parent)) for pid, parent, args in rows if args.startswith("tail ") and of.job_id in args]
-    return [pid if program == "tail" else parent for pid, parent in tails]
+    if program == "tail":
+        return [pid for pid, _ in tails]
+    parents = {int(pid): int(parent) for pid, parent, _ in rows}
+    shells = [shell for _, parent in tails for shell in (parents.get(parent, 1), parent)]
+    # Without its shells the tail is a child of process 1.
+    return [shell for shell in shells if shell > 1]
 
 
 def _followers(log: str) -> list[str]:

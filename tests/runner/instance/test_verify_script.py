@@ -456,6 +456,47 @@ def test_a_folder_that_another_download_shares(place: Place) -> None:
     assert place.verify().names() == ["models/loras/named.safetensors"]
 
 
+def ledger_of(attempt: Path, *paths: Path) -> None:
+    """The records of runs that finished these files."""
+    lines = []
+    for number, path in enumerate(paths):
+        encoded = base64.b64encode(os.fsencode(path)).decode()
+        lines += [f"begin {number}p1 wget 1 file {encoded} YQ== -", f"file {number}p1 {encoded} 1", f"end {number}p1 0"]
+    (attempt / "ledger").write_text("\n".join(lines) + "\n")
+
+
+def test_a_ledger_that_accounts_for_all_names_the_files(place: Place) -> None:
+    other = place.attempt.parent / "2-1"
+    other.mkdir()
+    mine, theirs = place.loras / "mine.safetensors", place.loras / "theirs.safetensors"
+    for path in (mine, theirs):
+        path.write_bytes(safetensors())
+    place.wrote("dir", place.loras)
+    ledger_of(place.attempt, mine)
+    ledger_of(other, theirs)
+    assert place.verify().names() == ["models/loras/mine.safetensors"]
+
+
+def test_what_a_script_unpacked_beside_the_files_of_its_runs_counts_as_well(place: Place) -> None:
+    mine, unpacked = place.loras / "mine.safetensors", place.loras / "unpacked.safetensors"
+    for path in (mine, unpacked):
+        path.write_bytes(safetensors())
+    place.wrote("dir", place.loras)
+    ledger_of(place.attempt, mine)
+    assert place.verify().names() == ["models/loras/mine.safetensors", "models/loras/unpacked.safetensors"]
+
+
+def test_what_another_download_finished_before_this_one_began_is_not_asked(place: Place) -> None:
+    other = place.attempt.parent / "2-1"
+    other.mkdir()
+    place.wrote("file", place.loras / "a.safetensors", other)
+    (other / "exit").write_text("0 0 1")
+    place.begin()
+    (place.loras / "a.safetensors").write_bytes(safetensors())
+    place.wrote("dir", place.loras)
+    assert place.verify().names() == ["models/loras/a.safetensors"]
+
+
 def test_without_any_word_new_models_below_ui_home_count(place: Place) -> None:
     outside = place.home.parent / "volume"
     outside.mkdir()

@@ -1,10 +1,9 @@
 # shellcheck shell=sh
 # Starts an attempt or finds it, then follows its log: `sh` reads it from standard input, after lines that set nonce,
 # job, name (of the attempt's directory), offset, must_exist, timeout_seconds, stall_seconds, bandwidth, provision,
-# ui_home, remote_path, card, supervise, shim, commands (that get a shim), mark (of the records in the log,
-# or nothing), background (1: what the card leaves running stays),
-# reinstall (1: whole files are loaded anew), civitdl_config,
-# civitai_token and hf_token.
+# ui_home, remote_path, card, supervise, is_card (0: the service's own program, which runs no tools), shim, commands (that
+# get a shim), mark (of the records in the log, or nothing), background (1: what the card leaves running stays),
+# reinstall (1: whole files are loaded anew), civitdl_config, civitai_token and hf_token.
 # Standard output: the nonce on a line of its own, then the log from `offset` on. Standard error: after the nonce, the
 # ledger's records, one a line, and how the attempt ended.
 #
@@ -16,9 +15,14 @@
 # - Shared, without waiting: to ask whether the attempt runs (`report` here, signal.sh, remove.sh). Several may ask at
 #   once. signal.sh asks only where `boot` is there, so that it never holds the lock when somebody wants to start.
 # - Shared, waiting: the waiter below. It gets the lock when the attempt has ended, and the `tail` that watches it ends.
+#
+# Most of what an attempt costs is processes that start, a millisecond or two each on a small instance. So what a shell
+# can do itself, it does: `read` and `printf` in place of cat, sed and cut.
 
 LEDGER_RECORDS_MAX=1000
 LEDGER_BYTES_MAX=65536
+# So much of it is read by the shell itself.
+LEDGER_BYTES_FEW=8192
 
 say() {
     printf '\n%s %s\n' "$nonce" "$*" >&2
@@ -31,9 +35,19 @@ free_kib() {
 }
 
 # A container that is started again keeps the boot id of its host: the start time of process 1 tells them apart.
-identity() {
-    cat /proc/sys/kernel/random/boot_id
-    sed 's/.*) //' /proc/1/stat | cut -d ' ' -f 20
+# Sets `boot` and `started`.
+identify() {
+    boot='' started=''
+    { read -r boot </proc/sys/kernel/random/boot_id && read -r started </proc/1/stat; } 2>/dev/null
+    # shellcheck disable=SC2086
+    set -- ${started##*) }
+    started=${20-}
+}
+
+# Whether the attempt began in this boot.
+is_same_boot() {
+    { read -r boot_before && read -r started_before; } 2>/dev/null <"$dir/boot"
+    [ "$boot_before $started_before" = "$boot $started" ]
 }
 
 cannot_write() {
@@ -45,33 +59,70 @@ cannot_write() {
     say "refused cannot write below $state: $1"
 }
 
+make_folders() {
+    if [ "$is_card" = 1 ]; then
+        mkdir -p "$dir/bin" "$dir/config/civitdl" || return
+    else
+        mkdir -p "$dir" || return
+    fi
+    printf '' >>"$dir/log" && printf '' >>"$dir/lock"
+}
+
+# `:` with a redirection that fails would end this shell, `printf` does not.
 write_files() {
-    mkdir -p "$dir/bin" &&
-        printf '%s' "$card" >"$dir/card" &&
-        printf '%s' "$supervise" >"$dir/supervise" &&
-        printf '#!%s -p\n%s' "$(command -v bash)" "$shim" >"$dir/bin/shim" && chmod 700 "$dir/bin/shim" &&
+    printf '%s' "$card" >"$dir/card" && printf '%s' "$supervise" >"$dir/supervise" &&
         printf '%s\n' "$mark" >"$dir/mark" &&
         printf '%s\n%s\n%s' "$bandwidth" "$provision" "$PATH${remote_path:+:$remote_path}" >"$dir/settings" &&
-        : >"$dir/ledger" && : >"$dir/runs.lock" && : >"$dir/card.lock" &&
-        : >"$dir/armed" && printf '%-31s\n' '' >"$dir/exit.new" || return
+        printf '' >"$dir/armed" && printf '%-31s\n' '' >"$dir/exit.new" || return
+    if [ "$is_card" = 1 ]; then
+        write_tools || return
+    fi
+    printf '%s\n%s\n' "$boot" "$started" >"$dir/boot.new" && mv "$dir/boot.new" "$dir/boot"
+}
+
+# Each command is two lines that read the shim beside it, which still goes by the name that it was called by.
+write_tools() {
+    bash=$(command -v bash)
+    printf '#!%s -p\n%s' "$bash" "$shim" >"$dir/bin/shim" || return
     for command in $commands; do
-        ln -sf shim "$dir/bin/$command" || return
+        # shellcheck disable=SC2016
+        printf '#!%s -p\n. "${0%%/*}/shim"\n' "$bash" >"$dir/bin/$command" || return
     done
-    mkdir -p "$dir/config/civitdl" && civitdl_config >"$dir/config/civitdl/config.json" || return
+    chmod 700 "$dir/bin"/* && printf '' >"$dir/ledger" && printf '' >"$dir/runs.lock" && printf '' >"$dir/card.lock" &&
+        civitdl_config >"$dir/config/civitdl/config.json" || return
     if [ -n "$hf_token" ]; then
         printf '%s' "$hf_token" >"$dir/hf_token" || return
     fi
     if [ -n "$civitai_token" ]; then
         printf '%s' "$civitai_token" >"$dir/civitai_token" || return
     fi
-    identity >"$dir/boot.new" && mv "$dir/boot.new" "$dir/boot"
 }
 
 # When the service has no key, the key in the instance's own configuration stays in use.
 civitdl_config() {
-    own=$(sed -n 's/.*"api_key"[[:space:]]*:[[:space:]]*"\([A-Za-z0-9_-]*\)".*/\1/p' \
-        "${XDG_CONFIG_HOME:-${HOME:-/root}/.config}/civitdl/config.json" 2>/dev/null | head -n 1)
+    own=${XDG_CONFIG_HOME:-${HOME:-/root}/.config}/civitdl/config.json
+    if [ ! -r "$own" ]; then
+        printf '%s' "$civitdl_config"
+        return
+    fi
+    own=$(sed -n 's/.*"api_key"[[:space:]]*:[[:space:]]*"\([A-Za-z0-9_-]*\)".*/\1/p' "$own" 2>/dev/null | head -n 1)
     printf '%s' "$civitdl_config" | sed "s/\"api_key\": \"\"/\"api_key\": \"$own\"/"
+}
+
+# What the programs of this instance can do is asked once a boot, and again when tail was replaced. Sets `guard`: a process
+# can be told to die with the one that started it.
+check_programs() {
+    { read -r known && read -r guard; } 2>/dev/null <"$state/able"
+    if [ "${known-}" = "$boot $started" ] && [ "$state/able" -nt "$(command -v tail)" ]; then
+        return
+    fi
+    tail -c 0 --pid=$$ /dev/null >/dev/null 2>&1 || say "missing tail --pid (of GNU coreutils)"
+    guard=
+    ! setpriv --pdeathsig KILL true >/dev/null 2>&1 || guard=1
+    {
+        mkdir -p "$state" && printf '%s\n%s\n' "$boot $started" "$guard" >"$state/able.$$" &&
+            mv -f "$state/able.$$" "$state/able"
+    } 2>/dev/null
 }
 
 # The free room where the resource will lie, on the nearest folder above it that exists, as the first record of the log:
@@ -87,15 +138,14 @@ record_room() {
 }
 
 start() {
-    error=$(write_files 2>&1) || cannot_write "$error"
+    # Once more for what it says: `$(...)` around the first would cost a process.
+    write_files 2>/dev/null || error=$(write_files 2>&1) || cannot_write "$error"
     record_room
-    guard=
-    ! setpriv --pdeathsig KILL true >/dev/null 2>&1 || guard=1
     RESOURCE_INSTALLER_ATTEMPT=$dir RESOURCE_INSTALLER_PATH=$PATH${remote_path:+:$remote_path} \
         RESOURCE_INSTALLER_TIMEOUT=$timeout_seconds RESOURCE_INSTALLER_STALL=$stall_seconds \
         RESOURCE_INSTALLER_BANDWIDTH=$bandwidth RESOURCE_INSTALLER_PROVISION=$provision \
         RESOURCE_INSTALLER_GUARD=$guard RESOURCE_INSTALLER_BACKGROUND=$background \
-        RESOURCE_INSTALLER_REINSTALL=$reinstall UI_HOME=$ui_home \
+        RESOURCE_INSTALLER_REINSTALL=$reinstall RESOURCE_INSTALLER_IS_CARD=$is_card UI_HOME=$ui_home \
         setsid bash -p "$dir/supervise" </dev/null >/dev/null 2>&1 &
 }
 
@@ -122,33 +172,72 @@ kill_leftovers() {
 say_ledger() {
     [ -e "$dir/ledger" ] || return 0
     printf '%s ledger\n' "$nonce" >&2
+    say_few_records && return
     grep -avE '^(bytes|idle) ' "$dir/ledger" | tail -n "$LEDGER_RECORDS_MAX" | tail -c "$LEDGER_BYTES_MAX" |
         sed -n "s/^[a-z]* [0-9a-z_]* ..*/$nonce ledger &/p" >&2
 }
 
+say_few_records() {
+    [ "$(wc -c <"$dir/ledger")" -le "$LEDGER_BYTES_FEW" ] || return
+    records=
+    while read -r record; do
+        case $record in
+            'bytes '* | 'idle '*) ;;
+            [a-z]*' '[0-9a-z_]*' '?*) records="$records$nonce ledger $record
+" ;;
+        esac
+    done <"$dir/ledger"
+    printf '%s' "$records" >&2
+}
+
 # The attempt still runs, but was not followed to its end. A pause, so that a follower does not retry in a tight loop.
 broken() {
+    rm -f "$state/able"
     sleep 1
     say held
 }
 
 # The supervisor did not come to it: ends what is left, and sets the halves aside.
 settle() {
-    [ "$(cat "$dir/boot" 2>/dev/null)" != "$(identity)" ] || kill_leftovers
+    ! is_same_boot || kill_leftovers
     [ ! -e "$dir/ledger" ] || RESOURCE_INSTALLER_ATTEMPT=$dir RESOURCE_INSTALLER_PATH=$PATH bash -p "$dir/bin/shim"
 } >/dev/null 2>&1
 
 report() {
-    flock -s -n 8 8<"$dir/lock" || broken
     [ -s "$dir/exit" ] || settle
     printf '\n' >&2
     say_ledger
-    [ -s "$dir/noroom" ] && say "room $(cat "$dir/noroom")"
-    [ -s "$dir/exit" ] && say "exit $(cat "$dir/exit")"
-    [ "$(cat "$dir/boot" 2>/dev/null)" = "$(identity)" ] || say lost
+    [ ! -s "$dir/noroom" ] || say "room $(cat "$dir/noroom")"
+    if [ -s "$dir/exit" ]; then
+        read -r exit <"$dir/exit"
+        say "exit $exit"
+    fi
+    is_same_boot || say lost
     free=$(free_kib "$dir")
     [ "${free:-64}" -lt 64 ] && say full
     say killed
+}
+
+# Prints the log from `offset` on, until the attempt has ended. The waiter ends when the lock is free; tail sees that, reads
+# to the end of the file and ends too. It looks for it only every 0.1 s, but what changes in a file that it follows wakes
+# it at once, so it follows a second one, which is always empty, and which is touched when the waiter has ended. Where
+# tail ends first (nobody reads any more), the waiter is ended as well.
+follow() {
+    flock -s 8 8<"$dir/lock" &
+    waiter=$!
+    wake=$dir/wake
+    printf '' 2>/dev/null >"$wake" || wake=
+    {
+        tail -q -c "+$((offset + 1))" -f --pid="$waiter" -s 0.1 "$dir/log" ${wake:+"$wake"} || {
+            kill "$waiter"
+            exit 1
+        }
+    } 2>/dev/null &
+    follower=$!
+    wait "$waiter"
+    has_ended=$?
+    [ -z "$wake" ] || printf '' 2>/dev/null >"$wake"
+    wait "$follower" && [ "$has_ended" = 0 ]
 }
 
 main() {
@@ -159,12 +248,13 @@ main() {
     for tool in bash flock setsid tail; do
         command -v "$tool" >/dev/null 2>&1 || say "missing $tool"
     done
-    tail -c 0 --pid=$$ /dev/null >/dev/null 2>&1 || say "missing tail --pid (of GNU coreutils)"
     state=${HOME:-/root}/.local/state/resource-installer
     dir=$state/$job/$name
+    identify
+    check_programs
     if [ ! -e "$dir/log" ]; then
         [ "$must_exist" = 1 ] && say lost
-        error=$({ mkdir -p "$dir" && : >>"$dir/log" && : >>"$dir/lock"; } 2>&1) || cannot_write "$error"
+        make_folders 2>/dev/null || error=$(make_folders 2>&1) || cannot_write "$error"
     fi
     exec 9>>"$dir/lock" || cannot_write lock
     if [ ! -e "$dir/boot" ] && flock -n 9 && [ ! -e "$dir/boot" ]; then
@@ -172,15 +262,10 @@ main() {
         start
     fi
     exec 9>&-
-    [ "$(wc -c <"$dir/log")" -ge "$offset" ] || say lost
-    # The waiter ends when the lock is free; tail sees that, reads to the end of the file and ends too.
-    flock -s 8 8<"$dir/lock" &
-    waiter=$!
-    tail -c "+$((offset + 1))" -f --pid="$waiter" -s 0.1 "$dir/log" 2>/dev/null &
-    wait $!
-    followed=$?
-    kill "$waiter" 2>/dev/null
-    [ "$followed" = 0 ] || broken
+    if [ "$offset" != 0 ]; then
+        [ "$(wc -c <"$dir/log")" -ge "$offset" ] || say lost
+    fi
+    follow || broken
     report
 }
 

@@ -19,9 +19,7 @@ trap : HUP INT TERM
 
 # Counts its own seconds, inside the card's group: what stops the card stops this clock as well.
 watchdog() {
-    local seconds=0 quiet=0 every=1 stall=$RESOURCE_INSTALLER_STALL idle
-    # A second is a read that gets nothing: a `sleep` would be one more process of the card's group.
-    exec {idle}<> <(:)
+    local seconds=0 quiet=0 every=1 stall=$RESOURCE_INSTALLER_STALL
     local -A before=()
     [ "$stall" -lt 30 ] || every=5
     [ -r "/proc/$BASHPID/io" ] || stall=0
@@ -72,14 +70,13 @@ count_moved() {
 # about it. It is of the card's group, so that a pause stops it. A run is known by the process of its shim, which its
 # token ends with.
 recorder() {
-    local idle mark verb token shown log
+    local mark verb token shown log=
     local -A runs=() told=() encoded=()
     read -r mark <"$dir/mark"
-    exec {idle}<> <(:)
-    log=$(stat -c %i "$dir/log")
     exec {ledger}<"$dir/ledger"
     while :; do
         read -r -t 1 -u "$idle"
+        [ -n "$log" ] || log=$(stat -c %i "$dir/log")
         while read -r verb token shown _ <&"$ledger"; do
             case $verb in
                 begin) runs[${token##*p}]="$token $shown" ;;
@@ -204,17 +201,27 @@ obey() {
 card() {
     exec 9>&-
     trap - HUP INT TERM
-    printf '%s\n' "$BASHPID" >"$dir/group.new" && mv "$dir/group.new" "$dir/group"
+    printf '%s\n' "$BASHPID" >"$dir/group"
     obey
-    recorder </dev/null >/dev/null 2>&1 &
-    recorder=$!
+    # A second is a read that gets nothing: a `sleep` would be one more process of the card's group.
+    exec {idle}<> <(:)
+    recorder=
+    if [ "$RESOURCE_INSTALLER_IS_CARD" = 1 ]; then
+        recorder </dev/null >/dev/null 2>&1 &
+        recorder=$!
+    fi
     watchdog </dev/null >/dev/null 2>&1 &
     printf '%s %s\n' "$recorder" "$!" >"$dir/helpers"
+    exec {idle}>&-
     unset LC_ALL RESOURCE_INSTALLER_TIMEOUT RESOURCE_INSTALLER_STALL
+    if [ "$RESOURCE_INSTALLER_IS_CARD" = 0 ]; then
+        # What the instance runs in each bash stays out of the service's own program.
+        unset BASH_ENV
+        export PATH=$RESOURCE_INSTALLER_PATH
+        exec bash "$dir/card"
+    fi
     export LANG=C.UTF-8 PYTHONUTF8=1 PYTHONUNBUFFERED=1
     export PATH="$dir/bin:$RESOURCE_INSTALLER_PATH"
-    # The service's own program (a verification) is not the card's: what the instance runs in each bash stays out of it.
-    case $dir in *-verify) unset BASH_ENV ;; esac
     if [ -e "$dir/hf_token" ]; then
         HF_TOKEN=$(<"$dir/hf_token")
         export HF_TOKEN
@@ -284,6 +291,8 @@ end_members() {
 # Returns when no run is alive and none can be expected any more.
 wait_for_runs() {
     local before
+    # The usual end. Asked in this order: a run that is only being started holds the first lock until it has the second.
+    ! flock -n -x 7 7>>"$dir/card.lock" 9>&- || ! flock -n -x 7 7>>"$dir/runs.lock" 9>&- || return
     while :; do
         until flock -w 1 -x 7 7>>"$dir/runs.lock" 9>&-; do
             ! is_ending || [ -e "$dir/cancelled" ] || end_members
@@ -327,6 +336,10 @@ end_group() {
         # shellcheck disable=SC2046
         kill -KILL $(<"$dir/helpers") 2>/dev/null
     fi
+    # The usual end. Process 1 may reap the helpers late or never: zombies do not count.
+    for _ in {1..3}; do
+        kill -0 -- "-$group" 2>/dev/null && may_live || return
+    done
     list_group
     if [ "${#names[@]}" -gt 0 ] && ! is_ending; then
         # What the recorder had just started ends by itself.
@@ -344,6 +357,12 @@ end_group() {
         sleep 0.02 9>&-
     done
     kill -KILL -- "-$group" 2>/dev/null
+}
+
+# One look at all processes, which says only whether a closer one may find any of the group.
+may_live() {
+    local lives="\\) [^ZX] [0-9]+ $group "
+    [[ $(cat /proc/[0-9]*/stat 2>/dev/null 9>&-) =~ $lives ]]
 }
 
 is_group_alive() {
@@ -369,7 +388,7 @@ while [ "$status" -gt 128 ] && kill -0 "$group" 2>/dev/null; do
     wait "$group"
     status=$?
 done
-wait_for_runs
+[ "$RESOURCE_INSTALLER_IS_CARD" = 0 ] || wait_for_runs
 end_group
 
 how=0
@@ -384,8 +403,11 @@ if [ "$how" != 0 ] || [ -e "$dir/cancelled" ]; then
     [ "${#members[@]}" = 0 ] || kill -KILL "${members[@]}" 2>/dev/null
 fi
 # Where a shim died, its half is set aside here.
-! has_dead_run || bash -p "$dir/bin/shim" </dev/null >/dev/null 2>&1 9>&-
-record_what_it_left
-free=$(df -Pk "$dir" 2>/dev/null | { read -r _ && read -r _ _ _ free _ && printf '%s' "$free"; } 9>&-)
+if [ "$RESOURCE_INSTALLER_IS_CARD" = 1 ]; then
+    ! has_dead_run || bash -p "$dir/bin/shim" </dev/null >/dev/null 2>&1 9>&-
+    record_what_it_left
+fi
+free=
+{ read -r blocks size < <(exec stat -f -c '%a %S' -- "$dir" 9>&-) && free=$((blocks * size / 1024)); } 2>/dev/null
 # Written in place over bytes that are there already, then renamed: that works on a full disk too.
 printf '%-31s\n' "$status $how ${free:--}" 1<>"$dir/exit.new" && mv "$dir/exit.new" "$dir/exit" 9>&-

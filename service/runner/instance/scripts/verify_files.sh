@@ -1,7 +1,7 @@
 # shellcheck shell=bash disable=SC2034 # verify_checks.sh uses what is not used here
-# Which files did this attempt leave? Fills `files` (absolute paths) from what the card names, else from the records of its
-# runs, the folders and files that the tools were given, and what it left without a run (left.sh). bash reads it before
-# verify_checks.sh.
+# Which files did this attempt leave? Fills `files` (absolute paths) from what the card names, else from its ledger where
+# that accounts for everything, else from the records of its runs, the folders and files that the tools were given, and
+# what it left without a run (left.sh). bash reads it before verify_checks.sh.
 
 FILES_MAX=500
 DESTINATIONS_MAX=1000
@@ -69,12 +69,72 @@ destinations() {
     done < <(head -n "$DESTINATIONS_MAX" -- "$1/wrote")
 }
 
+# Sets `path`: what stands in base64, without newlines at its end: a file of such a name is not found by it.
+decode() {
+    path=$(base64 -d <<<"$1")
+}
+
+# Whether the ledger accounts for all that the attempt left: each run of a tool wrote a file that is there, below
+# $UI_HOME, and nothing else is new in the folders that the tools were given. Then `files` are those, and nothing needs to
+# be searched.
+all_in_ledger() {
+    local verb token judged encoded path folder
+    local -A runs=() known=() seen=()
+    [ -n "$begin" ] && [ -s "$attempt/ledger" ] || return
+    while read -r verb token encoded judged _; do
+        case $verb in
+            begin) [ "$judged" = 1 ] && runs[$token]=1 || return ;;
+            file | kept)
+                [ "$token" != script ] || return
+                unset "runs[$token]"
+                [ -z "${seen[$encoded]}" ] || continue
+                seen[$encoded]=1
+                decode "$encoded" && [ -f "$path" ] || return
+                case $path in "$home"/*) known[$path]=1 ;; *) return 1 ;; esac
+                ;;
+        esac
+    done <"$attempt/ledger"
+    [ "${#runs[@]}" = 0 ] && [ "${#known[@]}" -gt 0 ] || return
+    while read -r verb encoded; do
+        [ "$verb" = dir ] && [ -z "${seen[$encoded]}" ] || continue
+        seen[$encoded]=1
+        decode "$encoded" && nothing_else_in "${path%/.}" || return
+    done <"$attempt/wrote"
+    files=("${!known[@]}")
+}
+
+nothing_else_in() {
+    local age identity path
+    while IFS=$'\t' read -r -d '' age identity path; do
+        [ "$age" = new ] && [ -z "${known[$path]}" ] && ! is_beside "$path" && ! is_of_another "$path" && return 1
+    done < <(listing "$1" all)
+    return 0
+}
+
+# Whether the ledger of another download of this job speaks of this file.
+is_of_another() {
+    local ledger words encoded
+    encoded=$(printf %s "$1" | base64 -w 0)
+    for ledger in "${attempt%/*}"/*/ledger; do
+        [ "$ledger" != "$attempt/ledger" ] || continue
+        while read -r -a words; do
+            case " ${words[*]} " in *" $encoded "*) return 0 ;; esac
+        done <"$ledger"
+    done
+    return 1
+}
+
 # Where the other downloads of this job write: their files are not ours, and a folder that is theirs as well is shared.
+# What had ended before this attempt began has made nothing that is new here.
 read_others() {
     local other destination own=${attempt##*/}
+    touch -d "$begin" "$RESOURCE_INSTALLER_ATTEMPT/begin"
     for other in "${attempt%/*}"/*/wrote; do
         other=${other%/wrote}
         case ${other##*/} in "${own%-*}"-* | *-verify | '*') continue ;; esac
+        if [ -e "$other/exit" ] && [ "$other/exit" -ot "$RESOURCE_INSTALLER_ATTEMPT/begin" ]; then
+            continue
+        fi
         while IFS= read -r -d '' destination; do
             case $destination in
                 'file '*) taken[${destination#file }]=1 ;;
@@ -199,6 +259,9 @@ choose() {
     begin=$(begin_of)
     if [ "${#card_files[@]}" -gt 0 ]; then
         files=("${card_files[@]/#/$home/}")
+        return
+    fi
+    if all_in_ledger; then
         return
     fi
     read_log
