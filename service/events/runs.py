@@ -42,8 +42,11 @@ class Run:
     @property
     def name(self) -> str | None:
         """The base name of what it loads, as far as it is known."""
-        path = self.destination if self.kind == "file" else next(iter(self.files or self.kept), None)
-        return base_name(path or self.destination or self.address or "") or None
+        if self.kind == "file" and self.destination:
+            return base_name(self.destination) or None
+        path = next(iter(self.files or self.kept), None) or next((p.removesuffix(".part") for p in self.parts), None)
+        # Of a folder, what was to be loaded into it tells more than where.
+        return base_name(path or "") or base_name(self.address or "") or base_name(self.destination or "") or None
 
     @property
     def target(self) -> tuple[str, str]:

@@ -14,6 +14,9 @@ from uuid import UUID
 from service.errors import RemoteProtocolError
 from service.runner.instance.shims import commands, shim_program
 
+# The parts of the supervisor, in the order in which they make one program.
+SUPERVISOR = ("watchdog.sh", "recorder.sh", "leavings.sh", "supervise.sh")
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AttemptSpec:
@@ -62,7 +65,7 @@ def attach_program(spec: AttemptSpec, *, nonce: str, offset: int) -> bytes:
         ui_home=spec.ui_home,
         remote_path=spec.remote_path,
         card=spec.script + "\n",
-        supervise=script("supervise.sh"),
+        supervise="\n".join(map(script, SUPERVISOR)),
         shim=shim_program(),
         commands=" ".join(commands()),
         mark=spec.mark,

@@ -301,6 +301,9 @@ async def test_how_far_a_quiet_run_is(
     growth = [(int(line[2]), text(line[3])) for line in lines if line[0] == verb]
     assert 2 <= len(growth) <= 8, lines
     assert {seen for _, seen in growth} == {name}
+    rates = [line[4] for line in lines if line[0] == verb]
+    assert "-" not in rates[1:], rates
+    assert 20_000 < int(rates[1]) < 500_000
     assert growth == sorted(growth)
     assert 0 < growth[0][0] < growth[-1][0] <= 1_200_000
     if verb == "bytes":

@@ -1,0 +1,157 @@
+# shellcheck shell=bash disable=SC2034,SC2154 # supervise.sh sets and uses what is not set or used here
+# How an attempt ends, for supervise.sh: which of its processes are waited for, which are ended, and what it left.
+
+LEFTOVER_SECONDS=2
+
+# Fills `names`: the processes of the group that are not zombies (process 1 of a container may never reap one) and not
+# the supervisor's own.
+list_group() {
+    local process line state member words
+    names=()
+    for process in /proc/[0-9]*; do
+        { read -r line <"$process/stat"; } 2>/dev/null || continue
+        read -r state _ member _ <<<"${line##*) }"
+        [ "$member" = "$group" ] && [ "$state" != Z ] || continue
+        words=()
+        { mapfile -d '' -n 4 -t words <"$process/cmdline"; } 2>/dev/null
+        [ "${words[1]-}" != "$dir/supervise" ] && [ "${words[2]-}" != "$dir/supervise" ] || continue
+        names+=("${words[*]:-$line}")
+    done
+}
+
+# The end that the watchdog or a client has begun.
+is_ending() {
+    [ -e "$dir/timedout" ] || [ -e "$dir/stalled" ] || [ -e "$dir/cancelled" ]
+}
+
+# The watchdog reaches only its own group: a run that left it gets its signal here.
+end_members() {
+    local seconds
+    list_members
+    [ "${#members[@]}" = 0 ] || kill -TERM "${members[@]}" 2>/dev/null
+    for ((seconds = 0; seconds <= GRACE_SECONDS; seconds++)); do
+        ! flock -w 1 -x 7 7>>"$dir/runs.lock" 9>&- || return 0
+    done
+    list_members
+    [ "${#members[@]}" = 0 ] || kill -KILL "${members[@]}" 2>/dev/null
+}
+
+# Returns when no run is alive and none can be expected any more.
+wait_for_runs() {
+    local before
+    while :; do
+        until flock -w 1 -x 7 7>>"$dir/runs.lock" 9>&-; do
+            ! is_ending || [ -e "$dir/cancelled" ] || end_members
+        done
+        ! is_ending || return
+        before=$(grep -c '^begin ' "$dir/ledger" 9>&-)
+        if ! flock -w "$LEFTOVER_SECONDS" -x 7 7>>"$dir/card.lock" 9>&-; then
+            while [ -e "$dir/paused" ] && ! is_ending; do
+                sleep 0.5 9>&-
+            done
+            [ "$(grep -c '^begin ' "$dir/ledger" 9>&-)" = "$before" ] || continue
+        fi
+        ! flock -n -x 7 7>>"$dir/runs.lock" 9>&- || return
+    done
+} 2>/dev/null
+
+has_dead_run() {
+    local verb alive=0
+    while read -r verb _; do
+        case $verb in
+            begin) alive=$((alive + 1)) ;;
+            end) alive=$((alive - 1)) ;;
+        esac
+    done <"$dir/ledger"
+    [ "$alive" -gt 0 ]
+}
+
+# The last words of the attempt in its ledger and log.
+warn() {
+    local mark encoded
+    read -r mark <"$dir/mark"
+    encoded=$(printf '%s' "${2:0:1000}" | base64 | tr -d '\n') 9>&-
+    printf 'warn %s %s\n' "$1" "$encoded" >>"$dir/ledger"
+    [ -z "$mark" ] || printf '\r%s warn %s %s\n' "$mark" "$1" "$encoded" >>"$dir/log"
+}
+
+# What is left of the group ends: once the lock is free, nothing of this attempt may write any more. What a card in the
+# background leaves running stays, but not the watchdog and the recorder.
+end_group() {
+    if ! is_ending; then
+        # shellcheck disable=SC2046
+        kill -KILL $(<"$dir/helpers") 2>/dev/null
+    fi
+    list_group
+    if [ "${#names[@]}" -gt 0 ] && ! is_ending; then
+        # What the recorder had just started ends by itself.
+        sleep 0.05 9>&-
+        list_group
+    fi
+    if [ "$RESOURCE_INSTALLER_BACKGROUND" = 1 ] && ! is_ending; then
+        return
+    fi
+    [ "${#names[@]}" = 0 ] || is_ending || warn daemon_ended "$(printf '%s\n' "${names[@]:0:5}")"
+    kill -TERM -- "-$group" 2>/dev/null
+    kill -CONT -- "-$group" 2>/dev/null
+    for _ in {1..100}; do
+        is_group_alive || break
+        sleep 0.02 9>&-
+    done
+    kill -KILL -- "-$group" 2>/dev/null
+}
+
+is_group_alive() {
+    local process line state member
+    for process in /proc/[0-9]*; do
+        { read -r line <"$process/stat"; } 2>/dev/null || continue
+        read -r state _ member _ <<<"${line##*) }"
+        if [ "$member" = "$group" ] && [ "$state" != Z ]; then
+            return 0
+        fi
+    done
+    return 1
+}
+
+# What a card leaves is known by three witnesses, and one is enough: the records of its runs, a new file below $UI_HOME
+# (git clone, cp, a Python script), or the files that the same card left there before and that have not changed since, so
+# that a guard like `[ -f F ] || wget` may skip them.
+record_what_it_left() {
+    local path
+    card_files=${dir%/*/*}/cards/$({ printf '%s\n' "$UI_HOME" && cat "$dir/card"; } | cksum | tr ' ' -)
+    if grep -qE '^(file|kept) ' "$dir/ledger"; then
+        [ "$status" != 0 ] || remember_files
+        return
+    fi
+    path=$(find -L "$UI_HOME" -type f -cnewer "$dir/boot" -print -quit)
+    if [ -n "$path" ]; then
+        record_script file "$path"
+    elif [ -e "$card_files" ]; then
+        recall_files
+    fi
+} 2>/dev/null 9>&-
+
+record_script() {
+    printf '%s script %s %s\n' "$1" "$(printf '%s' "$2" | base64 -w 0)" "$(stat -L -c %s -- "$2")" >>"$dir/ledger"
+}
+
+remember_files() {
+    local kind encoded path
+    mkdir -p "${card_files%/*}" || return
+    while read -r kind _ encoded _; do
+        case $kind in file | kept) ;; *) continue ;; esac
+        path=$(printf '%s' "$encoded" | base64 -d) && printf '%s %s\n' "$encoded" "$(stat -L -c '%s-%i-%Z' -- "$path")"
+    done <"$dir/ledger" >"$card_files"
+}
+
+recall_files() {
+    local encoded known path paths=()
+    while read -r encoded known; do
+        path=$(printf '%s' "$encoded" | base64 -d) && [ "$(stat -L -c '%s-%i-%Z' -- "$path")" = "$known" ] || return
+        paths+=("$path")
+    done <"$card_files"
+    for path in "${paths[@]}"; do
+        record_script kept "$path"
+    done
+}
+
