@@ -17,6 +17,7 @@
 # and defines continue_half (adds the options that continue) and read_tail (prints the address from byte $1 to $2 on).
 
 TAIL_BYTES=65536
+TAIL_SECONDS_MAX=15
 
 # Sets `state_file` for the destination, whose name may be longer than a file's may be.
 place() {

@@ -61,7 +61,7 @@ read_request() {
 
 # Without --start-pos it would refuse the answer, without the header the server would send all the rest.
 read_tail() {
-    wget -q --tries=1 -O - "--start-pos=$1" "--header=Range: bytes=$1-$2" "${asks[@]}" -- "${words[0]}"
+    wget -q --tries=1 "--timeout=$TAIL_SECONDS_MAX" -O - "--start-pos=$1" "--header=Range: bytes=$1-$2" "${asks[@]}" -- "${words[0]}"
 }
 
 # -nc would call the half a whole one.
