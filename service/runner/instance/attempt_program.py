@@ -15,7 +15,7 @@ from service.errors import RemoteProtocolError
 from service.runner.instance.shims import commands, shim_program
 
 # The parts of the supervisor, in the order in which they make one program.
-SUPERVISOR = ("watchdog.sh", "recorder.sh", "leavings.sh", "supervise.sh")
+SUPERVISOR = ("watchdog.sh", "recorder.sh", "ending.sh", "supervise.sh")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -9,7 +9,7 @@
 # only just being started holds `card.lock`, as all do that the card forked, so that a server does too: it is waited for
 # only LEFTOVER_SECONDS.
 #
-# watchdog.sh, recorder.sh and leavings.sh come before it in one program.
+# watchdog.sh, recorder.sh and ending.sh come before it in one program.
 
 dir=$RESOURCE_INSTALLER_ATTEMPT
 GRACE_SECONDS=10
@@ -89,6 +89,48 @@ run_script() {
             ;;
     esac
     exec bash -e -o pipefail "$dir/card"
+}
+
+# What a card leaves is known by three witnesses, and one is enough: the records of its runs, a new file below $UI_HOME
+# (git clone, cp, a Python script), or the files that the same card left there before and that have not changed since, so
+# that a guard like `[ -f F ] || wget` may skip them.
+record_what_it_left() {
+    local path
+    card_files=${dir%/*/*}/cards/$({ printf '%s\n' "$UI_HOME" && cat "$dir/card"; } | cksum | tr ' ' -)
+    if grep -qE '^(file|kept) ' "$dir/ledger"; then
+        [ "$status" != 0 ] || remember_files
+        return
+    fi
+    path=$(find -L "$UI_HOME" -type f -cnewer "$dir/boot" -print -quit)
+    if [ -n "$path" ]; then
+        record_script file "$path"
+    elif [ -e "$card_files" ]; then
+        recall_files
+    fi
+} 2>/dev/null 9>&-
+
+record_script() {
+    printf '%s script %s %s\n' "$1" "$(printf '%s' "$2" | base64 -w 0)" "$(stat -L -c %s -- "$2")" >>"$dir/ledger"
+}
+
+remember_files() {
+    local kind encoded path
+    mkdir -p "${card_files%/*}" || return
+    while read -r kind _ encoded _; do
+        case $kind in file | kept) ;; *) continue ;; esac
+        path=$(printf '%s' "$encoded" | base64 -d) && printf '%s %s\n' "$encoded" "$(stat -L -c '%s-%i-%Z' -- "$path")"
+    done <"$dir/ledger" >"$card_files"
+}
+
+recall_files() {
+    local encoded known path paths=()
+    while read -r encoded known; do
+        path=$(printf '%s' "$encoded" | base64 -d) && [ "$(stat -L -c '%s-%i-%Z' -- "$path")" = "$known" ] || return
+        paths+=("$path")
+    done <"$card_files"
+    for path in "${paths[@]}"; do
+        record_script kept "$path"
+    done
 }
 
 set -m

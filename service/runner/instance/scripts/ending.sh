@@ -1,5 +1,5 @@
 # shellcheck shell=bash disable=SC2034,SC2154 # supervise.sh sets and uses what is not set or used here
-# How an attempt ends, for supervise.sh: which of its processes are waited for, which are ended, and what it left.
+# How an attempt ends, for supervise.sh: which of its processes it waits for, and which it ends.
 
 LEFTOVER_SECONDS=2
 
@@ -112,46 +112,3 @@ is_group_alive() {
     done
     return 1
 }
-
-# What a card leaves is known by three witnesses, and one is enough: the records of its runs, a new file below $UI_HOME
-# (git clone, cp, a Python script), or the files that the same card left there before and that have not changed since, so
-# that a guard like `[ -f F ] || wget` may skip them.
-record_what_it_left() {
-    local path
-    card_files=${dir%/*/*}/cards/$({ printf '%s\n' "$UI_HOME" && cat "$dir/card"; } | cksum | tr ' ' -)
-    if grep -qE '^(file|kept) ' "$dir/ledger"; then
-        [ "$status" != 0 ] || remember_files
-        return
-    fi
-    path=$(find -L "$UI_HOME" -type f -cnewer "$dir/boot" -print -quit)
-    if [ -n "$path" ]; then
-        record_script file "$path"
-    elif [ -e "$card_files" ]; then
-        recall_files
-    fi
-} 2>/dev/null 9>&-
-
-record_script() {
-    printf '%s script %s %s\n' "$1" "$(printf '%s' "$2" | base64 -w 0)" "$(stat -L -c %s -- "$2")" >>"$dir/ledger"
-}
-
-remember_files() {
-    local kind encoded path
-    mkdir -p "${card_files%/*}" || return
-    while read -r kind _ encoded _; do
-        case $kind in file | kept) ;; *) continue ;; esac
-        path=$(printf '%s' "$encoded" | base64 -d) && printf '%s %s\n' "$encoded" "$(stat -L -c '%s-%i-%Z' -- "$path")"
-    done <"$dir/ledger" >"$card_files"
-}
-
-recall_files() {
-    local encoded known path paths=()
-    while read -r encoded known; do
-        path=$(printf '%s' "$encoded" | base64 -d) && [ "$(stat -L -c '%s-%i-%Z' -- "$path")" = "$known" ] || return
-        paths+=("$path")
-    done <"$card_files"
-    for path in "${paths[@]}"; do
-        record_script kept "$path"
-    done
-}
-
