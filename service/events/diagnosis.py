@@ -10,7 +10,8 @@ import re
 from dataclasses import dataclass
 
 from service.events.causes import Cause, cause_in, concluded_in, sentence_cause, status_in
-from service.events.hints import EXPIRED, NO_WORDS, NO_WORDS_FROM_SITE, hint_for
+from service.events.error_lines import unwrapped
+from service.events.hints import EXPIRED, NO_WORDS, NO_WORDS_FROM_DISK, NO_WORDS_FROM_SITE, hint_for
 from service.events.ledger import Evidence
 from service.events.tools import exit_status
 
@@ -43,6 +44,8 @@ _CUT = re.compile(
 _BEGINS = re.compile(r"^--\d{4}-\d\d-\d\d [\d:]{8}--  (?!\(try:)")
 # aria2c's last table gives the average speed of a download that failed.
 _CAME = re.compile(r"^[0-9a-f]{6} *\|ERR *\| *[\d.]*[1-9][\d.]*(?:[KMG]i)?B/s\|")
+# bash names the script that it runs by its path on the instance, which tells nobody anything.
+_CARD_PATH = re.compile(r"^\S*/\.local/state/resource-installer/[\w-]+/[\w-]+/card(?=: )")
 _REFUSED_AFTER_CUT = (400, 401, 403, 410)
 
 
@@ -92,6 +95,8 @@ def diagnose(
     hint = hint_for(cause, f"exit status {exit_code}: {said or ''}", near)
     if not has_words and cause in (Cause.NOT_FOUND, Cause.FORBIDDEN):
         hint = NO_WORDS_FROM_SITE
+    elif not has_words and cause is Cause.PERMISSION:
+        hint = NO_WORDS_FROM_DISK
     elif not evidence.tail and cause is Cause.UNKNOWN:
         hint = NO_WORDS
     return Diagnosis(cause=cause, said=said, hint=hint)
@@ -101,12 +106,13 @@ def _explained(evidence: Evidence) -> tuple[str | None, Cause | None]:
     """The line that explains and the cause that it names: the last error that names one, and of these one that does
     not merely miss what an earlier command should have made; else the last error, or a plain line that is nothing but
     the words of a cause."""
-    named = [(line, cause) for line in reversed(evidence.error_lines) if (cause := cause_in(line)) is not None]
+    lines = [_CARD_PATH.sub("card", line) for line in unwrapped(evidence.error_lines)]
+    named = [(line, cause) for line in reversed(lines) if (cause := cause_in(line)) is not None]
     own = [pair for pair in named if not _FOLLOWS.search(pair[0])]
     if named:
         return (own or named)[0]
-    if evidence.error_lines:
-        return evidence.error_lines[-1], None
+    if lines:
+        return lines[-1], None
     if evidence.last_plain is not None:
         cause = sentence_cause(evidence.last_plain)
         return (evidence.last_plain, cause) if cause is not None else (None, None)

@@ -125,6 +125,10 @@ _WARNING_EXPLAINS = re.compile(
     r"retrying|will retry|broken by|computed checksum|warning: problem|failed to (?:open|fetch|create|write|connect)|"
     r"w: .*temporary failure",
 )
+# curl breaks a long warning into lines, each with its own "Warning: "; the reason comes in the last.
+_CURL_WARNING = "Warning: "
+_CURL_WARNING_EXPLAINS = "Warning: Failed to open the file"
+_CURL_WARNING_CHARACTERS = 79
 _DECORATION = re.compile(r"[\W\d_]*$|([#=*~_+-])\1{2,}|\W*(?:#{3,}|={3,})")
 _BAR = re.compile(r"\d{1,3}%.{0,4}(?:\||\[|#{2,})")
 _ADVICE = re.compile(
@@ -152,11 +156,18 @@ class LineKinds:
         self._in_help = False
         self._in_traceback = False
         self._warning_goes_on = False
+        self._curl_explains = False
 
     def kind(self, text: str) -> Kind:
         if self._warning_goes_on:
             self._warning_goes_on = False
             return Kind.HARMLESS
+        if text.startswith(_CURL_WARNING):
+            self._curl_explains = self._curl_explains or text.startswith(_CURL_WARNING_EXPLAINS)
+            if self._curl_explains:
+                return Kind.EXPLAINS
+        else:
+            self._curl_explains = False
         if self._in_traceback and _IN_TRACEBACK.match(text):
             self._in_traceback = False
             return Kind.ERROR
@@ -170,6 +181,21 @@ class LineKinds:
         elif kind is Kind.HARMLESS and text.endswith(":"):
             self._warning_goes_on = _WARNING.search(text.lower()) is not None
         return Kind.HARMLESS if kind is Kind.PLAIN and (self._in_help or self._in_traceback) else kind
+
+
+def unwrapped(lines: Sequence[str]) -> list[str]:
+    """Error lines, with the pieces of curl's long warning as one line."""
+    joined: list[str] = []
+    last = ""
+    for line in lines:
+        if joined and joined[-1].startswith(_CURL_WARNING_EXPLAINS) and line.startswith(_CURL_WARNING):
+            # Where there is no blank to break at, it breaks at its width.
+            glue = "" if len(last) >= _CURL_WARNING_CHARACTERS else " "
+            joined[-1] += glue + line.removeprefix(_CURL_WARNING)
+        else:
+            joined.append(line)
+        last = line
+    return joined
 
 
 def kind_of(text: str) -> Kind:

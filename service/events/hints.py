@@ -38,6 +38,11 @@ NO_WORDS_FROM_SITE = (
     "needs a key, and take -q or -s away to see the answer."
 )
 
+NO_WORDS_FROM_DISK = (
+    "The tool could not write the file and does not say why: make its folder first (`mkdir -p`), check the rights of "
+    "ssh_user and the room on the disk, and take -q or -s away to see the reason."
+)
+
 _REFUSALS = frozenset({Cause.AUTH_REQUIRED, Cause.FORBIDDEN})
 
 

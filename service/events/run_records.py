@@ -46,12 +46,14 @@ class Length:
 
 @dataclass(frozen=True, slots=True)
 class Grown:
-    """So many bytes of a file are there. ``has_shim`` False: a process writes it that no shim started."""
+    """So many bytes of a file are there. ``has_shim`` False: a process writes it that no shim started.
+    ``bytes_per_second``: since the look before, None at the first."""
 
     token: str
     bytes: int
     name: str
     has_shim: bool = True
+    bytes_per_second: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,9 +138,13 @@ def _idle(values: Sequence[str], redact: Redact) -> Record | None:
 
 
 def _grown(values: Sequence[str], redact: Redact, *, has_shim: bool) -> Record | None:
-    if not _are(values[:2], _TOKEN, _NUMBER) or len(values) != 3 or (name := _text(values[2], redact)) is None:
+    if not _are(values[:2], _TOKEN, _NUMBER) or len(values) not in (3, 4):
         return None
-    return Grown(values[0], int(values[1]), name, has_shim)
+    name = _text(values[2], redact)
+    rate = values[3] if len(values) == 4 else NO_TEXT  # an attempt of an earlier version has none
+    if name is None or not (rate == NO_TEXT or _NUMBER.fullmatch(rate)):
+        return None
+    return Grown(values[0], int(values[1]), name, has_shim, None if rate == NO_TEXT else int(rate))
 
 
 def _file(kind: type[Kept | Written | Part]) -> Callable[[Sequence[str], Redact], Record | None]:

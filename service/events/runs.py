@@ -43,8 +43,9 @@ class Run:
     def name(self) -> str | None:
         """The base name of what it loads, as far as it is known."""
         if self.kind == "file" and self.destination:
-            return base_name(self.destination)
-        path = next(iter(self.files or self.kept), None)
+            return base_name(self.destination) or None
+        path = next(iter(self.files or self.kept), None) or next((p.removesuffix(".part") for p in self.parts), None)
+        # Of a folder, what was to be loaded into it tells more than where.
         return base_name(path or "") or name_in(self.address) or base_name(self.destination or "") or None
 
     @property

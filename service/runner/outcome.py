@@ -7,6 +7,7 @@ status. The cause is looked for in the words first, then in what the exit status
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
@@ -18,6 +19,9 @@ from service.events.runs import Run, RunLedger
 from service.runner.instance.ended import Ended
 
 ERROR_CHARACTERS_MAX = 500
+
+_NAMES_A_SHELL = re.compile(r"#! *(?:\S*/)?(?:env +(?:-S +)?)?(?:ba|da|z|k)?sh *\n")
+_STOPS_AT_FAILURES = re.compile(r"^\s*set +(?:-\w*e|.*-o +errexit)", re.MULTILINE)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -33,12 +37,18 @@ class Outcome:
 
 
 def judge(
-    evidence: Evidence, ended: Ended, *, may_leave_nothing: bool = False, redact: Callable[[str], str] = str
+    evidence: Evidence,
+    ended: Ended,
+    *,
+    may_leave_nothing: bool = False,
+    may_end_with_a_test: bool = False,
+    redact: Callable[[str], str] = str,
 ) -> Outcome:
     """The verdict on one attempt: the first source with an answer decides.
 
-    ``may_leave_nothing``: the card needs no file, or its files are looked for afterwards. An attempt that keeps no
-    ledger (an earlier version launched it) has no witnesses about its runs.
+    ``may_leave_nothing``: the card needs no file, or its files are looked for afterwards. ``may_end_with_a_test``: see
+    `goes_past_failures`. An attempt that keeps no ledger (an earlier version launched it) has no witnesses about its
+    runs.
     """
     stopped = _stopped_by_instance(ended)
     if stopped is not None:
@@ -51,11 +61,26 @@ def judge(
         return _run_failed(failures, evidence, ended)
     if evidence.failures:
         return _tool_failed(evidence.failures[0], evidence, ended)
-    if ended.exit_code != 0 and not (ledger is not None and ledger.explains(ended.exit_code)):
+    is_explained = ledger is not None and (
+        ledger.explains(ended.exit_code) or (may_end_with_a_test and _is_a_test(evidence, ledger, ended.exit_code))
+    )
+    if ended.exit_code != 0 and not is_explained:
         return _exit_failed(evidence, ended)
     if ledger is not None and not ledger.has_installed and not may_leave_nothing:
         return failed(Cause.NOTHING_INSTALLED, "the commands ended well, but no file was installed", ended.exit_code)
     return Outcome(installed=True, exit_code=ended.exit_code)
+
+
+def goes_past_failures(script: str) -> bool:
+    """Whether a script says by its first line that it is a shell's, and nowhere that it stops at the first failure. The
+    status of such a script is that of whatever command came last, which often is a test that was false."""
+    return _NAMES_A_SHELL.match(script) is not None and _STOPS_AT_FAILURES.search(script) is None
+
+
+def _is_a_test(evidence: Evidence, ledger: RunLedger, exit_code: int) -> bool:
+    """Status 1 after downloads that all succeeded, and no word of an error that is not one of theirs."""
+    of_runs = {line for run in ledger.runs for line in run.words}
+    return exit_code == 1 and ledger.has_installed and all(line in of_runs for line in evidence.error_lines)
 
 
 def ledger_of(evidence: Evidence, ended: Ended, redact: Callable[[str], str] = str) -> RunLedger | None:

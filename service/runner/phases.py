@@ -20,7 +20,7 @@ from service.library import Resource
 from service.runner.instance.ended import Ended
 from service.runner.instance.findings import Findings, VerificationParser
 from service.runner.instance.verification import ExpectedFile, verify_program
-from service.runner.outcome import Outcome, failed, judge, ledger_of
+from service.runner.outcome import Outcome, failed, goes_past_failures, judge, ledger_of
 
 Redact = Callable[[str], str]
 
@@ -95,6 +95,7 @@ class Download:
         self._may_leave_nothing = card is not None and (
             card.front.installs == "nothing" or not card.script.strip() or (bool(card.front.files) and job.verify)
         )
+        self._may_end_with_a_test = card is not None and goes_past_failures(card.script)
         self.parser: Parser = ProgressParser(
             resource=resource.resource,
             attempt=resource.attempt,
@@ -109,7 +110,13 @@ class Download:
 
     def verdict(self, ended: Ended) -> Outcome:
         evidence = self.parser.evidence
-        return judge(evidence, ended, may_leave_nothing=self._may_leave_nothing, redact=self._redact)
+        return judge(
+            evidence,
+            ended,
+            may_leave_nothing=self._may_leave_nothing,
+            may_end_with_a_test=self._may_end_with_a_test,
+            redact=self._redact,
+        )
 
     def partial_files(self, ended: Ended) -> list[str]:
         ledger = ledger_of(self.parser.evidence, ended, self._redact)

@@ -57,6 +57,46 @@ def test_an_exit_status_speaks_for_a_quiet_tool(tool: str | None, exit_code: int
     assert "last lines" not in found.hint
 
 
+CURL_23 = "curl: (23) Failure writing output to destination\n"
+OPEN = "Warning: Failed to open the file"
+FOLDER = "/a/rather/long/path/of/seventy/characters/" + "x" * 28
+CARD = "/root/.local/state/resource-installer/9e3e3422-c68a/1-1/card: line 1: "
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        (
+            f"{OPEN} \nWarning: {FOLDER}\nWarning: y/m.pth: No such file or directory\n",
+            f"{OPEN} {FOLDER}y/m.pth: No such file or directory",
+        ),
+        (f"{OPEN} /a b/m: No such file or \nWarning: directory\n", f"{OPEN} /a b/m: No such file or directory"),
+        (f"{OPEN} /a/m: No such file or directory\n", f"{OPEN} /a/m: No such file or directory"),
+    ],
+)
+def test_a_warning_that_curl_breaks_into_lines_is_one(text: str, said: str) -> None:
+    found = diagnosed(text + CURL_23, 23, tool="curl")
+    assert (found.cause, found.said) == (Cause.PERMISSION, said)
+    assert "mkdir -p" in found.hint
+
+
+def test_other_warnings_of_curl_explain_nothing() -> None:
+    found = diagnosed(f"Warning: No such file or directory\n{CURL_23}", 23, tool="curl")
+    assert (found.cause, found.said) == (Cause.DISK_FULL, CURL_23.strip())
+
+
+def test_the_path_of_the_card_is_no_folder_of_the_user() -> None:
+    found = diagnosed(f"{CARD}cd: /w/models/new: No such file or directory\n")
+    assert found.said == "card: line 1: cd: /w/models/new: No such file or directory"
+    assert "mkdir -p" in found.hint
+    assert "HOME" in diagnosed("mkdir: cannot create directory '/root/.local/state': Permission denied\n").hint
+
+
+@pytest.mark.parametrize(("tool", "exit_code"), [("curl", 23), ("wget", 3)])
+def test_a_quiet_tool_that_cannot_write_is_told_about_the_folder(tool: str, exit_code: int) -> None:
+    assert "mkdir -p" in diagnosed("", exit_code, tool=tool).hint
+
+
 def test_words_stand_above_the_exit_status() -> None:
     assert diagnosed("2026-11-23 12:35:04 ERROR 503: Service Unavailable.", 8, tool="wget").cause is Cause.SERVER_ERROR
 

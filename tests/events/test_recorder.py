@@ -125,6 +125,76 @@ def test_a_quiet_bar_of_wget_has_the_name_of_its_run() -> None:
     assert names == [("stage_start", path[3:]), ("stage_complete", path[3:])]
 
 
+def test_the_speed_of_a_silent_download_is_what_the_instance_measured() -> None:
+    found = events(record(begin("a", "/m/x.bin"), grown("a", 2) + " -", grown("a", 5) + " 3", grown("a", 6) + " x"))
+    assert [(e["downloaded_bytes"], e["bytes_per_second"]) for e in found if e["type"] == "progress"] == [
+        (2, None),
+        (5, 3),
+    ]
+
+
+CUT_BAR = BAR.replace("x.bin   ", "a-very-long-name-of")
+WHOLE_CUT_BAR = "a-very-long-name-of 100%[=========>]  10.00M  1.00MB/s    in 5s"
+LONG = "a-very-long-name-of-a-file.bin"
+
+
+def test_a_cut_name_waits_for_the_records_of_its_run() -> None:
+    found = events(
+        record(begin("a", "/m", kind="dir")),
+        f"\r{CUT_BAR}\r{CUT_BAR}",
+        record(grown("a", 7, LONG)),
+        f"\r{CUT_BAR}\r{WHOLE_CUT_BAR}\n",
+        record(file("file", "a", f"/m/{LONG}"), "end a 0"),
+    )
+    assert brief(found)[1:] == [
+        ("stage_start", LONG),
+        ("progress", 7),
+        ("progress", 4_718_592),
+        ("progress", 10_485_760),
+        ("stage_complete", LONG),
+        ("run_ended", 0),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("records", "name"), [((file("file", "a", f"/m/{LONG}", 9), "end a 0"), LONG), (("end a 0",), LONG[:19])]
+)
+def test_a_cut_name_is_whole_at_the_end_of_a_short_run(records: tuple[str, ...], name: str) -> None:
+    found = events(record(begin("a", "/m", kind="dir")), f"\r{CUT_BAR}\r{WHOLE_CUT_BAR}\n", record(*records))
+    assert [(e["type"], e["name"]) for e in found if "name" in e] == [("stage_start", name), ("stage_complete", name)]
+
+
+def test_a_cut_name_of_a_run_of_several_files_does_not_wait() -> None:
+    found = events(record(begin("a", "/m", kind="dir", url="http://h/x +1")), f"\r{CUT_BAR}\r{WHOLE_CUT_BAR}\n")
+    assert [event["name"] for event in found if "name" in event] == [LONG[:19], LONG[:19]]
+
+
+def test_a_cut_name_is_told_from_those_of_other_runs() -> None:
+    found = events(
+        record(begin("a", "/m", kind="dir"), begin("b", "/m", kind="dir"), grown("a", 3, LONG)),
+        f"\r{CUT_BAR}\r{CUT_BAR.replace('a-very', 'b-very')}",
+    )
+    assert brief(found)[2:] == [("stage_start", LONG), ("progress", 3), ("progress", 4_718_592)]
+
+
+METER = "  % Total    % Received % Xferd  Average Speed   Time    Time     Time  Current\n"
+ROW = "\r 50 10000    0  5000    0     0   1000      0  0:00:10  0:00:05  0:00:05  1000"
+
+
+def test_curl_waits_for_the_name_that_the_server_gives() -> None:
+    lines = record(begin("a", "/m", tool="curl", kind="dir")), METER, ROW, "\n", record(grown("a", 7, "x.bin"))
+    found = events(*lines, ROW, "\n", record(file("file", "a", "/m/x.bin"), "end a 0"))
+    assert brief(found)[1:] == [
+        ("stage_start", "x.bin"),
+        ("progress", 7),
+        ("progress", 5_000),
+        ("stage_complete", "x.bin"),
+        ("run_ended", 0),
+    ]
+    failed = events(*lines[:2], ROW, "curl: (22) The requested URL returned error: 404\n", record("end a 22"))
+    assert brief(failed)[1:] == [("output", "curl: (22) The requested URL returned error: 404"), ("run_ended", 22)]
+
+
 def test_curl_names_its_file_by_its_run_and_a_failed_one_is_not_complete() -> None:
     meter = "  % Total    % Received % Xferd  Average Speed   Time    Time     Time  Current\n"
     found = events(

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from pathlib import Path
 
+import aiohttp
 import pytest
 
 from service.crash_points import POINTS
@@ -32,7 +34,10 @@ wget -qO "$L/h.pth" {SLOW}/h.pth?type=Model&format=Other
 """
 WHOLE = Expect(files={f"loras/{name}.pth": f"{name}.pth" for name in "abcdefgh"}, attempts=1, fetched=1.05)
 CRASHES_MAX = 12
-WALKED = tuple(point for point in POINTS if not point.endswith(("control", "signal")))
+# A control is asked for all the time, and each costs the downloads that time.
+CRASHES_OF_CONTROLS_MAX = 4
+CONTROL_SECONDS = 0.3
+CONTROLS = tuple(point for point in POINTS if point.endswith(("control", "signal")))
 QUICK = ("before_verdict",)
 
 
@@ -50,16 +55,28 @@ async def until_it_ended_or_crashed(service: ServiceProcess, job_id: str) -> boo
     return has_ended
 
 
+async def pause_and_resume(service: ServiceProcess, job_id: str) -> None:
+    """Without end, whether or not the service is there to hear it."""
+    while True:
+        for control in ("pause", "resume"):
+            with contextlib.suppress(aiohttp.ClientError, OSError):
+                await service.post(f"/resources/jobs/{job_id}/{control}", {})
+            await asyncio.sleep(CONTROL_SECONDS)
+
+
 async def crashes_at(stage: Stage, folder: Path, point: str, most: int) -> None:
     case = slug(f"runs.{point}")
     card = stage.write_card(case, "loras/card.md", CARD, case)
     seen = Seen(ui_home=stage.new_ui_home(case))
     service = stage.new_service(folder)
     crashes = 0
+    disturbing: asyncio.Task[None] | None = None
     try:
         await service.start()
         job_id = await service.install(stage.instance, seen.ui_home, card)
         await service.kill()
+        if point in CONTROLS:
+            disturbing = asyncio.create_task(pause_and_resume(service, job_id))
         while True:
             bomb = {"INSTALLER_CRASH_AT": f"{point}:{crashes + 1}"} if crashes < most else {}
             try:
@@ -75,6 +92,8 @@ async def crashes_at(stage: Stage, folder: Path, point: str, most: int) -> None:
         seen.jobs.append(await service.job(job_id))
         await service.terminate()
     finally:
+        if disturbing is not None:
+            disturbing.cancel()
         await service.kill()
     check_database(folder / "installer.sqlite3")
     seen.fetched = stage.site.sent(case)
@@ -93,11 +112,12 @@ async def crashes_at(stage: Stage, folder: Path, point: str, most: int) -> None:
         pytest.param(
             point, marks=[pytest.mark.realwork(f"runs.{point}"), *([] if point in QUICK else [pytest.mark.long])]
         )
-        for point in WALKED
+        for point in POINTS
     ],
 )
 async def test_one_verdict_whatever_crashes(stage: Stage, tmp_path: Path, point: str) -> None:
-    await crashes_at(stage, tmp_path, point, 2 if point in QUICK else CRASHES_MAX)
+    most = 2 if point in QUICK else CRASHES_OF_CONTROLS_MAX if point in CONTROLS else CRASHES_MAX
+    await crashes_at(stage, tmp_path, point, most)
 
 
 @pytest.mark.realwork("runs.all-forms")

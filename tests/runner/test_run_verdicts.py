@@ -7,12 +7,14 @@ import pytest
 from service.events.causes import CAUSES, Cause
 from service.events.parser import ProgressParser
 from service.runner.instance.ended import Ended
-from service.runner.outcome import Outcome, judge
+from service.runner.outcome import Outcome, goes_past_failures, judge
 from tests.events.test_recorder import MARK, record
 from tests.events.test_runs import begin, file
 
 
-def verdict(*log: str, exit_code: int | None = 0, nothing: bool = False, **ended: object) -> Outcome:
+def verdict(
+    *log: str, exit_code: int | None = 0, nothing: bool = False, test: bool = False, **ended: object
+) -> Outcome:
     """Of an attempt whose log this is; its ledger holds the same records."""
     text = "".join(log)
     parser = ProgressParser(mark=MARK)
@@ -21,7 +23,7 @@ def verdict(*log: str, exit_code: int | None = 0, nothing: bool = False, **ended
     lines = [line.removeprefix(MARK + " ") for line in text.split("\n") if line.startswith(MARK)]
     ledger = tuple(line for line in lines if line.split(" ")[0] not in ("bytes", "idle"))
     end = Ended(exit_code=exit_code, ledger=ledger, **ended)  # type: ignore[arg-type]
-    return judge(parser.evidence, end, may_leave_nothing=nothing)
+    return judge(parser.evidence, end, may_leave_nothing=nothing, may_end_with_a_test=test)
 
 
 GOOD = record(begin("1", "/m/a.bin"), "end 1 0")
@@ -30,6 +32,38 @@ NOT_FOUND = record(begin("2", "/m/b.bin")) + "2026-01-01 00:00:00 ERROR 404: Not
 
 def test_good_runs_and_a_good_script_are_installed() -> None:
     assert verdict(GOOD) == Outcome(installed=True, exit_code=0)
+
+
+def test_a_script_that_ends_with_a_false_test_is_judged_by_its_runs() -> None:
+    healed = NOT_FOUND, record(begin("3", "/m/b.bin", tool="curl"), "end 3 0")
+    assert verdict(GOOD, exit_code=1, test=True) == Outcome(installed=True, exit_code=1)
+    assert verdict(*healed, exit_code=1, test=True).installed
+    for log, exit_code in (
+        (("",), 1),
+        ((GOOD,), 2),
+        ((NOT_FOUND,), 1),
+        ((GOOD, "python3: can't open file 'setup.py': [Errno 2] No such file or directory\n"), 1),
+    ):
+        assert not verdict(*log, exit_code=exit_code, test=True).installed
+    assert not verdict(GOOD, exit_code=1).installed
+
+
+@pytest.mark.parametrize(
+    ("script", "expected"),
+    [
+        ("#!/bin/bash\nfalse\n", True),
+        ("#!/usr/bin/env bash\n", True),
+        ("#! /bin/sh\nset -u\n", True),
+        ("#!/bin/bash -e\nfalse\n", False),
+        ("#!/bin/bash\nset -euo pipefail\n", False),
+        ("#!/bin/bash\n  set -o errexit\n", False),
+        ("#!/usr/bin/env python3\n", False),
+        ("false\n", False),
+        ("", False),
+    ],
+)
+def test_a_script_for_plain_shell_says_so(script: str, expected: bool) -> None:
+    assert goes_past_failures(script) is expected
 
 
 def test_a_failure_that_the_script_swallowed_is_one() -> None:

@@ -106,20 +106,25 @@ class Curl(Tool):
     def __init__(self, context: Context) -> None:
         self._context = context
         self._names: dict[str, None] = {}
+        self._has_begun = False
 
     def bar(self, text: str) -> Answer:
-        if self._names and (row := _row(text)) is not None:
-            shown, rest = row[0], self._context.redact(row[1])
-            return [shown, Output(line=rest)] if rest else [shown]
-        hashes = _hash_bar(text)
-        if hashes is None:
-            return NOT_MINE
-        return [hashes] if self._names else [*self._begin(), hashes]
+        row = _row(text) if self._has_begun else None
+        if row is None:
+            hashes = _hash_bar(text)
+            if hashes is None:
+                return NOT_MINE
+            row = hashes, ""
+        begins = [] if self._has_begun else self._begin()
+        rest = [Output(line=self._context.redact(row[1]))] if row[1] else []
+        if self._context.runs.awaits_name(self.name):
+            return rest
+        return [*begins, row[0], *rest]
 
     def line(self, text: str, output: Output) -> Answer:
         if _HEADER.match(text):
             return self._begin()
-        if self._names and _SECOND_HEADER.match(text):
+        if self._has_begun and _SECOND_HEADER.match(text):
             return MORE
         return [output] if _SPEAKS.match(text) else NOT_MINE
 
@@ -127,6 +132,9 @@ class Curl(Tool):
         return [StageComplete(name=name) for name in self._names]
 
     def _begin(self) -> list[Event]:
+        self._has_begun = True
+        if self._context.runs.awaits_name(self.name):
+            return []
         name = self._context.name_for(self.name)
         if len(self._names) < STAGE_EVENTS_MAX:
             self._names[name] = None

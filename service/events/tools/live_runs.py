@@ -10,6 +10,8 @@ from service.events.event_types import Event, Progress, StageComplete, StageStar
 WORDS_MAX = 8
 WORD_CHARACTERS_MAX = 500
 NAMES_MAX = 4_000
+# wget's field for a name has 19 columns; in it, a character of another script takes two columns and two bytes or more.
+CUT_NAME_BYTES_MIN = 18
 # These draw with tqdm, so tqdm's reader speaks for them.
 _DRAWN_BY_TQDM = ("hf", "civitdl")
 
@@ -17,7 +19,9 @@ _DRAWN_BY_TQDM = ("hf", "civitdl")
 @dataclass(slots=True, eq=False)
 class LiveRun:
     """``name``: the base name of its file, None while that is not known. ``stages``: the names under which its
-    download has begun, and whether it is complete. ``bars``: how many bars there had been at its last record."""
+    download has begun, and whether it is complete. ``bars``: how many bars there had been at its last record.
+    ``is_named_later``: it writes one file, and a record says which. ``label``: what its tool's bar calls that file
+    until then. ``begun_by_bytes``: the stage that a record of its bytes has begun."""
 
     token: str
     number: int
@@ -31,6 +35,9 @@ class LiveRun:
     bytes: int | None = None
     written_bytes: int | None = None
     is_kept: bool = False
+    is_named_later: bool = False
+    label: str = ""
+    begun_by_bytes: str | None = None
     stages: dict[str, bool] = field(default_factory=dict)
     words: deque[str] = field(default_factory=lambda: deque(maxlen=WORDS_MAX))
 
@@ -68,13 +75,29 @@ class LiveRuns:
             return _newest(runs).name if runs else shown
         return _newest(runs).name
 
+    def awaits_name(self, tool: str, shown: str = "") -> bool:
+        """Whether a record will name the download that this tool's bar names only as ``shown``: its reader leaves the
+        bar out, and the bytes of the run stand for it."""
+        if shown and len(shown.encode()) < CUT_NAME_BYTES_MIN:
+            return False
+        runs = [run for run in self._runs.values() if run.tool == tool]
+        nameless = [run for run in runs if run.name is None and run.is_named_later and not run.stages]
+        named = [run for run in runs if run.name is not None and run.name.startswith(shown.rstrip("."))]
+        if not nameless or (named and (shown or _newest(runs) not in nameless)):
+            return False
+        nameless[-1].label = shown
+        return True
+
     def admits(self, reader: str, event: Event) -> bool:
-        """Take note of what a tool's reader made of a line; False for a completion that was said already."""
+        """Take note of what a tool's reader made of a line; False for what was said already."""
         if isinstance(event, Progress):
             self.bars += 1
         elif isinstance(event, StageStart):
             self._settled.pop(event.name, None)
             run = self._run_of(reader, event.name)
+            if run is not None and run.begun_by_bytes == event.name:
+                run.begun_by_bytes = None
+                return False
             if run is not None and len(run.stages) < NAMES_MAX:
                 run.stages[event.name] = False
         elif isinstance(event, StageComplete):

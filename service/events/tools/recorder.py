@@ -47,6 +47,9 @@ _TEMPORARY = (".incomplete", ".tmp", ".part", ".aria2", ".crdownload")
 # more. A download that thus shows itself by its bytes alone begins with a `stage_start` of the name of its file, and
 # its good end completes it; one that its tool named itself (`LiveRun.stages`) does not begin again. A short one may end
 # before its first second: then its end alone makes all three events.
+#
+# A tool whose bar has no name, or only the beginning of one, waits for the name of the run's file where a record will
+# give it (`LiveRuns.awaits_name`): a download must not begin under one name and go on under another.
 
 
 class Recorder:
@@ -109,6 +112,7 @@ class Recorder:
             destination=record.destination,
             bars=self._live.bars,
             address=record.address,
+            is_named_later=record.is_judged and record.kind == "dir" and " +" not in (record.address or ""),
         )
         self._live.begin(run)
         return [
@@ -133,10 +137,12 @@ class Recorder:
             return MORE
         has_bar, run.bars = run.bars != self._live.bars, self._live.bars
         run.bytes = record.bytes
+        if run.is_named_later and not record.name.endswith(_TEMPORARY):
+            run.name = run.name or self._context.name(base_name(record.name))
         if has_bar:
             return MORE
         begins = [] if run.stages else [self._begin_stage(run, record.name)]
-        return [*begins, _progress(record.bytes, run.announced_bytes)]
+        return [*begins, _progress(record.bytes, run.announced_bytes, record.bytes_per_second)]
 
     def _without_shim(self, record: Grown) -> LiveRun | None:
         """A process that no shim started: each of its files is a download of its own."""
@@ -196,8 +202,9 @@ class Recorder:
         shown = base_name(shown)
         if shown.endswith(_TEMPORARY):
             shown = ""
-        name = self._context.name(run.name or shown) or self._context.title
+        name = self._context.name(run.name or shown or run.label) or self._context.title
         run.stages[name] = False
+        run.begun_by_bytes = name
         return StageStart(name=name)
 
     def _end_of_stages(self, run: LiveRun) -> list[Event]:
@@ -212,11 +219,17 @@ class Recorder:
         return events
 
 
-def _progress(downloaded: int, announced: int | None) -> Progress:
+def _progress(downloaded: int, announced: int | None, bytes_per_second: int | None = None) -> Progress:
     """What a tool would have printed it did not, so only the bytes are known; and how many, if they were announced."""
     total = announced if announced and announced >= downloaded else None
     percent = downloaded * 100 // total if total else None
-    return Progress(stage=_STAGE, percent=percent, downloaded_bytes=downloaded, total_bytes=total)
+    return Progress(
+        stage=_STAGE,
+        percent=percent,
+        downloaded_bytes=downloaded,
+        total_bytes=total,
+        bytes_per_second=bytes_per_second,
+    )
 
 
 _HANDLERS: Mapping[type[Record], Callable[[Recorder, Any], Answer]] = {

@@ -10,7 +10,7 @@ from typing import ClassVar
 from service.events.bounds import STAGE_EVENTS_MAX
 from service.events.causes import Cause
 from service.events.event_types import Event, Output, Progress, StageComplete, StageStart
-from service.events.tools.protocol import NOT_MINE, Answer, Context, ExitStatus, Tool
+from service.events.tools.protocol import MORE, NOT_MINE, Answer, Context, ExitStatus, Tool
 from service.events.tools.quantities import amount, base_name, byte_count, percent, seconds
 
 BASE = 1024
@@ -74,7 +74,9 @@ class Wget(Tool):
             return [shown]
         return self._quiet_bar(shown, text[: found.start()].strip())
 
-    def _quiet_bar(self, shown: Progress, label: str) -> list[Event]:
+    def _quiet_bar(self, shown: Progress, label: str) -> Answer:
+        if self._context.runs.awaits_name(self.name, label):
+            return MORE
         name = self._context.name_for(self.name, label)
         events: list[Event] = [shown] if name in self._quiet_files else [StageStart(name=name), shown]
         if shown.elapsed is None and len(self._quiet_files) < STAGE_EVENTS_MAX:

@@ -15,6 +15,9 @@ from uuid import UUID
 from service.errors import RemoteProtocolError
 from service.runner.instance.shims import commands, shim_program
 
+# The parts of the supervisor, in the order in which they make one program.
+SUPERVISOR = ("left.sh", "watchdog.sh", "recorder.sh", "ending.sh", "supervise.sh")
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AttemptSpec:
@@ -62,7 +65,7 @@ def attach_program(spec: AttemptSpec, *, nonce: str, offset: int) -> bytes:
         ui_home=spec.ui_home,
         remote_path=spec.remote_path,
         card=spec.script + "\n",
-        supervise=script("left.sh") + script("supervise.sh"),
+        supervise="\n".join(map(script, SUPERVISOR)),
         is_card=int(spec.is_card),
         shim=shim_program() if spec.is_card else "",
         commands=" ".join(commands()) if spec.is_card else "",

@@ -301,9 +301,14 @@ async def test_how_far_a_quiet_run_is(
     growth = [(int(line[2]), text(line[3])) for line in lines if line[0] == verb]
     assert 2 <= len(growth) <= 8, lines
     assert {seen for _, seen in growth} == {name}
+    rates = [line[4] for line in lines if line[0] == verb]
+    assert "-" not in rates[1:], rates
+    assert 20_000 < int(rates[1]) < 500_000
     assert growth == sorted(growth)
     assert 0 < growth[0][0] < growth[-1][0] <= 1_200_000
     if verb == "bytes":
         assert {line[1] for line in lines if line[0] == "bytes"} == {line[1] for line in lines if line[0] == "begin"}
-    assert {line[0] for line in lines} <= {"begin", "end", "file", verb}
+    lengths = [line[2] for line in lines if line[0] == "length"]
+    assert lengths == (["500000"] if command.startswith("aria2c") else [])
+    assert {line[0] for line in lines} <= {"begin", "end", "file", "length", "room", verb}
     assert output.count(f"{MARK} {verb} ".encode()) == len(growth)

@@ -7,6 +7,8 @@
 # calls loaded is compared, and only aria2c continues it.
 
 TAIL_BYTES=65536
+# A site that hangs must not hold up the run: it begins anew.
+TAIL_SECONDS_MAX=15
 
 # Sets `match` for file $1: whole, more (the server has more of the same), or other (also if nobody answers).
 compare() {
@@ -112,7 +114,7 @@ last_bit() {
 fetch_span() {
     local at wget_asks=()
     if hash curl 2>/dev/null; then
-        curl -sfL -r "$1-$2" "${asks[@]}" -- "$3"
+        curl -sfL --max-time "$TAIL_SECONDS_MAX" -r "$1-$2" "${asks[@]}" -- "$3"
         return
     fi
     for at in "${!asks[@]}"; do

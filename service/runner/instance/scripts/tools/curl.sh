@@ -110,7 +110,8 @@ read_request() {
 
 # A server that knows no ranges sends another beginning, which does not fit.
 read_tail() {
-    curl -sf -r "$1-$2" "${asks[@]}" -- "${addresses[0]}"
+    # A site that hangs must not hold up the run: it begins anew.
+    curl -sf --max-time "$TAIL_SECONDS_MAX" -r "$1-$2" "${asks[@]}" -- "${addresses[0]}"
 }
 
 continue_half() {

@@ -146,11 +146,12 @@ read_tail() {
         fetch_span "$1" "$2" "${words[0]}"
         return
     fi
-    case $(wget --tries=1 --spider -S "--header=Range: bytes=$1-$2" "${asks[@]}" -- "${words[0]}" 2>&1) in
+    case $(wget --tries=1 "--timeout=$TAIL_SECONDS_MAX" --spider -S "--header=Range: bytes=$1-$2" "${asks[@]}" -- "${words[0]}" 2>&1) in
         *HTTP/*' 206'*) ;;
         *HTTP/*' 200'*) return 1 ;;
     esac
-    wget -q --tries=1 -O - "--start-pos=$1" "--header=Range: bytes=$1-$2" "${asks[@]}" -- "${words[0]}"
+    wget -q --tries=1 "--timeout=$TAIL_SECONDS_MAX" -O - "--start-pos=$1" "--header=Range: bytes=$1-$2" "${asks[@]}" -- \
+        "${words[0]}"
 }
 
 # -nc would call the half a whole one.
