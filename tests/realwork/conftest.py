@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -31,18 +30,12 @@ SECTIONS = {
 }
 
 
-FOLDER = Path(__file__).parent
-
-
 def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "realwork(id): a case of real work, by its section")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
-        if item.path.is_relative_to(FOLDER):
-            # As long as cases are open, they are looked at together and not with every change.
-            item.add_marker(pytest.mark.long)
         marker = item.get_closest_marker("realwork")
         if marker is None:
             continue
@@ -50,7 +43,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         item.user_properties.append(("realwork", case_id))
         if case_id in OPEN:
             # Only a wrong outcome is expected, never a broken test.
-            item.add_marker(pytest.mark.xfail(strict=False, raises=AssertionError, reason="open"))
+            item.add_marker(pytest.mark.xfail(strict=True, raises=AssertionError, reason="open"))
 
 
 @pytest_asyncio.fixture(scope="session", loop_scope="session")
