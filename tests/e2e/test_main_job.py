@@ -129,4 +129,5 @@ async def test_dependencies_come_first_and_what_depends_on_a_failure_is_not_star
     assert (job["state"], job["installed"], job["total"], job["cause"]) == ("failed", 1, 3, "unknown")
     assert not (world.instance.home / "started").exists()
     # The directory is removed after the terminal event.
-    await until(lambda: not list((world.instance.home / ".local/state/resource-installer").iterdir()))
+    state = world.instance.home / ".local/state/resource-installer"
+    await until(lambda: not (state / job_id).exists())

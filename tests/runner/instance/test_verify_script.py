@@ -483,6 +483,8 @@ def test_what_a_script_unpacked_beside_the_files_of_its_runs_counts_as_well(plac
         path.write_bytes(safetensors())
     place.wrote("dir", place.loras)
     ledger_of(place.attempt, mine)
+    # As left.sh notes it at the attempt's end.
+    (place.attempt / "left").write_bytes(bytes(unpacked) + b"\0")
     assert place.verify().names() == ["models/loras/mine.safetensors", "models/loras/unpacked.safetensors"]
 
 

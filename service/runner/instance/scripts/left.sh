@@ -15,7 +15,7 @@ LOOSE_FILES_MAX=500
 HALF_SECONDS=30
 
 record_what_it_left() {
-    local home=${UI_HOME%/} loose=() any='' encoded name state_file
+    local home=${UI_HOME%/} loose=() any='' encoded state_file
     local -A mine=() theirs=()
     card_files=${dir%/*/*}/cards/$({ printf '%s\n' "$UI_HOME" && cat "$dir/card"; } | cksum | tr ' ' -)
     list_loose
@@ -35,26 +35,21 @@ record_what_it_left() {
 # Fills `loose`: the new files with the name of a model that came without a run; and `any`: one of the others. What
 # ComfyUI itself writes while it runs is not the card's.
 list_loose() {
-    local path found=()
-    local -A namesakes=()
+    local inode path
     read_claims
-    mapfile -d '' -t found < <(find_new)
-    for path in "${found[@]}"; do
-        namesakes[${path##*/}]=$((${namesakes[${path##*/}]:-0} + 1))
-    done
-    for path in "${found[@]}"; do
+    while IFS=' ' read -r -d '' inode path; do
         if has_name_of_model "$path"; then
-            [ "${#loose[@]}" -lt "$LOOSE_FILES_MAX" ] && is_loose "$path" && loose+=("$path")
-        elif [ -z "$any" ] && is_loose "$path"; then
+            [ "${#loose[@]}" -lt "$LOOSE_FILES_MAX" ] && is_loose "$path" "$inode" && loose+=("$path")
+        elif [ -z "$any" ] && is_loose "$path" "$inode"; then
             any=$path
         fi
-    done
+    done < <(find_new)
 }
 
 find_new() {
     find -L "$home" -mindepth 1 \( -name '.*' -o -name __pycache__ -o -path "$home/temp" -o -path \
         "$home/output" \) -prune -o -type f -cnewer "$dir/boot" ! -name '*.part' ! -name '*.aria2' ! -name '*.log' \
-        ! -name 'comfyui.db*' -print0
+        ! -name 'comfyui.db*' -printf '%i %p\0'
 }
 
 has_name_of_model() {
@@ -80,12 +75,13 @@ read_claims() {
     done
 }
 
-# What an attempt's records say: "path" of a file of a run, "name" of one that another process wrote, and "tool" where a
-# run named only a folder. Paths and names are in base64.
+# What an attempt's records say: "path" (in base64) of a file of a run, "inode" of one that another process wrote, and
+# "tool" where a run named only a folder.
 claims_of() {
     sed -n -e 's/^begin [^ ]* [^ ]* 1 file \([^ ]*\) .*/path \1/p' \
-        -e 's/^\(file\|kept\|part\) [^ ]* \([^ ]*\) .*/path \2/p' -e 's/^idle [^ ]* [^ ]* \([^ ]*\).*/name \1/p' \
+        -e 's/^\(file\|kept\|part\) [^ ]* \([^ ]*\) .*/path \2/p' \
         -e 's/^begin [^ ]* \(civitdl\|hf\|huggingface-cli\) 1 .*/tool \1/p' "$1/ledger" | sort -u
+    [ ! -e "$1/written" ] || sed 's/^/inode /' "$1/written"
     [ ! -e "$1/wrote" ] || sed -n 's/^file\t/path /p' "$1/wrote" | sort -u
 }
 
@@ -94,10 +90,8 @@ is_loose() {
     [ -z "${mine[path $encoded]}" ] || return 1
     [ "${#theirs[@]}" -gt 0 ] || return 0
     [ -z "${theirs[path $encoded]}" ] || return 1
-    name=$(printf '%s' "${1##*/}" | base64 -w 0)
-    [ -z "${mine[name $name]}" ] || return 0
-    # A name without its folder says whose a file is only where no other new file has it.
-    [ -z "${theirs[name $name]}" ] || [ "${namesakes[${1##*/}]}" != 1 ] || return 1
+    [ -z "${mine[inode $2]}" ] || return 0
+    [ -z "${theirs[inode $2]}" ] || return 1
     # civitdl puts its numbers into each name, hf keeps a note of each file beside it.
     case $1 in *-mid_*-vid_*) [ -n "${mine[tool civitdl]}" ] || [ -z "${theirs[tool civitdl]}" ] || return 1 ;; esac
     [ -n "${mine[tool hf]}${mine[tool huggingface-cli]}" ] || ! is_of_hf "$1"

@@ -96,6 +96,8 @@ record_bytes() {
         path=$(readlink "$file")
         case $path in "$dir"/*) return ;; esac
         paths[$inode]=$path
+        # By it left.sh knows whose file this is.
+        [ -n "${runs[$1]+is}" ] || printf '%s\n' "$inode" >>"$dir/written"
         encoded[$inode]=$(printf '%s' "${path##*/}" | base64 | tr -d '\n')
     fi
     if [ -n "${runs[$1]+is}" ]; then
