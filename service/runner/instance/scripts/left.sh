@@ -76,10 +76,11 @@ read_claims() {
 }
 
 # What an attempt's records say: "path" (in base64) of a file of a run, "inode" of one that another process wrote, and
-# "tool" where a run named only a folder.
+# "tool" where a run named only a folder. What an attempt took for its own without a run is not a claim: two that end
+# beside each other may both take a file that came too fast to be seen with its process.
 claims_of() {
     sed -n -e 's/^begin [^ ]* [^ ]* 1 file \([^ ]*\) .*/path \1/p' \
-        -e 's/^\(file\|kept\|part\) [^ ]* \([^ ]*\) .*/path \2/p' \
+        -e '/ script /d' -e 's/^\(file\|kept\|part\) [^ ]* \([^ ]*\) .*/path \2/p' \
         -e 's/^begin [^ ]* \(civitdl\|hf\|huggingface-cli\) 1 .*/tool \1/p' "$1/ledger" | sort -u
     [ ! -e "$1/written" ] || sed 's/^/inode /' "$1/written"
     [ ! -e "$1/wrote" ] || sed -n 's/^file\t/path /p' "$1/wrote" | sort -u
