@@ -51,9 +51,12 @@ record_growth() {
         [ "${runs[$owner]#* }" != aria2c ] || size=$(written_by "$pid")
         one=${told[$inode]-new} at=${told_at[$inode]-}
         told[$inode]=$size told_at[$inode]=$now
-        # What a process without a run opened may have been there before.
         [ "$one" != "$size" ] || continue
-        [ "$one" != new ] || [ -n "${runs[$owner]+is}" ] || continue
+        if [ "$one" = new ] && [ -z "${runs[$owner]+is}" ]; then
+            # It may have been there before, so that it has not grown yet. By the inode left.sh knows whose it is.
+            ! is_written "$path" || printf '%s\n' "$inode" >>"$dir/written"
+            continue
+        fi
         [ "$size" -gt "${grown[$owner]:-0}" ] || continue
         grown[$owner]=$size best[$owner]="$inode $path" rates[$owner]=-
         # Where bash tells the time (5.0) and this is not the first look at the file.
@@ -87,17 +90,12 @@ owner_of() {
 }
 
 record_bytes() {
-    local path verb=idle token=$1 size=$2 inode=${4%% *} file=${4#* } key flags
-    while read -r key flags; do
-        [ "$key" != flags: ] || break
-    done <"${file/\/fd\//\/fdinfo\/}"
-    case $flags in *[12]) ;; *) return ;; esac
+    local path verb=idle token=$1 size=$2 inode=${4%% *} file=${4#* }
+    is_written "$file" || return
     if [ -z "${encoded[$inode]-}" ]; then
         path=$(readlink "$file")
         case $path in "$dir"/*) return ;; esac
         paths[$inode]=$path
-        # By it left.sh knows whose file this is.
-        [ -n "${runs[$1]+is}" ] || printf '%s\n' "$inode" >>"$dir/written"
         encoded[$inode]=$(printf '%s' "${path##*/}" | base64 | tr -d '\n')
     fi
     if [ -n "${runs[$1]+is}" ]; then
@@ -106,6 +104,15 @@ record_bytes() {
     [ -z "${untold[$1]-}" ] || record_length "$1" "${paths[$inode]}.aria2"
     record_line "$verb $token $size ${encoded[$inode]} $3"
 }
+
+# Whether this descriptor of a process is open for writing.
+is_written() {
+    local key flags
+    while read -r key flags; do
+        [ "$key" != flags: ] || break
+    done <"${1/\/fd\//\/fdinfo\/}"
+    case $flags in *[12]) ;; *) return 1 ;; esac
+} 2>/dev/null
 
 # The length that the server announced to aria2c stands in its control file, the highest byte first: version (2),
 # extension (4), length of a torrent's hash (4, here 0), length of a piece (4), the file's length (8).
