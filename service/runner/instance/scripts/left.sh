@@ -15,7 +15,7 @@ LOOSE_FILES_MAX=500
 HALF_SECONDS=30
 
 record_what_it_left() {
-    local home=${UI_HOME%/} loose=() any='' encoded state_file
+    local home=${UI_HOME%/} loose=() any='' has_company='' encoded state_file
     local -A mine=() theirs=()
     card_files=${dir%/*/*}/cards/$({ printf '%s\n' "$UI_HOME" && cat "$dir/card"; } | cksum | tr ' ' -)
     list_loose
@@ -69,6 +69,7 @@ read_claims() {
         case ${other##*/} in "${own%-*}"-* | *-verify) continue ;; esac
         # One that had ended before this one began wrote nothing that is new.
         [ ! -e "$other/exit" ] || [ "$other/exit" -nt "$dir/boot" ] || continue
+        has_company=1
         while read -r kind what; do
             theirs[$kind $what]=1
         done < <(claims_of "$other")
@@ -124,9 +125,11 @@ record_file() {
     printf '%s script %s %s\n' "$1" "$(printf '%s' "$2" | base64 -w 0)" "$(stat -L -c %s -- "$2")" >>"$dir/ledger"
 }
 
-# A half has the time of its last byte; what was unpacked or copied whole often has an older one.
+# A half has the time of its last byte; what was unpacked or copied whole often has an older one. Where other attempts
+# ran beside this one, only what its own processes were seen to write is moved, or what its script alone names: a file can
+# be there before anybody has said whose it is.
 set_aside_loose() {
-    local path at newest=0 now=$EPOCHSECONDS
+    local path at inode newest=0 now=$EPOCHSECONDS
     local -A times=()
     for path in "${loose[@]}"; do
         [ "$path" -nt "$dir/boot" ] || continue
@@ -134,13 +137,23 @@ set_aside_loose() {
         # These two give a file its final name when it is whole.
         ! is_of_hf "$path" || continue
         case $path in *-mid_*-vid_*) continue ;; esac
-        at=$(stat -L -c %Y -- "$path") || continue
+        read -r at inode < <(stat -L -c '%Y %i' -- "$path") || continue
+        [ -z "$has_company" ] || [ -n "${mine[inode $inode]}" ] || is_named_here_alone "${path##*/}" || continue
         times[$path]=$at
         [ "$at" -le "$newest" ] || newest=$at
     done
     for path in "${!times[@]}"; do
         at=${times[$path]}
         [ "$at" -lt "$newest" ] && [ "$at" -lt $((now - HALF_SECONDS)) ] || set_aside "$path"
+    done
+}
+
+is_named_here_alone() {
+    local other
+    grep -qF -- "$1" "$dir/card" || return
+    for other in "${dir%/*}"/*/card; do
+        case $other in "${dir%-*}"-*) continue ;; esac
+        ! grep -qF -- "$1" "$other" || return 1
     done
 }
 
