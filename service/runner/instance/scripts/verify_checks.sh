@@ -42,9 +42,10 @@ forget() {
     [ ! -e "$folder/$rest.state" ] || sed -i 's/^whole /bad /' "$folder/$rest.state"
 }
 
-# An answer that this attempt saved under a model's name goes: a script that asks whether the file is there would take it
-# for the model for ever. Its words are in the finding.
+# An answer that a run of this attempt saved under a model's name goes: a script that asks whether the file is there
+# would take it for the model for ever. Its words are in the finding. A file without a run may be another attempt's.
 make_way() {
+    { grep -vs " script " "$attempt/ledger"; grep -s "^file" "$attempt/wrote"; } | grep -qF -- "$(encoded "$1")" || return 0
     [ -n "$begin" ] && [ "${sizes[$file_number]}" -le "$ANSWER_REMOVED_BYTES_MAX" ] && [ ! -L "$1" ] || return 0
     [ -z "$(find "$1" -maxdepth 0 -newerct "$begin")" ] || rm -f -- "$1"
 }
