@@ -16,7 +16,8 @@ import pytest
 
 TESTS = Path(__file__).parent
 REAL_PARTS = re.compile(
-    r"^(from|import) (tests\.kit\.(browser|ports|raw_watcher|running|service|sshd)|tests\.realwork\.stage|service\.demo)\b"
+    r"^(from|import) (tests\.kit\.(browser|ports|raw_watcher|running|service|sshd)|service\.demo)\b"
+    r"|^from tests\.realwork\.stage\b"
     r"|^from service\.app import .*\bService\b",
     re.MULTILINE,
 )
