@@ -41,8 +41,11 @@ async def test_a_login_without_a_shell_ends_and_frees_the_queue(world: World) ->
     card = world.card("other/a.md", "echo done")
     first = await world.service.install(world.instance, world.ui_home, card)
     second = await world.service.install(world.instance, world.ui_home, card)
+    # It must not log in before the file is gone.
+    await world.service.post(f"/resources/jobs/{second}/pause", {})
     job = await world.service.ended(first)
     bashrc.unlink()
+    await world.service.post(f"/resources/jobs/{second}/resume", {})
     assert (job["state"], job["cause"]) == ("failed", "no_shell")
     assert "Please select a pod:" in job["error"]
     assert ".bashrc" in job["resources"][0]["hint"]
