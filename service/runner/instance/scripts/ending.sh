@@ -36,11 +36,25 @@ end_members() {
     [ "${#members[@]}" = 0 ] || kill -KILL "${members[@]}" 2>/dev/null
 }
 
+# Whether a process of the card lives in the session: not the supervisor, nor the watchdog and the recorder.
+has_others() {
+    local line pid helpers
+    read -r helpers <"$dir/helpers"
+    while read -r line; do
+        pid=${line%% *}
+        # shellcheck disable=SC2086
+        set -- ${line##*) }
+        [ "$4" = "$$" ] && [ "$1" != Z ] || continue
+        case " $$ $helpers " in *" $pid "* | *" $2 "*) ;; *) return 0 ;; esac
+    done < <(exec cat /proc/[0-9]*/stat 2>/dev/null 9>&-)
+    return 1
+}
+
 # Returns when no run is alive and none can be expected any more.
 wait_for_runs() {
-    local before
+    local before at
     # The usual end. Asked in this order: a run that is only being started holds the first lock until it has the second.
-    ! flock -n -x 7 7>>"$dir/card.lock" 9>&- || ! flock -n -x 7 7>>"$dir/runs.lock" 9>&- || return
+    ! flock -n -x 7 7>>"$dir/card.lock" 9>&- || ! flock -n -x 7 7>>"$dir/runs.lock" 9>&- || has_others || return
     while :; do
         until flock -w 1 -x 7 7>>"$dir/runs.lock" 9>&-; do
             ! is_ending || [ -e "$dir/cancelled" ] || end_members
@@ -51,8 +65,14 @@ wait_for_runs() {
             while [ -e "$dir/paused" ] && ! is_ending; do
                 sleep 0.5 9>&-
             done
-            [ "$(grep -c '^begin ' "$dir/ledger" 9>&-)" = "$before" ] || continue
+        elif has_others; then
+            # Python closes what it inherits, so that a run that it has only just started holds no lock.
+            for ((at = 0; at < LEFTOVER_SECONDS * 20; at++)); do
+                has_others && [ "$(grep -c '^begin ' "$dir/ledger" 9>&-)" = "$before" ] || break
+                sleep 0.05 9>&-
+            done
         fi
+        [ "$(grep -c '^begin ' "$dir/ledger" 9>&-)" = "$before" ] || continue
         ! flock -n -x 7 7>>"$dir/runs.lock" 9>&- || return
     done
 } 2>/dev/null
