@@ -15,7 +15,7 @@ BLOCK_BYTES = 1 << 20
 
 
 class FileSource:
-    """``url(size, name)``: a safetensors file of so many bytes, whose header is true. ``sha256``: of its content."""
+    """``url(size, name)``: a safetensors file of that many bytes with a valid header. ``sha256``: of its content."""
 
     def __init__(self, port: int) -> None:
         self._port = port

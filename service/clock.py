@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable
 
 # How far ahead of the wall clock the log may be and still be believed: a clock that was set back, or another time zone
-# taken for UTC. What is further away comes from a clock that was wrong.
+# taken for UTC. A time further ahead comes from a clock that was wrong.
 AHEAD_MS_MAX = 48 * 3_600_000
 
 

@@ -46,7 +46,7 @@ class Length:
 
 @dataclass(frozen=True, slots=True)
 class Grown:
-    """So many bytes of a file are there. ``has_shim`` False: a process writes it that no shim started.
+    """How many bytes of a file are there. ``has_shim`` False: a process that no shim started writes it.
     ``bytes_per_second``: since the look before, None at the first."""
 
     token: str
@@ -91,7 +91,7 @@ class End:
 
 @dataclass(frozen=True, slots=True)
 class Room:
-    """So many bytes were free on the instance when the attempt began."""
+    """How many bytes were free on the instance when the attempt began."""
 
     bytes: int
 

@@ -45,8 +45,7 @@ class Run:
         if self.kind == "file" and self.destination:
             return base_name(self.destination) or None
         path = next(iter(self.files or self.kept), None) or next((p.removesuffix(".part") for p in self.parts), None)
-        # Of a folder, what was to be loaded into it tells more than where.
-        return base_name(path or "") or name_in(self.address) or base_name(self.destination or "") or None
+        return base_name(path or "") or name_by(self.address, self.destination)
 
     @property
     def target(self) -> tuple[str, str]:
@@ -192,9 +191,11 @@ class RunBook:
             self._runs[token] = replace(run, **changes)
 
 
-def name_in(address: str | None) -> str | None:
-    """The name that an address ends with; None for what is not an address, as a word of hf or civitdl."""
-    return base_name(address) or None if address is not None and "://" in address else None
+def name_by(address: str | None, destination: str | None) -> str | None:
+    """What a run into a folder loads: the name at the end of its address, which tells more than the folder. An argument
+    of hf or civitdl is not an address."""
+    name = base_name(address) if address is not None and "://" in address else ""
+    return name or base_name(destination or "") or None
 
 
 def base_name(path: str) -> str:

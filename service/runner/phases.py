@@ -93,7 +93,7 @@ class Download:
         self._redact = redact
         # The verification fails if a file that the card names is not there.
         self._may_leave_nothing = card is not None and (
-            card.front.installs == "nothing" or not card.script.strip() or (bool(card.front.files) and job.verify)
+            card.installs_nothing or (bool(card.front.files) and job.verify)
         )
         self._may_end_with_a_test = card is not None and goes_past_failures(card.script)
         self.parser: Parser = ProgressParser(

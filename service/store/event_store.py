@@ -154,8 +154,9 @@ class EventStore:
             logger.exception("a commit of %d appends failed", len(batch))
             if len(batch) == 1:
                 _fail(batch, _fault(batch[0].append, error))
+                return
             # Whatever it is, it is the fault of one append, and fails that one alone.
-            for waiting in batch if len(batch) > 1 else ():
+            for waiting in batch:
                 await self._commit([waiting])
         else:
             crash_point("after_commit")

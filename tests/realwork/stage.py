@@ -323,7 +323,7 @@ def add_hf(folder: Path) -> None:
 
 
 async def wait_for_bytes(site: Site, case: str, count: int, seconds: float = 30) -> None:
-    """Until the site has sent so many bytes of files."""
+    """Until the site has sent this many bytes of files."""
     async with asyncio.timeout(seconds):
         while site.sent(case) < count:
             await asyncio.sleep(0.01)

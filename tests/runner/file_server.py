@@ -12,7 +12,7 @@ BLOCK_BYTES_MAX = 1_000_000
 
 
 class FileServer:
-    """``/<bytes>/<anything>``: a file of so many bytes. ``?bytes_per_second=`` drips it, ``?hangs`` stops halfway,
+    """``/<bytes>/<anything>``: a file of that many bytes. ``?bytes_per_second=`` drips it, ``?hangs`` stops halfway,
     ``?disposition`` gives it the name ``named.bin``."""
 
     def __init__(self) -> None:

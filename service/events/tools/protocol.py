@@ -25,8 +25,8 @@ MORE: Final = ()
 class Context:
     """What a tool has to know of the attempt. ``title``: names a download whose tool names none. ``redact``: takes
     secrets out of a text; every text from the output goes through it before it enters an event. ``mark``: what the
-    records of runs begin with, None where there are none. ``runs``: those that live. ``room``: what is free on the
-    instance; ``estimate_bytes``: what the card says of its size."""
+    records of runs begin with, None where there are none. ``runs``: the live ones. ``room``: the free bytes on the
+    instance; ``estimate_bytes``: the size that the card gives."""
 
     title: str
     redact: Callable[[str], str]

@@ -50,10 +50,5 @@ def seconds(text: str | None) -> float | None:
     return _bounded(days_ * 86_400 + hours_ * 3_600 + minutes_ * 60 + rest_)
 
 
-def base_name(path: str) -> str:
-    """The last part of a path or an address; the whole of it where it has no parts."""
-    return path.rstrip("/").rpartition("/")[2] or path
-
-
 def _bounded(value: float) -> float | None:
     return value if value <= SECONDS_MAX else None

@@ -32,7 +32,7 @@ from service.events.run_records import (
     Written,
     record_of,
 )
-from service.events.runs import RUNS_MAX, RunBook, RunLedger, base_name, name_in
+from service.events.runs import RUNS_MAX, RunBook, RunLedger, base_name, name_by
 from service.events.tools.civitdl import Civitdl
 from service.events.tools.live_runs import WORD_CHARACTERS_MAX, LiveRun
 from service.events.tools.protocol import MORE, NOT_MINE, Answer, Context
@@ -180,7 +180,7 @@ class Recorder:
             bytes=run.written_bytes if run.written_bytes is not None else run.bytes,
             announced_bytes=run.announced_bytes,
             destination=run.destination,
-            name=run.name or name_in(run.address) or base_name(run.destination or "") or None,
+            name=run.name or name_by(run.address, run.destination),
         )
         return [*stages, ended]
 

@@ -10,8 +10,9 @@ from typing import ClassVar
 from service.events.bounds import STAGE_EVENTS_MAX
 from service.events.causes import Cause
 from service.events.event_types import Event, Output, Progress, StageComplete, StageStart
+from service.events.runs import base_name
 from service.events.tools.protocol import MORE, NOT_MINE, Answer, Context, ExitStatus, Tool
-from service.events.tools.quantities import amount, base_name, byte_count, percent, seconds
+from service.events.tools.quantities import amount, byte_count, percent, seconds
 
 BASE = 1024
 

@@ -16,7 +16,7 @@ from service.errors import RemoteProtocolError
 from service.runner.instance.shims import commands, shim_program
 
 # The parts of the supervisor, in the order in which they make one program.
-SUPERVISOR = ("left.sh", "watchdog.sh", "recorder.sh", "ending.sh", "supervise.sh")
+SUPERVISOR = ("places.sh", "left.sh", "watchdog.sh", "recorder.sh", "ending.sh", "supervise.sh")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

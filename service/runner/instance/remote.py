@@ -134,7 +134,7 @@ class Remote:
         return await self._signal(job_id, directories, signal.value, grace_seconds=grace_seconds)
 
     async def end_without_room(self, spec: AttemptSpec, needed_bytes: int) -> SignalResult:
-        """End this attempt if so many bytes are not free where it writes; then its end says so.
+        """End this attempt unless this many bytes are free where it writes; its end then says so.
 
         Raises LinkDown, RemoteProtocolError.
         """

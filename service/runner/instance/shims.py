@@ -13,7 +13,7 @@ from importlib import resources
 from service.events.tools import COMMAND_TOOLS
 from service.events.tools.protocol import Tool
 
-SHARED = ("shim.sh", "argv.sh", "halves.sh", "files.sh", "named.sh", "dead.sh")
+SHARED = ("shim.sh", "argv.sh", "places.sh", "halves.sh", "files.sh", "named.sh", "dead.sh")
 _SCRIPTS = resources.files("service.runner.instance") / "scripts"
 
 

@@ -13,6 +13,9 @@ from dataclasses import dataclass
 from service.errors import CardError
 from service.runner.instance.attempt_program import script
 
+# In the order in which they make one program.
+PARTS = ("places.sh", "verify_files.sh", "verify_contents.sh", "verify_checks.sh")
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ExpectedFile:
@@ -35,7 +38,7 @@ def verify_program(*, files: Sequence[ExpectedFile], sha256: str | None) -> str:
         _array("card_sizes", [_decimal(file.size_bytes) for file in files]),
         f"card_sha256={shlex.quote((sha256 or '').lower())}",
     ]
-    return "\n".join([*lines, *map(script, ("verify_files.sh", "verify_contents.sh", "verify_checks.sh"))])
+    return "\n".join([*lines, *map(script, PARTS)])
 
 
 def _decimal(value: int | None) -> str:

@@ -76,6 +76,19 @@ async def test_a_tool_deletes_the_half_of_a_script(connection: Connection, home:
     assert names(home) == ["5.pth"]
 
 
+@pytest.mark.parametrize("first", ['printf half >"$F"; exit 1', 'wget -q -t 1 -T 1 -O "$F" "{}/100000/x?hangs"'])
+async def test_the_half_of_a_script_takes_the_place_of_an_older_one_of_ours(
+    connection: Connection, home: Path, files: FileServer, first: str
+) -> None:
+    file = f'F="{MODELS}/a.pth"\n'
+    await run(connection, card(file + first.format(f"http://127.0.0.1:{files.port}"), home))
+    assert names(home) == ["a.pth.part"]
+    await run(connection, card(f'{file}printf later >"$F"; exit 1', home))
+    assert [(path.name, path.read_text()) for path in (home / "models").iterdir()] == [("a.pth.part", "later")]
+    await run(connection, card(f'{file}printf whole >"$F"', home))
+    assert names(home) == ["a.pth"]
+
+
 @pytest.mark.parametrize(
     ("script", "stays"),
     [

@@ -1,7 +1,7 @@
 # shellcheck shell=bash disable=SC2034,SC2154 # shim.sh sets and uses what is not set or used here
 # Whole files and half ones, for runs that write one file whose name is known before they begin. While a run is alive it
-# holds a lock on its destination, and `files/<destination>.state` in the service's folder, which outlives jobs, says
-# what is there, in one line:
+# holds a lock on its destination, and `files/<destination>.state` in the service's folder (places.sh), which outlives
+# jobs, says what is there, in one line:
 #
 #   <what> <address> <size> <inode> <ctime> <half> <writer> <by> <tool>
 #
@@ -9,7 +9,8 @@
 #             bad: the same, but a verification has found it bad: it makes way
 #             begun: a run of <tool> began while that was there; if nobody holds the lock, it died
 #             none: nothing is known of what is there
-#   half      the address whose half NAME.part is, and the tool that wrote it; "-": NAME.part is not ours
+#   half      the address whose half NAME.part is, and the tool that wrote it; "script" is what came without a run
+#             (left.sh); "-": NAME.part is not ours
 #   by        the attempt that finished it or found it whole
 #
 # An address is a hash. A half never keeps its final name: it moves to NAME.part when its run has failed or died. The
@@ -23,17 +24,6 @@
 # nothing) and `asks` (its options that shape the request), and defines continue_half (adds the options that continue)
 # and read_tail (prints the bytes of the address from $1 to $2).
 
-# Sets `state_file` for the destination, whose name may be longer than a file's may be.
-place() {
-    local rest=${1//\//-} folder=$state/files
-    while [ "${#rest}" -gt 200 ]; do
-        folder+=/${rest:0:200}
-        rest=${rest:200}
-    done
-    [ -d "$folder" ] || mkdir -p "$folder"
-    state_file=$folder/$rest.state
-}
-
 # Sets `now`: size, inode and time of change; "- - -" where no file is.
 look() {
     local size inode changed
@@ -42,19 +32,6 @@ look() {
         read -r size inode changed < <(stat -L -c '%s %i %z' -- "$1")
         now="$size $inode ${changed// /_}"
     fi
-}
-
-read_state() {
-    local size inode ctime
-    was='' from='' size='' inode='' ctime='' half='' writer='' by='' of=''
-    { read -r was from size inode ctime half writer by of <"$state_file"; } 2>/dev/null
-    was=${was:-none} from=${from:--} half=${half:--} writer=${writer:--} by=${by:--} of=${of:--}
-    known="${size:--} ${inode:--} ${ctime:--}"
-}
-
-# Notes what stands there: what, address, look.
-note() {
-    printf '%s\n' "$1 $2 $3 $half $writer $by $tool" >"$state_file"
 }
 
 # Sets `stands` for the file at $1, which is to come from address $2: nothing, whole, bad, elsewhere (whole, from another

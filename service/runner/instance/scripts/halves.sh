@@ -120,5 +120,5 @@ fetch_span() {
     for at in "${!asks[@]}"; do
         case ${asks[at]} in -H) wget_asks+=("--header=${asks[at + 1]}") ;; -k) wget_asks+=(--no-check-certificate) ;; esac
     done
-    command wget -q -O - "--header=Range: bytes=$1-$2" "${wget_asks[@]}" -- "$3"
+    ask wget -q -O - "--header=Range: bytes=$1-$2" "${wget_asks[@]}" -- "$3"
 }

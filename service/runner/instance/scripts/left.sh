@@ -1,4 +1,4 @@
-# shellcheck shell=bash disable=SC2154 # supervise.sh, which comes after it in one program, sets what is not set here
+# shellcheck shell=bash disable=SC2034,SC2154 # supervise.sh, which comes after it in one program, sets what is not set here
 # What an attempt leaves below $UI_HOME, looked for at its end.
 #
 # What a card leaves is known by three witnesses, and one is enough: the records of its runs; a file that came without a
@@ -15,9 +15,9 @@ LOOSE_FILES_MAX=500
 HALF_SECONDS=30
 
 record_what_it_left() {
-    local home=${UI_HOME%/} loose=() any='' has_company='' encoded state_file
+    local home=${UI_HOME%/} loose=() any='' has_company='' encoded state=${dir%/*/*}
     local -A mine=() theirs=()
-    card_files=${dir%/*/*}/cards/$({ printf '%s\n' "$UI_HOME" && cat "$dir/card"; } | cksum | tr ' ' -)
+    card_files=$state/cards/$({ printf '%s\n' "$UI_HOME" && cat "$dir/card"; } | cksum | tr ' ' -)
     list_loose
     if [ "$status" = 0 ] && ! is_ending; then
         record_loose
@@ -113,10 +113,8 @@ record_loose() {
     local path
     for path in "${loose[@]}"; do
         record_file file "$path"
-        place "$path"
-        if [ -e "$path.part" ] && grep -qs '^part - ' "$state_file"; then
-            rm -f -- "$path.part" "$state_file"
-        fi
+        look_up "$path"
+        [ "$half" != script ] || rm -f -- "$path.part" "$state_file"
     done
     [ -z "$any" ] || grep -qE '^(file|kept) ' "$dir/ledger" || record_file file "$any"
 }
@@ -167,28 +165,23 @@ is_in_repository() {
     return 1
 }
 
+look_up() {
+    place "$(printf '%s' "$1" | base64 -w 0)"
+    read_state
+}
+
+# A NAME.part that is not ours stays.
 set_aside() {
-    place "$1"
-    if [ ! -s "$1" ] || { [ -e "$1.part" ] && ! grep -qs '^part ' "$state_file"; }; then
+    local tool=script
+    look_up "$1"
+    if [ ! -s "$1" ] || { [ -e "$1.part" ] && [ "$half" = - ]; }; then
         rm -f -- "$1"
         return
     fi
     mv -f -- "$1" "$1.part" || return
-    printf 'part - - - - 1\n' >"$state_file"
+    half=script writer=script by=-
+    note none - '- - -'
     record_file part "$1.part"
-}
-
-# Sets `state_file`, as files.sh does.
-place() {
-    local rest folder=${dir%/*/*}/files
-    rest=$(printf '%s' "$1" | base64 -w 0)
-    rest=${rest//\//-}
-    while [ "${#rest}" -gt 200 ]; do
-        folder+=/${rest:0:200}
-        rest=${rest:200}
-    done
-    mkdir -p "$folder"
-    state_file=$folder/$rest.state
 }
 
 remember_files() {

@@ -6,7 +6,7 @@
 
 HASHED_WITHOUT_NEED_BYTES_MAX=2147483648
 ANSWER_REMOVED_BYTES_MAX=4194304
-# Hashing is measured from so many bytes on, with so many zeros, whose SHA-256 is this.
+# From how many bytes on hashing is measured, with how many zeros, and their SHA-256.
 MEASURED_FROM_BYTES=100000000
 MEASURED_BYTES=8388608
 MEASURED_SHA256=2daeb1f36095b44b318410b3f4e8b5d989dcc7bb023d1426c492dab0a3053e74
@@ -29,17 +29,13 @@ bad() {
 # What a run finished is kept and not loaded again (files.sh), nor recalled for a script that skips it (left.sh), unless
 # it is found bad.
 forget() {
-    local index encoded rest folder=${attempt%/*/*}
+    local index encoded state=${attempt%/*/*} state_file
     encoded=$(encoded "$1")
-    for index in "$folder"/cards/*; do
+    for index in "$state"/cards/*; do
         ! grep -qsF -- "$encoded " "$index" || rm -f -- "$index"
     done
-    folder+=/files
-    rest=${encoded//\//-}
-    while [ "${#rest}" -gt 200 ]; do
-        folder+=/${rest:0:200} rest=${rest:200}
-    done
-    [ ! -e "$folder/$rest.state" ] || sed -i 's/^whole /bad /' "$folder/$rest.state"
+    place "$encoded"
+    [ ! -e "$state_file" ] || sed -i 's/^whole /bad /' "$state_file"
 }
 
 # An answer that a run of this attempt saved under a model's name goes: a script that asks whether the file is there
