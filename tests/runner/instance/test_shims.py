@@ -157,6 +157,29 @@ async def test_a_silent_curl_stays_silent(connection: Connection, sshd: Sshd, fi
 
 
 # curl 7.88 (Debian 12) keeps its limit in bursts of up to 10 MB with silence after them: it is true over a long time.
+async def test_civitdls_shared_lists_are_never_read_half_written(
+    link: Connection, instance: Sshd, civitai: StandInCivitai
+) -> None:
+    """civitdl fails for good on the empty list that another one left, killed while it wrote."""
+    lists = instance.home / ".cache/civitdl/hashes/0"
+    lists.mkdir(parents=True)
+    (lists / "50.csv").write_text("")
+    kept = f"5199,{instance.home}/a b.safetensors,{'a' * 64},"
+    (lists / "51.csv").write_text(f"volume_id,model_filepath,SHA256,BLAKE3\r\n{kept}\r\n5198,/half of a ro")
+    models = [StandInModel(id=number, name=f"M{number}", images=0) for number in (1, 2, 150)]
+    for model in models:
+        civitai.add(model)
+    card = "".join(f'civitdl "{source(model)}" "$HOME/models" & ' for model in models) + "wait"
+    output, ended = await run(link, spec(card))
+    assert (ended.exit_code, output.count(b"Download completed")) == (0, 3), output
+    assert b"Unable to access cache" not in output
+    rows = [row for name in ("50.csv", "51.csv") for row in (lists / name).read_text().splitlines()[1:]]
+    assert sorted(row.partition(",")[0] for row in rows) == ["5001", "5002", "5150", "5199"]
+    assert kept in rows
+    output, ended = await run(link, spec('rm -r "$HOME/models"/*; ' + card))
+    assert (ended.exit_code, output.count(b"Download completed")) == (0, 3), output
+
+
 @pytest.mark.long
 @pytest.mark.parametrize(
     ("tool", "size", "limit"),

@@ -9,6 +9,7 @@
 #   destinations   takes the argv apart (read_argv), calls `wrote` for each place that the tool will write to, and sets
 #                  judged, kind, destination and addresses of the run, and what files.sh needs
 #   compose        fills `command`: the tool and its argv, with what the service adds and this very tool knows
+# and, where something is left to do when the tool has ended, after_run.
 # `package` and `version` are set where the tool can be installed with pip.
 #
 # shellcheck shell=bash disable=SC2034 # what is not used here is for the tools' parts
@@ -254,8 +255,13 @@ run_command() {
     done 2>/dev/null
 }
 
+after_run() {
+    :
+}
+
 launch() {
     run_command
+    after_run
     settle "$status" # may say that the tool would have refused
     finish "$status"
 }

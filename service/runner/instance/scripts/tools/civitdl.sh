@@ -13,7 +13,10 @@ destinations() {
 }
 
 compose() {
-    [ "${#words[@]}" -lt 2 ] || take_turn
+    if [ "${#words[@]}" -ge 2 ]; then
+        take_turn
+        lend_lists
+    fi
     # Its own retries and pauses are off there: one policy decides, and each failure is seen.
     export XDG_CONFIG_HOME=$attempt/config
     # The locks stay with this shell (`launch` closes 6 and 7): a child that outlives the tool must not hold them.
@@ -43,3 +46,41 @@ take_turn() {
     exec 6>>"$folder-${ids[0]}.model"
     turn 6 -x "another download of model ${ids[0]}"
 }
+
+# civitdl remembers which models it has loaded in lists that all its runs share. It empties such a list and then writes it
+# anew, so that another run that reads it meanwhile fails ("Unable to access cache."), and one that is killed there leaves
+# an empty list, on which every later run fails. So each run has a copy of the whole rows, and what it adds comes back in
+# files that are replaced whole.
+lend_lists() {
+    lists=${XDG_CACHE_HOME:-${HOME:-/root}/.cache}/civitdl/hashes
+    lent=$attempt/lists-$token
+    export XDG_CACHE_HOME=$lent
+    copy_lists "$lists" "$lent/civitdl/hashes"
+}
+
+after_run() {
+    [ -n "${lent-}" ] || return 0
+    {
+        exec {shared}>>"$state/locks/civitdl.lists" && flock "$shared"
+        copy_lists "$lent/civitdl/hashes" "$lists"
+        exec {shared}>&-
+        rm -rf "$lent"
+    } 2>/dev/null
+}
+
+# Adds the rows of all lists in folder $1 to those in $2. A row of $1 comes before one of $2 with the same number. A row is
+# "version,path,SHA-256,BLAKE3"; what is not is a torn one.
+copy_lists() {
+    local list to row LC_ALL=C whole=$'^([0-9]+),.+,[0-9A-Fa-f]*,[0-9A-Fa-f]*\r?$'
+    for list in "$1"/*/*.csv; do
+        [ -s "$list" ] || continue
+        to=$2${list#"$1"}
+        local -A rows=()
+        while IFS= read -r row; do
+            [[ ! $row =~ $whole ]] || rows[${BASH_REMATCH[1]}]=${row%$'\r'}
+        done < <(cat "$to" "$list")
+        [ "${#rows[@]}" -gt 0 ] || continue
+        mkdir -p "${to%/*}"
+        printf '%s\r\n' volume_id,model_filepath,SHA256,BLAKE3 "${rows[@]}" >"$to.$$" && mv -f "$to.$$" "$to"
+    done
+} 2>/dev/null
