@@ -19,6 +19,10 @@ from service.errors import InstallerError
 if TYPE_CHECKING:
     from service.app import Service
 
+# How long a busy loop may keep the interpreter lock from the writer, which needs it several times a commit: with
+# Python's 5 ms a commit beside a busy loop takes many times as long.
+SWITCH_SECONDS = 0.0005
+
 cli = typer.Typer(name="resource-installer", no_args_is_help=True, pretty_exceptions_enable=False)
 
 
@@ -60,6 +64,7 @@ def serve(
 
     settings = load_settings(host=host, port=port)
     configure_logs(settings.log_format, settings.log_level, secrets=settings.secrets())
+    sys.setswitchinterval(SWITCH_SECONDS)
     uvloop.run(_serve(partial(Service, settings)))
 
 

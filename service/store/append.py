@@ -2,10 +2,10 @@
 
 What makes a commit cheap:
 
-1. At most six statements, one executemany each, however many appends the commit holds.
-2. Each statement is compiled once, when the store is made: compiling one costs more than running it.
-3. A row is a plain tuple that one attrgetter takes from an event or a projection; the names and their order come from
-   the compiled statement, so that the two cannot differ.
+1. At most six statements, each for many rows, however many appends the commit holds.
+2. The statements are made once, with the store: compiling one costs more than running it.
+3. A row is a plain tuple that one attrgetter takes from an event or a projection, made of the same names as the
+   statement, so that the two cannot differ.
 4. Only what changed is written. The fold keeps the identity of a resource that an event leaves alone, so that ``is``
    finds the changed ones. Most events are progress: they touch one row of job_resources, and of that row only what a
    line of output can change.
@@ -22,7 +22,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from operator import attrgetter
 from typing import Any, NamedTuple
 
-from sqlalchemy import Connection, Table, bindparam, insert, update
+from sqlalchemy import Connection
 
 from service.crash_points import crash_point
 from service.events.job import Job, ResourceProgress
@@ -68,22 +68,19 @@ class Statements:
     """All statements of appends, compiled for one database."""
 
     def __init__(self, database: Database) -> None:
-        self._insert_job = database.prepare(_insert(jobs, JOB_COLUMNS))
-        self._insert_resource = database.prepare(_insert(job_resources, RESOURCE_COLUMNS))
-        self._insert_event = database.prepare(_insert(events, _EVENT_COLUMNS))
-        self._update_job = database.prepare(
-            update(jobs)
-            .where(jobs.c.job_id == bindparam("key_job_id"))
-            .values({name: bindparam(name) for name in JOB_CHANGES})
-        )
-        self._update_progress = database.prepare(_update_resource(PROGRESS_CHANGES))
-        self._update_resource = database.prepare(_update_resource((*ATTEMPT_CHANGES, *PROGRESS_CHANGES)))
-        # The keys of an update are bound after its values.
-        self._event = attrgetter(*self._insert_event.names)
-        self._job = attrgetter(*self._update_job.names[:-1])
-        self._progress = attrgetter(*self._update_progress.names[:-2])
-        self._resource = attrgetter(*self._update_resource.names[:-2])
+        resource_changes = (*ATTEMPT_CHANGES, *PROGRESS_CHANGES)
+        key = ("job_id", "number")
+        self._insert_job = database.prepare_insert(jobs, JOB_COLUMNS)
+        self._insert_resource = database.prepare_insert(job_resources, RESOURCE_COLUMNS)
+        self._insert_event = database.prepare_insert(events, _EVENT_COLUMNS)
+        self._update_job = database.prepare_update(jobs, JOB_CHANGES, ("job_id",))
+        self._update_progress = database.prepare_update(job_resources, PROGRESS_CHANGES, key)
+        self._update_resource = database.prepare_update(job_resources, resource_changes, key)
+        self._event = attrgetter(*_EVENT_COLUMNS)
+        self._job = attrgetter(*JOB_CHANGES)
         self._attempt = attrgetter(*ATTEMPT_CHANGES)
+        self._progress = attrgetter(*PROGRESS_CHANGES)
+        self._resource = attrgetter(*resource_changes)
 
     def commit(self, appends: Sequence[Append]) -> Commit:
         """The statements for these appends, each of another stream."""
@@ -97,11 +94,11 @@ class Statements:
                 if before is not after:
                     is_progress = self._attempt(before) == self._attempt(after)
                     (progress_only if is_progress else attempt_changed).append((job.job_id, after))
-        new_resources = [row for job in new for row in resource_rows(job)]
+        new_resources = [_in_order(row, RESOURCE_COLUMNS) for job in new for row in resource_rows(job)]
         return Commit(
             (
-                (self._insert_job, _in_order(self._insert_job, [job_row(job) for job in new])),
-                (self._insert_resource, _in_order(self._insert_resource, new_resources)),
+                (self._insert_job, [_in_order(job_row(job), JOB_COLUMNS) for job in new]),
+                (self._insert_resource, new_resources),
                 (self._insert_event, [self._event(event) for append in appends for event in append.events]),
                 (self._update_job, [(*self._job(job), job.job_id) for job in jobs_changed]),
                 (self._update_progress, [(*self._progress(r), job_id, r.number) for job_id, r in progress_only]),
@@ -110,15 +107,5 @@ class Statements:
         )
 
 
-def _insert(table: Table, names: Iterable[str]) -> Any:
-    return insert(table).values({name: bindparam(name) for name in names})
-
-
-def _update_resource(names: Iterable[str]) -> Any:
-    key = (job_resources.c.job_id == bindparam("key_job_id"), job_resources.c.number == bindparam("key_number"))
-    return update(job_resources).where(*key).values({name: bindparam(name) for name in names})
-
-
-def _in_order(statement: PreparedStatement, rows: Iterable[Mapping[str, Any]]) -> list[tuple[Any, ...]]:
-    """The values of each row in the order in which the statement binds them."""
-    return [tuple(row[name] for name in statement.names) for row in rows]
+def _in_order(row: Mapping[str, Any], names: Sequence[str]) -> tuple[Any, ...]:
+    return tuple([row[name] for name in names])

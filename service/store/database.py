@@ -6,16 +6,15 @@ chooses one. Everything that only one engine knows (its URL, locks, statements, 
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from typing import Any, Protocol, TypeVar
 
-from sqlalchemy import ColumnElement, Connection
+from sqlalchemy import ColumnElement, Connection, Table
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError
 from sqlalchemy.ext.asyncio import AsyncConnection
-from sqlalchemy.sql import ClauseElement
 
 from service.errors import ConfigError
 
@@ -42,14 +41,10 @@ class DatabaseHealth:
 
 
 class PreparedStatement(Protocol):
-    """A statement that is compiled once and run with rows of plain tuples: the hot path of the writer.
+    """A statement that is run with many rows of plain tuples: the hot path of the writer."""
 
-    ``names``: what the statement binds, in the order in which the values of a row must come.
-    """
-
-    names: tuple[str, ...]
-
-    def run(self, connection: Connection, rows: list[tuple[Any, ...]]) -> None: ...
+    def run(self, connection: Connection, rows: Sequence[tuple[Any, ...]]) -> None:
+        """Run it for all of these rows, in order. After an error the transaction must be rolled back."""
 
 
 class Database(Protocol):
@@ -75,8 +70,11 @@ class Database(Protocol):
         """A reader in autocommit: each statement sees all that was committed before it. Fetch all of its rows before
         you leave. Raises StoreUnavailable."""
 
-    def prepare(self, statement: ClauseElement) -> PreparedStatement:
-        """Compile a statement for ``write``."""
+    def prepare_insert(self, table: Table, names: Sequence[str]) -> PreparedStatement:
+        """Insert rows of these columns. For ``write``."""
+
+    def prepare_update(self, table: Table, names: Sequence[str], keys: Sequence[str]) -> PreparedStatement:
+        """Update these columns of the rows that the keys name. A row has the columns, then the keys. For ``write``."""
 
     def json_field(self, column: ColumnElement[str], name: str) -> ColumnElement[Any]:
         """The value of a top-level field of a JSON object that the column holds as text, as a scalar of SQL."""
