@@ -7,8 +7,8 @@ events once more, in TypeScript (job_model.ts); tests/golden_streams.json holds 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
-from typing import Any, cast
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, TypeVar, cast
 
 from service.errors import TransitionRefused
 from service.events import event_types as types
@@ -99,7 +99,8 @@ def apply(job: Job | None, recorded: RecordedEvent, event: Event | UnknownEvent,
     if job is None:
         return _queued(recorded, cast(types.JobQueued, event))
     changes = _FOLDS[type(event)](job, recorded, event)
-    return job._replace(state=after.state, last_sequence=recorded.sequence, last_at_ms=recorded.at_ms, **changes)
+    changes.update(state=after.state, last_sequence=recorded.sequence, last_at_ms=recorded.at_ms)
+    return _with(job, _JOB_PLACES, changes)
 
 
 def fold(history: Iterable[RecordedEvent], *, thinned: bool = False) -> Job | None:
@@ -152,6 +153,19 @@ def _queued(recorded: RecordedEvent, event: types.JobQueued) -> Job:
 
 
 Changes = dict[str, Any]
+Row = TypeVar("Row", Job, ResourceProgress)
+
+
+_JOB_PLACES = {name: place for place, name in enumerate(Job._fields)}
+_RESOURCE_PLACES = {name: place for place, name in enumerate(ResourceProgress._fields)}
+
+
+def _with(row: Row, places: Mapping[str, int], changes: Changes) -> Row:
+    """As ``_replace``, which looks at every field and not only at those that change: one row is made for each event."""
+    values = list(row)
+    for name, value in changes.items():
+        values[places[name]] = value
+    return cast(Row, cast(Any, row)._make(values))
 
 
 def _resource(job: Job, recorded: RecordedEvent, **changes: Any) -> Changes:
@@ -159,7 +173,11 @@ def _resource(job: Job, recorded: RecordedEvent, **changes: Any) -> Changes:
     if recorded.source_offset is not None:
         changes["source_offset"] = recorded.source_offset
     path = recorded.resource
-    return {"resources": tuple([r._replace(**changes) if r.resource == path else r for r in job.resources])}
+    return {
+        "resources": tuple(
+            [_with(r, _RESOURCE_PLACES, changes) if r.resource == path else r for r in job.resources],
+        )
+    }
 
 
 def _only_the_offset(job: Job, recorded: RecordedEvent, event: Event) -> Changes:

@@ -22,6 +22,9 @@ class JobState(StrEnum):
     FAILED = "failed"
     CANCELLED = "cancelled"
 
+    # Enum's own is Python code, and every event looks its job's state up.
+    __hash__ = str.__hash__
+
 
 class ResourceState(StrEnum):
     PENDING = "pending"
@@ -43,10 +46,15 @@ class Standing(StrEnum):
     FAILED = "failed"
     CANCELLED = "cancelled"
 
+    __hash__ = str.__hash__
+
     @property
     def state(self) -> JobState:
-        return JobState.PAUSED if self is Standing.PAUSED_IN_QUEUE else JobState(self.value)
+        return _STATES[self]
 
+
+_STANDINGS = {state: Standing(state.value) for state in JobState}
+_STATES = {standing: state for state, standing in _STANDINGS.items()} | {Standing.PAUSED_IN_QUEUE: JobState.PAUSED}
 
 CONNECTED = "connected"
 RECONNECTING = "reconnecting"
@@ -138,7 +146,7 @@ class Job(NamedTuple):
     @property
     def standing(self) -> Standing:
         is_in_queue = self.state is JobState.PAUSED and self.started_at_ms is None
-        return Standing.PAUSED_IN_QUEUE if is_in_queue else Standing(self.state.value)
+        return Standing.PAUSED_IN_QUEUE if is_in_queue else _STANDINGS[self.state]
 
     @property
     def is_cancelling(self) -> bool:

@@ -4,7 +4,7 @@ What makes a commit cheap:
 
 1. At most six statements, each for many rows, however many appends the commit holds.
 2. The statements are made once, with the store: compiling one costs more than running it.
-3. A row is a plain tuple that one attrgetter takes from an event or a projection, made of the same names as the
+3. A row is a plain tuple that one itemgetter takes from an event or a projection, made of the same names as the
    statement, so that the two cannot differ.
 4. Only what changed is written. The fold keeps the identity of a resource that an event leaves alone, so that ``is``
    finds the changed ones. Most events are progress: they touch one row of job_resources, and of that row only what a
@@ -18,8 +18,8 @@ pair (job_id, sequence) of the events makes the whole commit fail if another wri
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from operator import attrgetter
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from operator import itemgetter
 from typing import Any, NamedTuple
 
 from sqlalchemy import Connection
@@ -76,11 +76,11 @@ class Statements:
         self._update_job = database.prepare_update(jobs, JOB_CHANGES, ("job_id",))
         self._update_progress = database.prepare_update(job_resources, PROGRESS_CHANGES, key)
         self._update_resource = database.prepare_update(job_resources, resource_changes, key)
-        self._event = attrgetter(*_EVENT_COLUMNS)
-        self._job = attrgetter(*JOB_CHANGES)
-        self._attempt = attrgetter(*ATTEMPT_CHANGES)
-        self._progress = attrgetter(*PROGRESS_CHANGES)
-        self._resource = attrgetter(*resource_changes)
+        self._event = _getter(RecordedEvent, _EVENT_COLUMNS)
+        self._job = _getter(Job, JOB_CHANGES)
+        self._attempt = _getter(ResourceProgress, ATTEMPT_CHANGES)
+        self._progress = _getter(ResourceProgress, PROGRESS_CHANGES)
+        self._resource = _getter(ResourceProgress, resource_changes)
 
     def commit(self, appends: Sequence[Append]) -> Commit:
         """The statements for these appends, each of another stream."""
@@ -105,6 +105,11 @@ class Statements:
                 (self._update_resource, [(*self._resource(r), job_id, r.number) for job_id, r in attempt_changed]),
             )
         )
+
+
+def _getter(of: type[NamedTuple], names: Sequence[str]) -> Callable[[Any], tuple[Any, ...]]:
+    """These fields of the tuple, in this order: by their places, which costs half as much as by their names."""
+    return itemgetter(*map(of._fields.index, names))
 
 
 def _in_order(row: Mapping[str, Any], names: Sequence[str]) -> tuple[Any, ...]:
