@@ -182,13 +182,9 @@ class Attempt:
             if progress.downloaded is None and progress.bytes_per_second is None:
                 # No tool printed it: only its bytes are known, so its speed is the measured one.
                 speed = eta.bytes_per_second(new.resource, now)
-                progress = replace(progress, bytes_per_second=_rounded(speed))
-        of_resource, of_job = eta.resource_eta_seconds(new.resource, now), eta.job_eta_seconds(now)
-        if of_resource is None and of_job is None and progress.bytes_per_second is None:
+                progress = replace(progress, bytes_per_second=None if speed is None else round(speed, 1))
+        estimates = eta.estimates(new.resource, now)
+        if estimates == (None, None) and progress is new.event:
             return new
-        estimated = replace(progress, resource_eta_seconds=_rounded(of_resource), job_eta_seconds=_rounded(of_job))
-        return replace(new, event=estimated)
-
-
-def _rounded(seconds: float | None) -> float | None:
-    return None if seconds is None else round(seconds, 1)
+        estimated = progress.with_estimates(*estimates)
+        return NewEvent(event=estimated, resource=new.resource, attempt=new.attempt, source_offset=new.source_offset)

@@ -8,6 +8,7 @@ no estimate. Where a figure is too coarse to be measured, the tool's own speed c
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import NamedTuple
 
 from service.runner.rate import WINDOW_SECONDS, WINDOW_SECONDS_MIN, Rate
 
@@ -19,6 +20,8 @@ TRY_SECONDS_MAX = 30.0
 # Some tools print nothing of a file's last seconds.
 COMPLETE_SHARE = 0.9
 SECONDS_MAX = 30 * 86_400.0
+# Nobody reads more estimates a second than this, however many bars a tool draws.
+ESTIMATE_SECONDS = 0.25
 
 # Which file does a figure belong to? A tool prints "1.2 GB of 4 GB" and rarely a name, and several downloads of one
 # resource mix their lines. So a figure is given to the file that it fits best, in this order (`_Download._find`):
@@ -32,6 +35,17 @@ SECONDS_MAX = 30 * 86_400.0
 # 5. None: the figure is smaller than all, so a next file has begun, or a new try of an old one. The old one is dropped
 #    once it was silent for TRY_SECONDS_MAX while another of its total began later (`_is_given_up`), unless it was
 #    nearly whole, for then it may simply have ended unseen.
+#
+# Nearly always there is one open file, which was the last that was heard and has grown: then rule 1 has one candidate,
+# nothing can be given up, and the figure is taken in constant time (`_Download._is_next`). A bar does no more than
+# that; rates and estimates are made at most every ESTIMATE_SECONDS, and where a file begins, ends or changes its size.
+
+
+class Estimates(NamedTuple):
+    """Seconds for the rest of a resource and for that of its job."""
+
+    resource_eta_seconds: float | None
+    job_eta_seconds: float | None
 
 
 class Eta:
@@ -43,10 +57,13 @@ class Eta:
         self._free_rates: list[float] = []
         self._paused_at: float | None = None
         self._paused_seconds = 0.0
+        # Of each resource: when its estimates were made, and what they were.
+        self._estimated: dict[str, tuple[float, Estimates]] = {}
 
     def start(self, resource: str) -> None:
         """An attempt begins: what an earlier one had downloaded no longer counts."""
         self.finish(resource)
+        self._estimated.clear()
         rate = self._free_rates.pop() if self._free_rates else None
         self._downloads[resource] = _Download(self._downloads[resource].size, has_begun=True, rate=rate)
 
@@ -56,16 +73,19 @@ class Eta:
         if download.is_running and download.rate is not None:
             self._free_rates.append(download.rate)
         download.has_ended = True
+        self._estimated.clear()
 
     def pause(self, now: float) -> None:
         if self._paused_at is None:
             self._paused_at = now
+            self._estimated.clear()
 
     def resume(self, now: float) -> None:
         """The time of the pause does not count: the rate continues from what it was."""
         if self._paused_at is not None:
             self._paused_seconds += now - self._paused_at
             self._paused_at = None
+            self._estimated.clear()
 
     def observe(
         self,
@@ -76,8 +96,18 @@ class Eta:
         bytes_per_second: float | None = None,
     ) -> None:
         """A figure that a tool printed: of one file, of several by turns, or of one after the other."""
-        if downloaded_bytes is not None:
-            self._downloads[resource].report(self._at(now), downloaded_bytes, total_bytes, bytes_per_second)
+        if downloaded_bytes is None:
+            return
+        if self._downloads[resource].report(self._at(now), downloaded_bytes, total_bytes, bytes_per_second):
+            self._estimated.clear()
+
+    def estimates(self, resource: str, now: float) -> Estimates:
+        """For this resource and for the job, at most ESTIMATE_SECONDS old, in tenths of a second."""
+        made_at, found = self._estimated.get(resource, (None, None))
+        if found is None or made_at is None or not 0 <= now - made_at < ESTIMATE_SECONDS:
+            found = Estimates(_rounded(self.resource_eta_seconds(resource, now)), _rounded(self.job_eta_seconds(now)))
+            self._estimated[resource] = (now, found)
+        return found
 
     def resource_eta_seconds(self, resource: str, now: float) -> float | None:
         """For this resource alone, at its own rate."""
@@ -117,22 +147,48 @@ class _Download:
         self.has_ended = False
         self._done = 0
         self._files: list[_File] = []
+        self._is_last_open_alone = False
+        self._measured_at = float("-inf")
 
     @property
     def is_running(self) -> bool:
         return self.has_begun and not self.has_ended
 
-    def report(self, now: float, downloaded: int, total: int | None, speed: float | None) -> None:
+    def report(self, now: float, downloaded: int, total: int | None, speed: float | None) -> bool:
+        """Take a figure. Returns whether a file has begun, ended or changed its size."""
+        if self._is_next(downloaded, total):
+            file = self._files[-1]
+            file.report(now, downloaded, total, speed)
+            is_changed = file.is_complete
+        else:
+            is_changed = self._report_to_one(now, downloaded, total, speed)
+        if is_changed or now - self._measured_at >= ESTIMATE_SECONDS:
+            self._is_last_open_alone = not self._files[-1].is_complete and len(self._open_files()) == 1
+            self._measured_at = now
+            rate = self._measured(now)
+            self.rate = rate if rate is not None else self.rate
+        return is_changed
+
+    def _is_next(self, downloaded: int, total: int | None) -> bool:
+        """Whether the figure belongs to the last file, without a look at the others."""
+        if not self._is_last_open_alone:
+            return False
+        last = self._files[-1]
+        return downloaded >= last.current and (total is None or total == last.total)
+
+    def _report_to_one(self, now: float, downloaded: int, total: int | None, speed: float | None) -> bool:
         self._forget(now)
         file = self._find(now, downloaded, total)
+        is_new = file is None
         if file is None:
             file = _File(now, downloaded, total)
         else:
             self._files.remove(file)
         self._files.append(file)
+        was_complete, was_total = file.is_complete, file.total
         file.report(now, downloaded, total, speed)
-        rate = self._measured(now)
-        self.rate = rate if rate is not None else self.rate
+        self._is_last_open_alone = False
+        return is_new or file.total != was_total or file.is_complete != was_complete
 
     def left(self) -> int | None:
         if self.has_ended:
@@ -241,6 +297,10 @@ class _File:
         if self._printed_speed is not None and is_fresh and self._rate.is_coarse(now):
             return self._printed_speed
         return self._rate.value(now)
+
+
+def _rounded(seconds: float | None) -> float | None:
+    return None if seconds is None else round(seconds, 1)
 
 
 def _seconds(left: int | None, rate: float | None) -> float | None:

@@ -32,7 +32,8 @@ class Rate:
 
     def __init__(self) -> None:
         self._steps: deque[_Step] = deque(maxlen=STEPS_MAX)
-        self._step_seconds = 0.0
+        # Of the steps as they are; None: not measured since the last change.
+        self._step_seconds_now: float | None = 0.0
 
     def add(self, now: float, count: float) -> None:
         """The figure has grown by ``count`` bytes."""
@@ -48,10 +49,18 @@ class Rate:
             rate = self.value(last.end)
             fastest = None if rate is None else JUMP_MAX * rate
             self._steps.append(_Step(last.end, now, now + STEP_SECONDS_MIN, count, fastest, last.after))
-        if len(self._steps) > STEPS_MIN:
-            end = self._steps[-1].end
-            begin, steps = self._window(end)
-            self._step_seconds = (end - begin) / steps
+        self._step_seconds_now = None
+
+    @property
+    def _step_seconds(self) -> float:
+        """How long the steps of the window have been."""
+        if self._step_seconds_now is None:
+            self._step_seconds_now = 0.0
+            if len(self._steps) > STEPS_MIN:
+                end = self._steps[-1].end
+                begin, steps = self._window(end)
+                self._step_seconds_now = (end - begin) / steps
+        return self._step_seconds_now
 
     def is_coarse(self, now: float) -> bool:
         """Whether the figure changed too seldom to measure a rate in one window."""
@@ -72,8 +81,9 @@ class Rate:
 
     def _is_over(self, now: float) -> bool:
         """Silent for so long that the next figure may be a backlog and tells nothing about the rate."""
-        longest = max(WINDOW_SECONDS, SILENT_STEPS_MAX * self._step_seconds)
-        return self._is_known() and now - self._steps[-1].end > longest
+        if not self._is_known() or now - self._steps[-1].end <= WINDOW_SECONDS:
+            return False
+        return now - self._steps[-1].end > SILENT_STEPS_MAX * self._step_seconds
 
     def _window(self, now: float) -> tuple[float, int]:
         """When the window before now begins, and how many steps it touches."""

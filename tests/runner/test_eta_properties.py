@@ -8,9 +8,11 @@ import random
 import statistics
 from typing import Any
 
+import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from service.runner import eta as eta_module
 from service.runner.eta import SECONDS_MAX, Eta
 
 RESOURCES = ("a", "b", "c")
@@ -107,3 +109,48 @@ def test_a_steady_download_is_estimated_steadily(
     assert statistics.median(errors or [0]) <= 0.2
     assert max(errors, default=0) <= 0.7
     assert max(jumps, default=1) <= 1.7
+
+
+FIGURES = st.tuples(
+    st.sampled_from([0.0, 0.1, 0.3, 1.0, 40.0]),
+    st.integers(0, 60).map(lambda n: n * 10),
+    st.sampled_from([None, 300, 600]),
+    st.none() | st.floats(0, 1e3),
+)
+
+
+@given(figures=st.lists(FIGURES, max_size=80))
+@settings(max_examples=300, deadline=None)
+def test_the_short_way_of_a_figure_comes_to_the_same(
+    figures: list[tuple[float, int, int | None, float | None]],
+) -> None:
+    short, long = Eta({"a": 2_000}), Eta({"a": 2_000})
+    now = 1000.0
+    for eta in (short, long):
+        eta.start("a")
+    with pytest.MonkeyPatch.context() as patched:
+        for seconds, downloaded, total, speed in figures:
+            now += seconds
+            short.observe("a", now, downloaded, total, speed)
+            with patched.context() as never:
+                never.setattr(eta_module._Download, "_is_next", lambda *_: False)
+                long.observe("a", now, downloaded, total, speed)
+            assert short.resource_eta_seconds("a", now) == long.resource_eta_seconds("a", now)
+
+
+def test_estimates_are_made_a_few_times_a_second_and_at_every_end() -> None:
+    eta = Eta({"a": 3_000})
+    eta.start("a")
+    seen = []
+    for tick in range(2_001):
+        now = tick / 100
+        # Two files, one after the other, at 100 bytes a second: 100 bars a second.
+        done = tick if tick <= 1_000 else tick - 1_000
+        eta.observe("a", now, done, 1_000 if tick <= 1_000 else 1_001)
+        seen.append(eta.estimates("a", now).resource_eta_seconds)
+    made = sum(one != next_ for one, next_ in itertools.pairwise(seen))
+    assert 40 <= made <= 4 * 20 + 4
+    assert seen[-1] == pytest.approx(10, rel=0.1)
+    eta.observe("a", 20.02, 1_001, 1_001)
+    eta.finish("a")
+    assert eta.estimates("a", 20.03) == (0, 0)
