@@ -50,7 +50,7 @@ class Line(NamedTuple):
 class LineSplitter:
     """``at_bracket(line)`` is asked at each ``]``: the events of the bar that it closes, or None if it closes none."""
 
-    def __init__(self, at_bracket: Callable[[bytearray], Sequence[Event] | None]) -> None:
+    def __init__(self, at_bracket: Callable[[bytes | bytearray], Sequence[Event] | None]) -> None:
         self._at_bracket = at_bracket
         self._line = bytearray()
         self._length = 0
@@ -65,11 +65,19 @@ class LineSplitter:
             if chunk[end - 1] == _BRACKET:
                 if self._brackets == BRACKETS_MAX or self._length + end - begin > LINE_BYTES_MAX:
                     continue
-                self._brackets += 1
-                self._keep(chunk[begin:end])
-                drawn = self._at_bracket(self._line)
-                if drawn is not None:
-                    yield self._end(self._offset + end, drawn)
+                piece = chunk[begin:end]
+                if self._length == 0 and (drawn := self._at_bracket(piece)) is not None:
+                    # Most bars, too, lie whole in one chunk.
+                    yield Line(piece, self._offset + end, drawn, False)
+                elif self._length == 0:
+                    self._brackets = 1
+                    self._keep(piece)
+                else:
+                    self._brackets += 1
+                    self._keep(piece)
+                    drawn = self._at_bracket(self._line)
+                    if drawn is not None:
+                        yield self._end(self._offset + end, drawn)
             elif self._length == 0 and end - 1 - begin <= LINE_BYTES_MAX:
                 # Most lines lie whole in one chunk: they are never put together.
                 if end - 1 > begin:

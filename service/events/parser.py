@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from service.events.bounds import Bounds
-from service.events.event_types import Event, Output
+from service.events.event_types import Event, Output, Progress
 from service.events.ledger import Evidence, Ledger
 from service.events.lines import LINE_BYTES_MAX, Line, LineSplitter, plain
 from service.events.recorded_event import NewEvent
@@ -22,6 +22,8 @@ from service.events.tools.recorder import Recorder
 
 UTF8_BYTES_MAX = 4  # of one character
 _UNBROKEN = tuple(mark for tool in TOOLS for mark in tool.unbroken)
+
+_Readers = tuple[tuple[Tool, ...], tuple[Tool, ...]]
 
 
 class ProgressParser:
@@ -49,6 +51,7 @@ class ProgressParser:
         self._ledger = Ledger()
         self._bounds = Bounds()
         self._command: str | None = None
+        self._last_bar: bytes | None = None
         self._live = LiveRuns()
         self._room = Room()
         context = Context(
@@ -65,23 +68,32 @@ class ProgressParser:
         self._at_brackets = tuple(tool for tool in self._tools if type(tool).at_bracket is not Tool.at_bracket)
         self._bars = tuple(tool for tool in self._tools if type(tool).bar is not Tool.bar)
         self._lines = tuple(tool for tool in self._tools if type(tool).line is not Tool.line)
+        self._readers: dict[str, _Readers] = {}
         self._overhearing = tuple(tool for tool in self._tools if type(tool).overhear is not Tool.overhear)
 
     def feed(self, chunk: bytes) -> list[NewEvent]:
         """The events of all lines that end within this chunk."""
-        return [new for line in self._splitter.feed(chunk) for new in self._new(self._read(line), line.offset)]
+        new: list[NewEvent] = []
+        for line in self._splitter.feed(chunk):
+            if events := self._read(line):
+                self._add(new, events, line.offset)
+        return new
 
     def close(self, exit_code: int | None) -> list[NewEvent]:
         """The output has ended: what its last line holds, and what only the exit status can tell."""
-        events = [new for line in self._splitter.close() for new in self._new(self._read(line), line.offset)]
+        new: list[NewEvent] = []
+        for line in self._splitter.close():
+            self._add(new, self._read(line), line.offset)
         if exit_code == 0:
-            events += [new for tool in self._tools for new in self._new(self._heard(tool, tool.completed()), None)]
-            events += self._new(self._recorder.completed(), None)
-        return events
+            for tool in self._tools:
+                self._add(new, self._heard(tool, tool.completed()), None)
+            self._add(new, self._recorder.completed(), None)
+        return new
 
     @property
     def evidence(self) -> Evidence:
         """What a verdict needs; asked after the last line."""
+        self._note_last_bar()
         return Evidence(
             failures=tuple(failure for tool in self._tools for failure in tool.failures()),
             error_lines=self._ledger.error_lines,
@@ -96,17 +108,17 @@ class ProgressParser:
         """The bytes that a download has last announced and that were not free when the attempt began."""
         return self._room.announced_too_much
 
-    def _new(self, events: Sequence[Event], offset: int | None) -> list[NewEvent]:
-        if self._room.free_bytes is not None:
-            for event in events:
+    def _add(self, new: list[NewEvent], events: Sequence[Event], offset: int | None) -> None:
+        for event in events:
+            if self._room.free_bytes is not None:
                 self._room.observe(event)
-        return [
-            NewEvent(event=bounded, resource=self._resource, attempt=self._attempt, source_offset=offset)
-            for event in events
-            if (bounded := self._bounds.admit(event)) is not None
-        ]
+            bounded = self._bounds.admit(event)
+            if bounded is not None:
+                new.append(
+                    NewEvent(event=bounded, resource=self._resource, attempt=self._attempt, source_offset=offset)
+                )
 
-    def _at_bracket(self, line: bytearray) -> Sequence[Event] | None:
+    def _at_bracket(self, line: bytes | bytearray) -> Sequence[Event] | None:
         for mark in _UNBROKEN:
             if mark in line:
                 return None
@@ -118,9 +130,9 @@ class ProgressParser:
         return None
 
     def _read(self, line: Line) -> Sequence[Event]:
-        text = plain(line.raw)
         if line.drawn is not None:
-            return self._drawn(text, line.drawn)
+            return self._drawn(line.raw, line.drawn)
+        text = plain(line.raw)
         if not text:
             return ()
         if line.cut:
@@ -128,21 +140,36 @@ class ProgressParser:
         recorded = self._recorder.record(text)
         if recorded is not NOT_MINE:
             return recorded
-        for tool in self._bars:
+        bars, lines = self._readers_of(text[0])
+        for tool in bars:
             events = tool.bar(text)
             if events is not NOT_MINE:
                 self._recognise(tool)
-                return self._drawn(text, self._heard(tool, events))
+                return self._drawn(line.raw, self._heard(tool, events))
         output = self._output(text, is_cut=False)
-        for tool in self._lines:
+        for tool in lines:
             events = tool.line(text, output)
             if events is not NOT_MINE:
                 self._recognise(tool)
                 return self._heard(tool, events)
         return [output]
 
+    def _readers_of(self, first: str) -> _Readers:
+        """The tools whose bar, and those whose line, may begin with this character, in the order of recognition."""
+        if not first.isascii():
+            return self._bars, self._lines
+        readers = self._readers.get(first)
+        if readers is None:
+            bars = tuple(tool for tool in self._bars if tool.bar_begins is None or first in tool.bar_begins)
+            lines = tuple(tool for tool in self._lines if tool.line_begins is None or first in tool.line_begins)
+            readers = self._readers[first] = bars, lines
+        return readers
+
     def _heard(self, tool: Tool, events: Sequence[Event]) -> Sequence[Event]:
         """What a tool's reader made of a line, without what the records of runs have said already."""
+        if len(events) == 1 and type(events[0]) is Progress:
+            self._live.bars += 1
+            return events
         return [event for event in events if self._live.admits(tool.name, event)]
 
     def _recognise(self, tool: Tool) -> None:
@@ -150,9 +177,9 @@ class ProgressParser:
         if tool.commands:
             self._command = tool.name
 
-    def _drawn(self, text: str, events: Sequence[Event]) -> Sequence[Event]:
+    def _drawn(self, raw: bytes, events: Sequence[Event]) -> Sequence[Event]:
         """A bar, noted as evidence; and what followed on its line."""
-        self._ledger.bar(self._redact(text))
+        self._last_bar = raw
         if events and isinstance(after := events[-1], Output):
             self._note(after.line)
         return events
@@ -167,7 +194,14 @@ class ProgressParser:
         self._note(shown)
         return Output(line=shown, cut=is_cut)
 
+    def _note_last_bar(self) -> None:
+        """Of a run of bars the evidence holds the last one: only that one is made readable."""
+        if self._last_bar is not None:
+            self._ledger.bar(self._redact(plain(self._last_bar)))
+            self._last_bar = None
+
     def _note(self, shown: str) -> None:
+        self._note_last_bar()
         if self._ledger.line(shown):
             self._recorder.overhear_error(shown)
         for tool in self._overhearing:

@@ -111,7 +111,7 @@ def test_a_long_line_costs_no_more_than_its_bytes_in_short_ones(prefix: bytes) -
 def test_a_line_of_brackets_is_asked_for_a_bar_a_bounded_number_of_times() -> None:
     asked = 0
 
-    def at_bracket(line: bytearray) -> None:
+    def at_bracket(line: bytes | bytearray) -> None:
         nonlocal asked
         asked += 1
 

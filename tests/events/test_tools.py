@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import random
+import re
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -10,7 +13,7 @@ from service.events.causes import Cause
 from service.events.event_types import Event, Output, Progress, StageComplete, StageStart
 from service.events.lines import plain
 from service.events.parser import ProgressParser
-from service.events.tools import TOOLS, exit_status
+from service.events.tools import TOOLS, exit_status, tqdm
 from service.events.tools.protocol import MORE, NOT_MINE, Context, Tool
 from tests.events.golden import TRANSCRIPTS
 
@@ -31,6 +34,44 @@ def test_every_answer_is_one_of_three(tool: type[Tool]) -> None:
             text = plain(raw)
             for answer in (reader.at_bracket(bytearray(raw)), reader.bar(text), reader.line(text, Output(line=text))):
                 assert answer is NOT_MINE or answer is MORE or (answer and all(isinstance(e, Event) for e in answer))
+
+
+@pytest.mark.parametrize("tool", TOOLS, ids=lambda tool: tool.name)
+def test_a_reader_takes_only_lines_that_begin_as_it_says(tool: type[Tool]) -> None:
+    """It is shown no others: on each line of every transcript, also from its middle on."""
+    chance = random.Random(tool.name)
+    reader = tool(CONTEXT)
+    for path in TRANSCRIPTS:
+        for raw in path.read_bytes().replace(b"\r", b"\n").split(b"\n"):
+            whole = plain(raw)
+            rest = whole[chance.randrange(len(whole) + 1) :].strip()
+            for text in filter(str.isascii, filter(None, (whole, rest))):
+                if reader.bar(text) is not NOT_MINE:
+                    assert tool.bar_begins is None or text[0] in tool.bar_begins
+                if reader.line(text, Output(line=text)) is not NOT_MINE:
+                    assert tool.line_begins is None or text[0] in tool.line_begins
+
+
+def test_the_short_way_of_a_bar_comes_to_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    chance = random.Random("bars")
+    bars = [
+        piece + b"]"
+        for path in TRANSCRIPTS
+        for line in path.read_bytes().replace(b"\r", b"\n").split(b"\n")
+        for piece in line.split(b"]")
+        if b"%|" in piece and len(piece) < 500
+    ]
+    assert len(bars) > 50
+    odd = [b"|", b"%", b"[", b" ", b"  ", b"\t", b"\x1b[1m", b"\xc2\x9b", b"\xff", b"7", b"9" * 12, b"images:", b"?"]
+    for bar in bars * 20:
+        at = chance.randrange(len(bar))
+        bars.append(bar[:at] + chance.choice(odd) + bar[at:])
+        bars.append(bar[:at] + bar[at + chance.randrange(4) :])
+    short = [tqdm.bar_in(bar) for bar in bars]
+    assert sum(tqdm._WHOLE.fullmatch(bar.decode("latin-1")) is not None for bar in bars) > len(bars) / 4
+    monkeypatch.setattr(tqdm, "_WHOLE", re.compile("(?!)"))
+    for bar, found in zip(bars, short, strict=True):
+        assert found == tqdm.bar_in(bar), bar
 
 
 def test_a_fresh_reader_has_completed_nothing_and_failed_nothing() -> None:

@@ -74,7 +74,7 @@ class Aria2c(Tool):
         self._gids: set[str] = set()
         self._in_summary = False
 
-    def at_bracket(self, line: bytearray) -> Answer:
+    def at_bracket(self, line: bytes | bytearray) -> Answer:
         found = _readout_in(line)
         if found is None:
             return NOT_MINE
@@ -85,6 +85,8 @@ class Aria2c(Tool):
         return [StageStart(name=self._context.name_for(self.name)), shown]
 
     def line(self, text: str, output: Output) -> Answer:
+        if not self._in_summary and text[:1] != "*" and not text[:1].isdecimal():
+            return NOT_MINE
         if _SUMMARY.match(text):
             self._in_summary = True
             return MORE
@@ -99,7 +101,7 @@ class Aria2c(Tool):
         return [StageComplete(name=self._context.name(base_name(found[1])))] if found is not None else [output]
 
 
-def _readout_in(line: bytearray) -> re.Match[str] | None:
+def _readout_in(line: bytes | bytearray) -> re.Match[str] | None:
     """The readout that ends with this line's last byte, which is a ``]``."""
     near = max(0, len(line) - READOUT_BYTES_MAX)
     if line.rfind(b"#", near) < 0:

@@ -19,6 +19,7 @@ BLOCK_LINES_MAX = 40
 
 _STARTED = ('Now downloading "', '"...')
 _COMPLETED = ('Download completed for "', '"')
+_LAST = '".'  # of these two sentences
 _MODEL_ID = re.compile(r"- Model ID: (\S{1,64})$")
 _VERSION_ID = re.compile(r"- Version ID: (\S{1,64})$")
 _RETRYING = "Retrying to download the current model..."
@@ -44,6 +45,8 @@ class Civitdl(Tool):
         self._books = _Books()
 
     def line(self, text: str, output: Output) -> Answer:
+        if text[-1:] not in _LAST:
+            return NOT_MINE
         if (found := _name_in(text, _STARTED)) is not None:
             name = self._context.name(found)
             self._books.started(name)
@@ -96,7 +99,7 @@ class _Books:
             self._block.append(text[:MESSAGE_CHARACTERS_MAX])
         if text == _RETRYING:
             self._has_spoken = True
-        elif _GAVE_UP.match(text):
+        elif text.startswith("Max") and _GAVE_UP.match(text):
             self._give_up()
 
     def failures(self) -> list[ToolFailure]:

@@ -44,6 +44,8 @@ class Curl(Tool):
 
     name = "curl"
     commands = ("curl",)
+    bar_begins = "#O=-0123456789"
+    line_begins = "%Dc"
     exit_statuses: ClassVar[Mapping[int, ExitStatus]] = {
         1: ExitStatus("curl does not know the protocol of the address"),
         2: ExitStatus("curl could not begin: its options do not fit"),

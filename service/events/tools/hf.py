@@ -36,6 +36,7 @@ class Hf(Tool):
 
     name = "hf"
     commands = ("hf",)
+    bar_begins = "DR"
     package = Package(name="huggingface_hub", version="2.4.0")
     exit_statuses: ClassVar[Mapping[int, ExitStatus]] = {
         1: ExitStatus("hf failed, and its status says no more"),
@@ -47,7 +48,7 @@ class Hf(Tool):
         self._has_begun = False
         self._not_downloaded: str | None = None
 
-    def at_bracket(self, line: bytearray) -> Answer:
+    def at_bracket(self, line: bytes | bytearray) -> Answer:
         """The count of files is not a bar of a file."""
         if _FETCHING_MARK not in line:
             return NOT_MINE

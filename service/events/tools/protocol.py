@@ -75,9 +75,15 @@ class Tool(Protocol):
     unbroken: ClassVar[tuple[bytes, ...]] = ()
     """Where one of these stands in a line, no bar ends it before its newline: a name may hold a whole bar."""
 
+    bar_begins: ClassVar[str | None] = None
+    """The characters that a line which ``bar`` takes can begin with, None for any: it is shown no other line, except
+    for those that begin beyond ASCII."""
+    line_begins: ClassVar[str | None] = None
+    """The same for ``line``."""
+
     def __init__(self, context: Context) -> None: ...
 
-    def at_bracket(self, line: bytearray) -> Answer:
+    def at_bracket(self, line: bytes | bytearray) -> Answer:
         """Asked at each ``]``, with the raw line so far. An answer other than NOT_MINE ends the line there, as a bar.
         It must look at a bounded end of the line first: this is the hottest question of all."""
         return NOT_MINE

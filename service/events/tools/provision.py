@@ -16,6 +16,7 @@ class Provision(Tool):
     """An installation is a stage of its own, named after the tool."""
 
     name = "provision"
+    line_begins = "r"
 
     def __init__(self, context: Context) -> None:
         pass

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 
 # Fifteen digits: what every client and every column can hold exactly.
 BYTES_MAX = 10**15 - 1
@@ -14,6 +15,11 @@ _UNITS = re.compile(r"(?:(\d{1,5})d ?)?(?:(\d{1,5})h ?)?(?:(\d{1,5})m ?)?(?:(\d{
 _POWERS = {"": 0, "k": 1, "K": 1, "M": 2, "G": 3, "T": 4, "P": 5, "E": 6}
 
 
+# Ten bars a second print the same clock, the same total and many of the same amounts again and again.
+_remembered = lru_cache(maxsize=2048)
+
+
+@_remembered
 def amount(text: str, base: int) -> float | None:
     """The number in ``3.65M``, ``593,94K`` or ``2.8MiB``; ``base`` is 1000 or 1024."""
     found = _AMOUNT.match(text.strip().replace(",", "."))
@@ -23,18 +29,21 @@ def amount(text: str, base: int) -> float | None:
     return value if value <= BYTES_MAX else None
 
 
+@_remembered
 def byte_count(text: str, base: int) -> int | None:
     """The same amount, in whole bytes."""
     value = amount(text, base)
     return None if value is None else round(value)
 
 
+@_remembered
 def percent(text: str) -> int | None:
     """An integer from 0 to 100."""
     digits = text.strip().partition(".")[0]
     return min(100, int(digits)) if digits.isascii() and digits.isdigit() and len(digits) < 10 else None
 
 
+@_remembered
 def seconds(text: str | None) -> float | None:
     """The seconds in ``00:04``, ``1:02:03``, ``2 days, 1:02:03``, ``1d 02:03:04``, ``5m 3s`` or ``1.5s``."""
     if text is None:

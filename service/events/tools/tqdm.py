@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from functools import lru_cache
+from typing import NamedTuple
 
 from service.events.bounds import STAGE_EVENTS_MAX
 from service.events.event_types import Event, Output, Progress, StageComplete, StageStart
@@ -40,11 +41,20 @@ _BRACKET = re.compile(
 _AMOUNT = r"[\d.]{1,20}\w{0,3}"
 _KNOWN_TOTAL = re.compile(rf"(?P<percent>\d{{1,9}})%(?:\|[^|]*\|)? *(?P<done>{_AMOUNT})/(?P<total>{_AMOUNT})$")
 _NO_TOTAL = re.compile(r"(?:^|: ?)(?P<done>[\d.]{1,20}[kKMGTPE]?(?:i?B|it|[A-Za-z]{0,12}))$")
+# Nearly every bar is whole: an ASCII label, a percentage, the middle, two counts, one blank, the bracket. One pattern
+# reads such a line from its first byte (in latin-1, so that a character is a byte), and comes to the same: its label
+# holds neither ``%`` nor ``|`` and ends before the percentage, and no control character changes what a person reads.
+_WHOLE = re.compile(
+    r"(?P<label>(?:[ -$&-{}~]{0,200}[ -$&-/:-{}~])?+)(?P<percent>\d{1,9})%\|[^|\x00-\x1f\x7f]{0,700}+\| *"
+    r"(?P<done>[\d.]{1,20}[A-Za-z]{0,3})/(?P<total>[\d.]{1,20}[A-Za-z]{0,3}) "
+    rf"\[(?P<elapsed>{_TIME})(?:<(?P<remaining>\?|{_TIME}))?, {{0,8}}"
+    r"(?P<speed>-?(?:[\d.]{1,20}|\?)[ !-+\--/:-Z\\^-~]{0,20})\]",
+    re.ASCII,
+)
 _STAGE = re.compile(r"(?:^|[^\w])(images|model|cache)\s*:?$", re.IGNORECASE)
 
 
-@dataclass(frozen=True, slots=True)
-class Bar:
+class Bar(NamedTuple):
     """A bar, and the text that stood before it on its line and does not belong to it. ``label``: what a bar calls
     itself that does not show one of civitdl's stages."""
 
@@ -61,11 +71,14 @@ class Tqdm(Tool):
     def __init__(self, context: Context) -> None:
         self._context = context
         self._files: dict[str, None] = {}
+        self._begun_label = ""
 
-    def at_bracket(self, line: bytearray) -> Answer:
+    def at_bracket(self, line: bytes | bytearray) -> Answer:
         bar = bar_in(line)
         if bar is None:
             return NOT_MINE
+        if not bar.before and bar.label == self._begun_label:
+            return (bar.progress,)
         before = self._context.redact(bar.before[:LINE_BYTES_MAX]) if bar.before else ""
         begins = self._begins(bar) if bar.label else []
         return [*([Output(line=before)] if before else []), *begins, bar.progress]
@@ -76,6 +89,7 @@ class Tqdm(Tool):
     def _begins(self, bar: Bar) -> list[Event]:
         if bar.progress.downloaded_bytes is None:
             return []
+        self._begun_label = bar.label
         # A label may be an address, shortened from the left.
         name = self._context.name(bar.label.rstrip(": ").rpartition("/")[2].strip())
         if not name or name in self._files or len(self._files) >= STAGE_EVENTS_MAX:
@@ -84,11 +98,16 @@ class Tqdm(Tool):
         return [StageStart(name=name)]
 
 
-def bar_in(line: bytearray) -> Bar | None:
+def bar_in(line: bytes | bytearray) -> Bar | None:
     """The bar that ends with this line's last byte, which is a ``]``."""
     begin = line.rfind(b"[", max(0, len(line) - BRACKET_BYTES_MAX))
     if begin < 1 or line[begin - 1] != SPACE or line[begin + 1] not in DIGITS:
         return None
+    whole = _WHOLE.fullmatch(line.decode("latin-1")) if len(line) < BAR_BYTES_MAX else None
+    if whole is not None:
+        label, of_100, done, total, elapsed, remaining, rate = whole.groups()
+        before, stage, own_label = _label(label.strip())
+        return Bar(_progress(stage, of_100, done, total, elapsed, remaining, rate.strip()), before, own_label)
     bracket = _BRACKET.fullmatch(line, begin)
     if bracket is None:
         return None
@@ -97,37 +116,45 @@ def bar_in(line: bytearray) -> Bar | None:
     if counts is None:
         return None
     left = near if begin <= BAR_BYTES_MAX else plain(bytes(line[:begin]))
-    label = left[: len(left) - (len(counts.string) - counts.start())].rstrip()
-    before, stage = _stage(label)
-    own_label = label.rpartition("\n")[2].strip() if stage == "download" else ""
-    return Bar(_progress(stage, counts, bracket), before, own_label[-LABEL_CHARACTERS_MAX:])
+    before, stage, own_label = _label(left[: len(left) - (len(counts.string) - counts.start())].rstrip())
+    part = counts.groupdict()
+    elapsed, remaining, rate = (part.decode("ascii").strip() if part is not None else None for part in bracket.groups())
+    bar = _progress(stage, part.get("percent"), part["done"], part.get("total"), elapsed, remaining, rate)
+    return Bar(bar, before, own_label)
 
 
-def _stage(label: str) -> tuple[str, str]:
-    """The text before the label, and the stage that the label names."""
+@lru_cache(maxsize=64)
+def _label(label: str) -> tuple[str, str, str]:
+    """The text before the bar, the stage that the label names, and what else the bar calls itself."""
     found = _STAGE.search(label)
     if found is None:
-        return "", "download"
-    return label[: found.start(1)].strip(), found[1].lower()
+        return "", "download", label.rpartition("\n")[2].strip()[-LABEL_CHARACTERS_MAX:]
+    return label[: found.start(1)].strip(), found[1].lower(), ""
 
 
-def _progress(stage: str, counts: re.Match[str], bracket: re.Match[bytes]) -> Progress:
-    elapsed, remaining, rate = (part.decode("ascii").strip() if part is not None else None for part in bracket.groups())
-    part = counts.groupdict()
-    done, total = part["done"], part.get("total")
-    is_bytes = stage != "images" and rate is not None and rate.endswith(("B/s", "s/iB", "s/B"))
+def _progress(
+    stage: str,
+    of_100: str | None,
+    done: str,
+    total: str | None,
+    elapsed: str | None,
+    remaining: str | None,
+    rate: str | None,
+) -> Progress:
+    is_bytes, bytes_per_second = _rate(rate) if rate is not None and stage != "images" else (False, None)
+    remaining = _known(remaining)
     return Progress(
         stage=stage,
-        percent=percent(part["percent"]) if "percent" in part else None,
+        percent=percent(of_100) if of_100 is not None else None,
         downloaded=done,
         total=total,
         elapsed=elapsed,
-        remaining=_known(remaining),
+        remaining=remaining,
         speed=_known(rate),
         downloaded_bytes=byte_count(done, BASE) if is_bytes else None,
         total_bytes=byte_count(total, BASE) if is_bytes and total is not None else None,
-        bytes_per_second=_bytes_per_second(rate) if is_bytes and rate is not None else None,
-        eta_seconds=seconds(_known(remaining)),
+        bytes_per_second=bytes_per_second,
+        eta_seconds=seconds(remaining),
     )
 
 
@@ -136,9 +163,12 @@ def _known(text: str | None) -> str | None:
     return None if text is None or text.startswith("?") else text
 
 
-def _bytes_per_second(rate: str) -> float | None:
-    """A slow bar prints seconds a byte."""
+@lru_cache(maxsize=2048)
+def _rate(rate: str) -> tuple[bool, float | None]:
+    """Whether a bar with this rate counts bytes, and how many a second. A slow bar prints seconds a byte."""
+    if not rate.endswith(("B/s", "s/iB", "s/B")):
+        return False, None
     value = amount(rate, BASE)
     if value is None or "B/s" in rate:
-        return value
-    return 1 / value if value else None
+        return True, value
+    return True, 1 / value if value else None

@@ -49,6 +49,7 @@ class Wget(Tool):
 
     name = "wget"
     commands = ("wget",)
+    line_begins = "LSw-0123456789"
     exit_statuses: ClassVar[Mapping[int, ExitStatus]] = {
         1: ExitStatus("wget failed, and its status says no more"),
         2: ExitStatus("wget does not understand its options or its settings"),
@@ -67,7 +68,11 @@ class Wget(Tool):
         self._quiet_files: set[str] = set()
 
     def bar(self, text: str) -> Answer:
-        found = _BAR.search(text) if "[" in text else _DOTS.match(text)
+        found = None
+        if "[" in text:
+            found = _BAR.search(text)
+        elif text[:1].isdecimal():
+            found = _DOTS.match(text)
         if found is None:
             return NOT_MINE
         shown = _progress(found, self._length)

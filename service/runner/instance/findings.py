@@ -179,7 +179,7 @@ class VerificationParser:
         return self._redact(plain(raw))[:characters_max]
 
 
-def _no_bar(line: bytearray) -> None:
+def _no_bar(line: bytes | bytearray) -> None:
     return None
 
 
