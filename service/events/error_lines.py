@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from enum import Enum, auto
+from functools import lru_cache
 
 
 class Kind(Enum):
@@ -32,16 +33,17 @@ class Kind(Enum):
 # ends in such a reason ("Connecting to x... failed: Connection refused.").
 
 _SYSTEM = (
-    r"no space left on device|disk quota exceeded|permission denied|read-only file system|no such file or directory|"
-    r"not a directory|is a directory|file exists|file too large|input/output error|operation not permitted|"
-    r"text file busy|resource temporarily unavailable|cannot allocate memory|stale file handle|"
-    r"connection (?:refused|reset by peer|timed out)|network is unreachable|no route to host|broken pipe|"
-    r"name or service not known|temporary failure in name resolution|command not found|not found|exec format error"
+    "no space left on device|disk quota exceeded|permission denied|read-only file system|no such file or directory|"
+    "not a directory|is a directory|file exists|file too large|input/output error|operation not permitted|"
+    "text file busy|resource temporarily unavailable|cannot allocate memory|stale file handle|"
+    "connection refused|connection reset by peer|connection timed out|network is unreachable|no route to host|"
+    "broken pipe|name or service not known|temporary failure in name resolution|command not found|not found|"
+    "exec format error"
 )
 _PHRASES = (
-    r"bad request|unauthorized|payment required|forbidden|not found|gone|too many requests|access denied|"
-    r"unavailable for legal reasons|requested range not satisfiable|range not satisfiable|internal server error|"
-    r"bad gateway|service (?:temporarily )?unavailable|gateway time-?out"
+    "bad request|unauthorized|payment required|forbidden|not found|gone|too many requests|access denied|"
+    "unavailable for legal reasons|requested range not satisfiable|range not satisfiable|internal server error|"
+    "bad gateway|service unavailable|service temporarily unavailable|gateway timeout|gateway time-out"
 )
 _TIME = r"(?:\[?(?:\d{4}[-/])?\d\d[-/]\d\d[ t]\d\d:\d\d(?::\d\d)?[\d.,z+:]{0,14}\]? *(?:- +)?)?"
 _REASON = (
@@ -53,7 +55,7 @@ _PROGRAMS = (
 )
 _LOUD = re.compile(
     rf"^{_TIME}(?:\[?(?:error|fatal|critical|panic)\]?(?: \d{{3}})?(?::| -|\]| [a-z]|$)|e: |err:\d|err(?:or)?: |"
-    r"✗ |❌ ?|\*\*\* error)",
+    r"✗ |❌ ?|\*\*\* error)"
 )
 # "Name: Unknown Forbidden Style" is not a program that speaks.
 _OF_ANY_PROGRAM = re.compile(
@@ -72,7 +74,7 @@ _BY_HTTP = re.compile(
     rf"\b[45]\d\d:? +(?:{_PHRASES}|(?:client|server) error)\b|^(?:{_PHRASES})[.!]?$|"
     r"\bresponse\.\.\. [45]\d\d\b|http error|returned error:|^http/[\d.]+ [45]\d\d|errorcode=\d|"
     r"^\W*\"?(?:error|errors|message|error_description)\"?\s*:|^\{.{0,200}\"(?:error|message|detail)\"\s*:|"
-    r"<(?:code|title)>[^<]*(?:error|denied|invalid|no ?such|\d{3})",
+    r"<(?:code|title)>[^<]*(?:error|denied|invalid|no ?such|\d{3})"
 )
 _SENTENCE = re.compile(
     r"^(?:(?:can(?:no|')t|can not|could not|couldn't|unable to|failed|failure|invalid|no such|not enough|too many|"
@@ -81,7 +83,7 @@ _SENTENCE = re.compile(
     r"no data received|giving up|request failed|batch response: |remote file does not|"
     r"remote: (?:error|fatal|repository|invalid|permission|support|http)|server returned|"
     r"this repository (?:is over|exceeded)|"
-    r"segmentation fault|bus error|aborted|killed|terminated|out of memory)\b)",
+    r"segmentation fault|bus error|aborted|killed|terminated|out of memory)\b)"
 )
 _INSIDE = re.compile(
     r"\.\.\. ?failed: |response\.\.\. [45]\d\d|[:-] read error at byte |- connection closed at byte |"
@@ -96,7 +98,7 @@ def _words(joined: str) -> tuple[str, ...]:
     return tuple(joined.split("|"))
 
 
-# A line without any of these is not an error by any of the patterns: most lines are not, and a look for words is cheap.
+# What a pattern finds counts only in a line that has one of these words.
 _OF_ERRORS = _words(
     "error|fatal|critical|panic|fail|exception|timeout|timed|interrupt|incomplete|errno|can't|cannot|can not|"
     "could|unable|invalid|unrecogni|unknown|missing|refused|denied|not |no |exceeded|read-only|reset|"
@@ -105,20 +107,18 @@ _OF_ERRORS = _words(
     ": line |message|err:|e: |✗|❌|response... |payment|gateway|stale|pipe|memory|temporary|wget|curl: |"
     "aria2c: |unzip: |tar: |git: |[err|remote: |batch|: hf"
 )
-# The patterns that are tried at every character of a line cost more than all others: each is tried only where one of
-# its own words is.
-_OF_THE_SYSTEM = _words(
-    "device|quota|denied|read-only|directory|file exists|too large|[errno|input/output|permitted|busy|temporarily|"
-    "cannot allocate|stale|connection |unreachable|no route|broken pipe|not known|name resolution|not found|exec format"
-)
-_OF_HTTP = _words(
-    "error|message|http|bad |unauthorized|payment|forbidden|not found|gone|too many|denied|unavailable|range |gateway|"
-    "detail|<title>|<code>|response... "
-)
 _OF_INSIDE = _words(
     "failed|response... |at byte|ssl |error|retries|viewed|end-of-central|: line |checksum|publickey|installed|"
     "gnutls: |resolving| line "
 )
+
+# Most lines are not errors, and each line is read, so what they cost is the look that finds nothing. A pattern that is
+# anchored fails at once. One that is not is tried at every character: it is asked only after a look for text without
+# which it cannot match, which is much cheaper.
+_SYSTEM_ENDS = _words(_SYSTEM)
+_PHRASES_ALONE = frozenset(_words(_PHRASES))
+_OF_HTTP = _words("error|message|response...|<")
+_STATUS = re.compile(r"[45]\d\d:? ")
 
 _WARNING = re.compile(rf"^{_TIME}\W{{0,3}}(?:warn(?:ing)?\b|w: |npm warn)|\b\w*warning: |\[warn(?:ing)?\]")
 _WARNING_EXPLAINS = re.compile(
@@ -136,13 +136,13 @@ _ADVICE = re.compile(
     r"-{1,2}[a-z][\w-]*\b|\[-|to connect to .* insecurely|more details here|if there are any errors|aria2 will resume|"
     r"status legend|"
     r"\(\w+\):error occurred|download results|gid +\|stat|see .*for (?:more|details)|try '.*--help|for more details|"
-    r"please (?:see|report|make sure)|file \"|traceback \(most)",
+    r"please (?:see|report|make sure)|file \"|traceback \(most)"
 )
 _PROGRESS = re.compile(
     r"^(?:now |\[\d+/\d+\] ?|→ ?|- ?)?(?:downloading|fetching|installing|collecting|cloning|saving|using cached|"
     r"resuming|connecting|resolving|checking|verifying|extracting|unpacking|processing|loading|starting|getting|copying|moving|"
     r"creating|building|updating|retrying|inflating|receiving|reading|get:\d|hit:\d|ign:\d|download completed|"
-    r"archive: |length: |location: |--\d{4}-)",
+    r"archive: |length: |location: |--\d{4}-)"
 )
 _HELP = re.compile(r"usage:? ", re.IGNORECASE)
 _TRACEBACK = "Traceback (most recent call last):"
@@ -174,7 +174,7 @@ class LineKinds:
         kind = kind_of(text)
         if text == _TRACEBACK:
             self._in_traceback = True
-        elif _HELP.match(text):
+        elif text[:1] in "uU" and _HELP.match(text):
             self._in_help = True
         elif kind is Kind.ERROR:
             self._in_help = self._in_traceback = False
@@ -198,6 +198,7 @@ def unwrapped(lines: Sequence[str]) -> list[str]:
     return joined
 
 
+@lru_cache(maxsize=512)
 def kind_of(text: str) -> Kind:
     """The kind of this line, as far as it says so itself."""
     small = text.lower()
@@ -208,24 +209,43 @@ def kind_of(text: str) -> Kind:
     if _ADVICE.match(small):
         return Kind.HARMLESS
     is_progress = _PROGRESS.match(small) is not None
-    if _has_any(small, _OF_ERRORS) and _is_error(text, small, is_progress):
+    if (_is_error_anywhere(small) or (not is_progress and _is_error(text, small))) and _has_any(small, _OF_ERRORS):
         return Kind.ERROR
     return Kind.HARMLESS if is_progress else Kind.PLAIN
 
 
-def _is_error(text: str, small: str, is_progress: bool) -> bool:
+def _is_error_anywhere(small: str) -> bool:
     """``small``: the text in small letters, by which most are told."""
-    if _has_any(small, _OF_THE_SYSTEM) and _BY_THE_SYSTEM.search(small):
+    if _may_be_by_the_system(small) and _BY_THE_SYSTEM.search(small):
         return True
-    if _has_any(small, _OF_INSIDE) and _INSIDE.search(small):
-        return True
-    if is_progress:
-        return False
-    if _EXCEPTION.match(text) or _OF_ANY_PROGRAM.match(text):
+    return _has_any(small, _OF_INSIDE) and _INSIDE.search(small) is not None
+
+
+def _is_error(text: str, small: str) -> bool:
+    if _EXCEPTION.match(text) or (": " in text and _OF_ANY_PROGRAM.match(text)):
         return True
     if _LOUD.match(small) or _SENTENCE.match(small) or _OF_A_PROGRAM.match(small):
         return True
-    return _has_any(small, _OF_HTTP) and _BY_HTTP.search(small) is not None
+    return _may_be_by_http(small) and _BY_HTTP.search(small) is not None
+
+
+def _may_be_by_the_system(small: str) -> bool:
+    """Whether the system's own words end the line, or its number is in it."""
+    end = small.rstrip(".)")
+    if end.endswith("giving up"):
+        end = end.removesuffix("giving up").rstrip(".)")
+    return end.endswith(_SYSTEM_ENDS) or "[errno" in small
+
+
+def _may_be_by_http(small: str) -> bool:
+    """Whether there is a status, a phrase alone, or an object with a detail."""
+    return (
+        _has_any(small, _OF_HTTP)
+        or _STATUS.search(small) is not None
+        or small[:1] in ("{", "h", "")
+        or small.removesuffix(".").removesuffix("!") in _PHRASES_ALONE
+        or small.removesuffix("!").removesuffix(".") in _PHRASES_ALONE
+    )
 
 
 def _has_any(text: str, words: Sequence[str]) -> bool:

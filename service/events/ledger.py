@@ -65,12 +65,12 @@ class Ledger:
         self._tail_ends_with_bar = False
         message = text[:MESSAGE_CHARACTERS_MAX]
         kind = self._kinds.kind(message)
-        is_error = kind in (Kind.ERROR, Kind.EXPLAINS)
-        if is_error:
-            self._errors.append(message)
-        elif kind is Kind.PLAIN:
+        if kind is Kind.PLAIN:
             self._last_plain = message
-        return is_error
+        elif kind is not Kind.HARMLESS:
+            self._errors.append(message)
+            return True
+        return False
 
     @property
     def error_lines(self) -> tuple[str, ...]:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import random
 import time
 
 import pytest
 
+from service.events import error_lines
 from service.events.causes import cause_in, sentence_cause
 from service.events.error_lines import Kind, LineKinds, kind_of
 
@@ -156,3 +158,21 @@ def test_no_line_costs_more_than_its_length(piece: str) -> None:
         return min(spent)
 
     assert seconds(2_000) < max(0.02, 8 * seconds(500))
+
+
+def test_the_looks_before_a_pattern_hide_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each is a necessary condition: with every pattern asked, a line is of the same kind."""
+    chance = random.Random("kinds")
+    words = [*error_lines._OF_ERRORS, *error_lines._SYSTEM_ENDS, *error_lines._PHRASES_ALONE]
+    words += ["404 ", "503: ", "[errno 5] ", "line 5: 77 killed", "giving up.", "...", ".", ")", "!", ": ", "usage: "]
+    words += ['{"detail":', "http/1.1 404", "<title>", "errorcode=5", "response... 404", "message:", "foo.Bar: "]
+    lines = [
+        "".join(chance.choice(words) + chance.choice(["", " ", "a"]) for _ in range(chance.randrange(1, 5))).strip()
+        for _ in range(20_000)
+    ]
+    found = [kind_of.__wrapped__(line) for line in lines]
+    assert {Kind.ERROR, Kind.PLAIN, Kind.HARMLESS} <= set(found)
+    for name in ("_may_be_by_the_system", "_may_be_by_http"):
+        monkeypatch.setattr(error_lines, name, lambda _: True)
+    for line, kind in zip(lines, found, strict=True):
+        assert kind_of.__wrapped__(line) is kind, line

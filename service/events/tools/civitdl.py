@@ -91,7 +91,7 @@ class _Books:
 
     def line(self, text: str) -> None:
         """Any line, the sentences included."""
-        if self._sentence is not None:
+        if self._sentence is not None and text.startswith("- "):
             self._take_id(text)
         if text == _RULE:
             self._rule()

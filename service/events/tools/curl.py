@@ -34,8 +34,9 @@ _PARALLEL_ROW = re.compile(
 # Before the first hash there is the percentage alone.
 _HASHES = re.compile(r"(?:#[# ]{0,400}?)?(?P<percent>\d{1,3})\.\d%")
 # Where the size is not known, a small ship travels among the hashes.
-_SHIP = re.compile(r"(?!.*(?:==|--))[#O=\- ]{0,400}(?:=[#O]=|=O#|#O=|#O#)[#O=\- ]{0,400}")
+_SHIP = re.compile(r"[#O=\- ]{0,400}(?:=[#O]=|=O#|#O=|#O#)[#O=\- ]{0,400}")
 _SHIP_CHARACTERS_MAX = 400
+_NO_SHIP = ("==", "--")
 
 
 class Curl(Tool):
@@ -159,8 +160,9 @@ def _hash_bar(text: str) -> Progress | None:
     found = _HASHES.fullmatch(text)
     if found is not None:
         return Progress(stage="download", percent=percent(found["percent"]))
-    is_ship = len(text) <= _SHIP_CHARACTERS_MAX and _SHIP.fullmatch(text) is not None
-    return Progress(stage="download") if is_ship else None
+    if len(text) > _SHIP_CHARACTERS_MAX or _SHIP.fullmatch(text) is None:
+        return None
+    return None if any(rule in text for rule in _NO_SHIP) else Progress(stage="download")
 
 
 def _progress(found: re.Match[str], total: str | None) -> Progress:

@@ -21,7 +21,7 @@ BASE = 1000
 _FETCHING_MARK = b"Fetching "
 _FETCHING = re.compile(r"^Fetching \d{1,9} files:?$")
 # It ends with status 0 after this sentence: what lay in the folder before is all there is.
-_NOT_DOWNLOADED = re.compile(r"^Returning existing local_dir ")
+_NOT_DOWNLOADED = "Returning existing local_dir "
 _SIZE = r"[\d.]{1,20}[kMGTP]?B"
 _FILES = re.compile(
     rf"^Reconstruct(?:ing|ion)\b[^|]{{0,60}}?:\s*(?:(?P<percent>\d{{1,3}})%)?\|[^|]*\|\s*(?P<done>{_SIZE})"
@@ -67,7 +67,7 @@ class Hf(Tool):
 
     def overhear(self, shown: str) -> None:
         """The sentence that confesses a failure goes on over several lines."""
-        if _NOT_DOWNLOADED.match(shown):
+        if shown.startswith(_NOT_DOWNLOADED):
             self._not_downloaded = shown
         elif self._not_downloaded is not None and len(self._not_downloaded) < MESSAGE_CHARACTERS_MAX:
             self._not_downloaded += f" {shown}"

@@ -94,14 +94,14 @@ class Wget(Tool):
         return events
 
     def line(self, text: str, output: Output) -> Answer:
-        if (found := _LENGTH.match(text)) is not None:
+        if text.startswith("Length: ") and (found := _LENGTH.match(text)) is not None:
             size = found["bytes"]
             self._length = _Length(found["text"] or size, int(size)) if size is not None else _Length()
             return [output]
-        if (found := _SAVING.match(text)) is not None:
+        if text.startswith("Saving to: ") and (found := _SAVING.match(text)) is not None:
             self._saving = self._context.name(base_name(found[1]))
             return [StageStart(name=self._saving)]
-        if (found := _SAVED.match(text)) is not None:
+        if text[:1].isdecimal() and (found := _SAVED.match(text)) is not None:
             name = self._context.name(base_name(found[1])) if found[1] else self._saving or self._context.title
             self._saving = None
             return [StageComplete(name=name)]
