@@ -99,9 +99,9 @@ format: $(VENV)/.tools ## format and mend what can be mended by itself
 	$(BIN)/ruff check --fix .
 	$(NPM) run --silent format
 
-bench: $(VENV)/.dev $(VENV)/.dashboard ## the measurements, beside other libraries [QUICK=1]
+bench: $(VENV)/.dev $(VENV)/.dashboard ## the measurements, beside other libraries [QUICK=1] [SAVE=1]
 	$(BIN)/python -m pip install --quiet --editable '.[bench]'
-	$(BIN)/python -m benchmarks $(if $(QUICK),--quick)
+	$(BIN)/python -m benchmarks $(if $(QUICK),--quick) $(if $(SAVE),--save)
 
 figures: $(VENV)/.tools ## sizes of modules and functions, complexity, words to avoid
 	@$(BIN)/python scripts/figures.py

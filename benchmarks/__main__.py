@@ -1,4 +1,4 @@
-"""``python -m benchmarks [--quick] [--only append,broadcast,…]``"""
+"""``python -m benchmarks [--quick] [--only append,broadcast,…] [--save]``"""
 
 from __future__ import annotations
 
@@ -9,11 +9,25 @@ import time
 
 import uvloop
 
-from benchmarks import append, broadcast, claims, dashboard, installs, latency, memory, parsing
+from benchmarks import (
+    append,
+    broadcast,
+    claims,
+    commits,
+    dashboard,
+    history,
+    installs,
+    latency,
+    memory,
+    parsing,
+    pieces,
+)
 from benchmarks.table import show
 
 PARTS = {
     "append": append,
+    "commits": commits,
+    "pieces": pieces,
     "broadcast": broadcast,
     "latency": latency,
     "parsing": parsing,
@@ -28,6 +42,7 @@ def main() -> None:
     arguments = argparse.ArgumentParser(description=__doc__)
     arguments.add_argument("--quick", action="store_true", help="under a minute: fewer and shorter repetitions")
     arguments.add_argument("--only", default=",".join(PARTS), help="which parts, with commas between")
+    arguments.add_argument("--save", action="store_true", help="as the figures of this version, and draw the plot anew")
     given = arguments.parse_args()
     logging.basicConfig(level=logging.WARNING)
     load, begin = os.getloadavg()[0], time.monotonic()
@@ -37,6 +52,9 @@ def main() -> None:
         rows += uvloop.run(PARTS[name].run(given.quick))
         took.append(f"{name} {time.monotonic() - part_begin:.0f} s")
     show(rows)
+    if given.save:
+        print(f"saved as {history.save(rows, load)}")
+        history.plot()
     print(f"took {time.monotonic() - begin:.0f} s ({', '.join(took)}); load before it: {load:.1f}")
 
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 
 import asyncio
 import time
-from pathlib import Path
+from collections import deque
+from contextlib import AsyncExitStack
 
 from benchmarks.scratch import scratch
 from benchmarks.store import Store, opened
@@ -22,8 +23,7 @@ ENQUEUES_AT_ONCE = 500
 
 async def run(quick: bool) -> list[Row]:
     claims = 50 if quick else 200
-    with scratch() as folder:
-        found = {queued: await claim_ms(folder / f"{queued}.sqlite3", queued, claims) for queued in QUEUED}
+    found = await claims_ms(claims)
     few, many = found[QUEUED[0]], found[QUEUED[-1]]
     rows = [Row(name=f"(h) a claim, {queued:,} queued", value=found[queued], unit="ms") for queued in QUEUED[:-1]]
     last = Row(
@@ -38,20 +38,36 @@ async def run(quick: bool) -> list[Row]:
     return [*rows, last]
 
 
-async def claim_ms(path: Path, queued: int, claims: int) -> float:
-    """The median of ``claims`` claims. Half of the instances run a job; each claimed job ends and another comes to its
-    instance, so that the queue keeps its length."""
-    async with opened(path) as store:
-        for instance in range(INSTANCES // 2, INSTANCES):
-            job = await store.journal.enqueue(queued_for(host_of(instance)))
-            await store.journal.append(job.job_id, [NewEvent(event=JobStarted())])
-        await fill(store, queued)
-        took: list[float] = []
+async def claims_ms(claims: int) -> dict[int, float]:
+    """The median of ``claims`` claims for each number of queued jobs, by turns: what else the machine does hits all."""
+    took: dict[int, list[float]] = {queued: [] for queued in QUEUED}
+    async with AsyncExitStack() as stack:
+        folder = stack.enter_context(scratch())
+        stores = {queued: await stack.enter_async_context(opened(folder / f"{queued}.sqlite3")) for queued in QUEUED}
+        for queued, store in stores.items():
+            await prepare(store, queued)
+        turn = deque(QUEUED)
         for _ in range(claims):
-            claimed = await timed_claim(store, took)
-            await store.journal.append(claimed.job_id, [NewEvent(event=ended())])
-            await store.journal.enqueue(queued_for(claimed.ssh_host))
-        return median(took) * 1000
+            for queued in turn:
+                await claim(stores[queued], took[queued])
+            # Nobody always comes after the same one.
+            turn.rotate()
+    return {queued: median(seconds) * 1000 for queued, seconds in took.items()}
+
+
+async def prepare(store: Store, queued: int) -> None:
+    """Half of the instances run a job, and so many jobs are queued on all of them."""
+    for instance in range(INSTANCES // 2, INSTANCES):
+        job = await store.journal.enqueue(queued_for(host_of(instance)))
+        await store.journal.append(job.job_id, [NewEvent(event=JobStarted())])
+    await fill(store, queued)
+
+
+async def claim(store: Store, took: list[float]) -> None:
+    """A claimed job ends and another comes to its instance, so that the queue keeps its length."""
+    claimed = await timed_claim(store, took)
+    await store.journal.append(claimed.job_id, [NewEvent(event=ended())])
+    await store.journal.enqueue(queued_for(claimed.ssh_host))
 
 
 async def timed_claim(store: Store, took: list[float]) -> Job:

@@ -10,7 +10,7 @@ from pathlib import Path
 from service.events.event_types import JobQueued, JobStarted, Progress, ResourceStarted
 from service.events.recorded_event import NewEvent, RecordedEvent
 from service.store.database import database_of
-from service.store.event_store import EventStore
+from service.store.event_store import EventStore, Observe
 from service.store.jobs import Jobs
 from service.store.journal import Journal
 
@@ -39,11 +39,11 @@ async def publish_nothing(_job_id: str, _events: Sequence[RecordedEvent]) -> Non
 
 
 class Store:
-    """A journal on a file, and jobs that are running as far as it knows."""
+    """A journal on a file, and jobs that are running as far as it knows. ``observe``: as in EventStore."""
 
-    def __init__(self, path: Path, publish: Publish) -> None:
+    def __init__(self, path: Path, publish: Publish, observe: Observe | None = None) -> None:
         self.database = database_of(f"sqlite+aiosqlite:///{path}")
-        self.events = EventStore(self.database)
+        self.events = EventStore(self.database, clock=time.perf_counter, observe=observe)
         self.queue = Jobs(self.database)
         self.journal = Journal(self.events, self.queue, clock_ms=clock_ms, publish=publish)
 
@@ -61,8 +61,10 @@ class Store:
 
 
 @asynccontextmanager
-async def opened(path: Path, publish: Publish = publish_nothing) -> AsyncIterator[Store]:
-    store = Store(path, publish)
+async def opened(
+    path: Path, publish: Publish = publish_nothing, observe: Observe | None = None
+) -> AsyncIterator[Store]:
+    store = Store(path, publish, observe)
     await store.database.open()
     store.events.start()
     try:

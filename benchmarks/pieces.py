@@ -1,0 +1,139 @@
+"""(m) What one bar costs the event loop, by piece: microseconds of its thread, which a busy machine does not blur as it
+does the seconds of a clock."""
+
+from __future__ import annotations
+
+import gc
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from benchmarks.scratch import scratch
+from benchmarks.store import bars
+from benchmarks.table import Row, median
+from service.events.event_types import JobQueued, JobStarted, Progress, ResourceStarted
+from service.events.fold import apply, fold
+from service.events.job import Job
+from service.events.parser import ProgressParser
+from service.events.recorded_event import NewEvent, RecordedEvent
+from service.runner.eta import Eta
+from service.store.append import Append, Statements
+from service.store.database import database_of
+from service.store.gate import Gate
+
+BARS = 5_000
+# A bar every 100 ms, as civitdl draws them.
+BAR_SECONDS = 0.1
+CHUNK_BYTES = 4_096
+APPENDS_A_COMMIT = 128
+RESOURCE = "a.md"
+
+
+async def run(quick: bool) -> list[Row]:
+    repetitions = 3 if quick else 9
+    with scratch() as folder:
+        pieces = {name: cost(piece, repetitions) for name, piece in pieces_of(folder).items()}
+    rows = [Row(name=f"(m) one bar, {name}", value=value, unit="us") for name, value in pieces.items()]
+    return [*rows, Row(name="(m) one bar, all of these", value=sum(pieces.values()), unit="us")]
+
+
+def cost(piece: Callable[[], None], repetitions: int) -> float:
+    """Microseconds a bar; the piece handles all BARS."""
+    found = []
+    gc.disable()
+    for _ in range(repetitions):
+        begin = time.thread_time()
+        piece()
+        found.append((time.thread_time() - begin) / BARS * 1e6)
+    gc.enable()
+    return median(found)
+
+
+def pieces_of(folder: Path) -> dict[str, Callable[[], None]]:
+    return {**pieces_of_the_runner(), **pieces_of_the_store(folder)}
+
+
+def pieces_of_the_runner() -> dict[str, Callable[[], None]]:
+    drawn = b"".join(bar(number) for number in range(BARS))
+
+    def parse() -> None:
+        parser = ProgressParser(resource=RESOURCE, attempt=1)
+        for at in range(0, len(drawn), CHUNK_BYTES):
+            parser.feed(drawn[at : at + CHUNK_BYTES])
+
+    def estimate() -> None:
+        eta = Eta({RESOURCE: 8_120_000})
+        eta.start(RESOURCE)
+        for number in range(BARS):
+            now = number * BAR_SECONDS
+            eta.observe(RESOURCE, now, 8_120_000 * number // BARS, 8_120_000, 1e6)
+            eta.estimates(RESOURCE, now)
+
+    return {"parsed": parse, "estimated": estimate}
+
+
+def pieces_of_the_store(folder: Path) -> dict[str, Callable[[], None]]:
+    job, gate = a_running_job(), Gate(["a-secret-of-the-service"])
+    event, fields_json = gate(bars(0, 1)[0].event)
+    recorded = [record(job, number, fields_json) for number in range(BARS)]
+    after = apply(job, recorded[0], event)
+    appends = [Append(before=job, after=after, events=[one]) for one in recorded]
+    statements = Statements(database_of(f"sqlite+aiosqlite:///{folder / 'never-opened.sqlite3'}"))
+
+    def pass_the_gate() -> None:
+        for _ in range(BARS):
+            gate(event)
+
+    def fold_all() -> None:
+        for one in recorded:
+            apply(job, one, event)
+
+    def make_rows() -> None:
+        for first in range(0, BARS, APPENDS_A_COMMIT):
+            statements.commit(appends[first : first + APPENDS_A_COMMIT])
+
+    def encode() -> None:
+        for one in recorded:
+            one.to_json()
+
+    return {
+        "through the gate": pass_the_gate,
+        "folded": fold_all,
+        "as rows of a commit": make_rows,
+        "encoded for all clients": encode,
+    }
+
+
+def bar(number: int) -> bytes:
+    """Each is another one: what was read before helps little."""
+    done = number / BARS
+    middle = "█" * int(done * 10)
+    seconds = int(number * BAR_SECONDS)
+    clock = f"{seconds // 60:02d}:{seconds % 60:02d}"
+    rate = f"{40 + number % 97 / 10:.1f}MiB/s"
+    return f"\rModel: {done:4.0%}|{middle:<10}| {done * 8.12:.2f}G/8.12G [{clock}<09:59, {rate}]".encode()
+
+
+def a_running_job() -> Job:
+    resources = [{"resource": RESOURCE, "title": "A", "dependencies": []}]
+    history = (
+        NewEvent(event=JobQueued(ssh_host="h", ssh_port=22, ssh_user="root", ui_home="/ui", resources=resources)),
+        NewEvent(event=JobStarted()),
+        NewEvent(event=ResourceStarted(title="A", card_sha256="0" * 64), resource=RESOURCE, attempt=1),
+    )
+    gate = Gate()
+    job = fold(
+        RecordedEvent(
+            None, "a" * 36, n, new.event.type, new.event.version, 1, new.resource, 1, None, gate(new.event)[1]
+        )
+        for n, new in enumerate(history, start=1)
+    )
+    assert job is not None
+    return job
+
+
+def record(job: Job, number: int, fields_json: str) -> RecordedEvent:
+    sequence = job.last_sequence + 1
+    return RecordedEvent(
+        None, job.job_id, sequence, Progress.type, Progress.version, 1, RESOURCE, 1, number, fields_json
+    )
