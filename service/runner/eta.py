@@ -1,8 +1,7 @@
 """Estimates how long a job will still take: the bytes left, divided by a measured rate. Pure: the time comes in.
 
-The rate of a job is the sum of the downloads that run, the rate of a resource the sum of its files. Each file has its
-own rate, so that several at once, one after the other, one continued in its middle, and the time between them disturb
-no estimate. Where a figure is too coarse to be measured, the tool's own speed counts. What is not known is None.
+The rate of a job is the sum of the downloads that run, the rate of a resource the sum of its files (downloads.py). What
+is not known is None.
 """
 
 from __future__ import annotations
@@ -10,35 +9,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import NamedTuple
 
-from service.runner.rate import WINDOW_SECONDS, WINDOW_SECONDS_MIN, Rate
+from service.runner.downloads import MEASURE_SECONDS, Download
 
-SPEED_SECONDS_MAX = 5.0
-SPEED_GAPS_MAX = 1.5
-FILES_MAX = 64
-# A file that was restarted and silent since: its first try is over.
-TRY_SECONDS_MAX = 30.0
-# Some tools print nothing of a file's last seconds.
-COMPLETE_SHARE = 0.9
 SECONDS_MAX = 30 * 86_400.0
 # Nobody reads more estimates a second than this, however many bars a tool draws.
-ESTIMATE_SECONDS = 0.25
-
-# Which file does a figure belong to? A tool prints "1.2 GB of 4 GB" and rarely a name, and several downloads of one
-# resource mix their lines. So a figure is given to the file that it fits best, in this order (`_Download._find`):
-#
-# 1. An open file of the same total that is not yet beyond the figure, since files only grow: of several, the one whose
-#    own speed predicts a figure nearest to this one.
-# 2. If all are beyond it, one that is ahead by no more than its last step, and not the last that was heard: two files
-#    at the same place may have had their figures swapped, and this swaps them back.
-# 3. A finished file that the figure repeats.
-# 4. The last file, if only its total has grown: several files that a tool counts as one, learning their sizes by turns.
-# 5. None: the figure is smaller than all, so a next file has begun, or a new try of an old one. The old one is dropped
-#    once it was silent for TRY_SECONDS_MAX while another of its total began later (`_is_given_up`), unless it was
-#    nearly whole, for then it may simply have ended unseen.
-#
-# Nearly always there is one open file, which was the last that was heard and has grown: then rule 1 has one candidate,
-# nothing can be given up, and the figure is taken in constant time (`_Download._is_next`). A bar does no more than
-# that; rates and estimates are made at most every ESTIMATE_SECONDS, and where a file begins, ends or changes its size.
+ESTIMATE_SECONDS = MEASURE_SECONDS
 
 
 class Estimates(NamedTuple):
@@ -52,7 +27,7 @@ class Eta:
     """``sizes``: of each resource in bytes, from its card, or None. Times are monotonic seconds."""
 
     def __init__(self, sizes: Mapping[str, int | None]) -> None:
-        self._downloads = {resource: _Download(size) for resource, size in sizes.items()}
+        self._downloads = {resource: Download(size) for resource, size in sizes.items()}
         # The rates of downloads that have ended, for those that take their places.
         self._free_rates: list[float] = []
         self._paused_at: float | None = None
@@ -65,7 +40,7 @@ class Eta:
         self.finish(resource)
         self._estimated.clear()
         rate = self._free_rates.pop() if self._free_rates else None
-        self._downloads[resource] = _Download(self._downloads[resource].size, has_begun=True, rate=rate)
+        self._downloads[resource] = Download(self._downloads[resource].size, has_begun=True, rate=rate)
 
     def finish(self, resource: str) -> None:
         """Installed, failed or cancelled: nothing of it is left to do."""
@@ -135,168 +110,6 @@ class Eta:
     def _at(self, now: float) -> float:
         """The time without the pauses."""
         return (now if self._paused_at is None else min(now, self._paused_at)) - self._paused_seconds
-
-
-class _Download:
-    """One resource, and the files that its tool reports, the last reported one last. ``rate``: the last known."""
-
-    def __init__(self, size: int | None, *, has_begun: bool = False, rate: float | None = None) -> None:
-        self.size = size
-        self.rate = rate
-        self.has_begun = has_begun
-        self.has_ended = False
-        self._done = 0
-        self._files: list[_File] = []
-        self._is_last_open_alone = False
-        self._measured_at = float("-inf")
-
-    @property
-    def is_running(self) -> bool:
-        return self.has_begun and not self.has_ended
-
-    def report(self, now: float, downloaded: int, total: int | None, speed: float | None) -> bool:
-        """Take a figure. Returns whether a file has begun, ended or changed its size."""
-        if self._is_next(downloaded, total):
-            file = self._files[-1]
-            file.report(now, downloaded, total, speed)
-            is_changed = file.is_complete
-        else:
-            is_changed = self._report_to_one(now, downloaded, total, speed)
-        if is_changed or now - self._measured_at >= ESTIMATE_SECONDS:
-            self._is_last_open_alone = not self._files[-1].is_complete and len(self._open_files()) == 1
-            self._measured_at = now
-            rate = self._measured(now)
-            self.rate = rate if rate is not None else self.rate
-        return is_changed
-
-    def _is_next(self, downloaded: int, total: int | None) -> bool:
-        """Whether the figure belongs to the last file, without a look at the others."""
-        if not self._is_last_open_alone:
-            return False
-        last = self._files[-1]
-        return downloaded >= last.current and (total is None or total == last.total)
-
-    def _report_to_one(self, now: float, downloaded: int, total: int | None, speed: float | None) -> bool:
-        self._forget(now)
-        file = self._find(now, downloaded, total)
-        is_new = file is None
-        if file is None:
-            file = _File(now, downloaded, total)
-        else:
-            self._files.remove(file)
-        self._files.append(file)
-        was_complete, was_total = file.is_complete, file.total
-        file.report(now, downloaded, total, speed)
-        self._is_last_open_alone = False
-        return is_new or file.total != was_total or file.is_complete != was_complete
-
-    def left(self) -> int | None:
-        if self.has_ended:
-            return 0
-        # Without a size on the card only the files at hand are known; with one, they may still prove it too small.
-        at_hand = sum(max(0, file.total - file.current) for file in self._files if file.total is not None)
-        if self.size is not None:
-            return max(at_hand, self.size - self._done - sum(file.current for file in self._files))
-        is_known = self._files and all(file.total is not None for file in self._files)
-        return at_hand if is_known else None
-
-    def bytes_per_second(self, now: float) -> float | None:
-        if not self.is_running:
-            return None
-        measured = self._measured(now)
-        if measured is not None:
-            return measured
-        # Between two files, and at the beginning of the next, the last rate holds.
-        files = self._open_files()
-        return self.rate if not files or any(file.is_young(now) for file in files) else None
-
-    def _measured(self, now: float) -> float | None:
-        """Of all files that run. One that has just begun is assumed to be like the others."""
-        rates = [(file, file.bytes_per_second(now)) for file in self._open_files()]
-        known = [rate for _, rate in rates if rate is not None]
-        if not known:
-            return None
-        young = sum(file.is_young(now) for file, rate in rates if rate is None)
-        return sum(known) * (len(known) + young) / len(known)
-
-    def _open_files(self) -> list[_File]:
-        return [file for file in self._files if not file.is_complete]
-
-    def _find(self, now: float, downloaded: int, total: int | None) -> _File | None:
-        """The file that the figure belongs to, None for a new one: the strategy stands at the head of this file."""
-        same = [file for file in self._files if total is None or file.total in (None, total)]
-        files = [file for file in same if not file.is_complete]
-        near = [file for file in files if file.current <= downloaded]
-        near = near or [file for file in files if file is not self._files[-1] and file.is_just_above(downloaded)]
-        if near:
-            return min(near, key=lambda file: (file.surprise(now, downloaded), file.heard_at))
-        repeated = [file for file in same if file.current == downloaded]
-        if repeated:
-            return repeated[-1]
-        last = self._files[-1] if self._files else None
-        if last is None or last.is_complete or last.total is None or total is None:
-            return None
-        return last if last.total < total and last.current <= downloaded else None
-
-    def _forget(self, now: float) -> None:
-        self._files = [file for file in self._files if not self._is_given_up(file, now)]
-        over = max(0, len(self._files) - FILES_MAX + 1)
-        self._done += sum(file.current for file in self._files[:over])
-        del self._files[:over]
-
-    def _is_given_up(self, file: _File, now: float) -> bool:
-        if now - file.heard_at < TRY_SECONDS_MAX or (file.total and file.current >= file.total * COMPLETE_SHARE):
-            return False
-        return any(other.total == file.total and other.begun_at > file.heard_at for other in self._files)
-
-
-class _File:
-    """One file: how far it is, and how fast. ``heard_at``: when the tool last printed a figure of it."""
-
-    def __init__(self, now: float, current: int, total: int | None) -> None:
-        self.current = current
-        self.total = total
-        self.begun_at = now
-        self.heard_at = now
-        self._gap_seconds = 0.0
-        self._highest = current
-        self._growth = 0
-        self._printed_speed: float | None = None
-        self._rate = Rate()
-
-    @property
-    def is_complete(self) -> bool:
-        return self.total is not None and self.current >= self.total
-
-    def report(self, now: float, downloaded: int, total: int | None, speed: float | None) -> None:
-        growth = downloaded - self._highest
-        if growth > 0:
-            self._rate.add(now, growth)
-            self._highest, self._growth = downloaded, growth
-        self._gap_seconds, self.heard_at = now - self.heard_at, now
-        # A tool that prints a speed of 0 does not know it yet, or has stopped: the figure shows both.
-        self.current, self._printed_speed = downloaded, speed or None
-        self.total = total if total is not None else self.total
-
-    def is_young(self, now: float) -> bool:
-        return now - self.begun_at < WINDOW_SECONDS
-
-    def surprise(self, now: float, downloaded: int) -> float:
-        """How far the figure is from the next one that this file's speed predicts."""
-        speed = self._printed_speed if self._printed_speed is not None else self._rate.value(self.heard_at)
-        step = (speed or 0.0) * min(now - self.heard_at, SPEED_SECONDS_MAX)
-        return abs(downloaded - self.current - step) / (step + 1)
-
-    def is_just_above(self, downloaded: int) -> bool:
-        return downloaded < self.current <= downloaded + self._growth
-
-    def bytes_per_second(self, now: float) -> float | None:
-        if now - self.begun_at < WINDOW_SECONDS_MIN:
-            return None
-        is_fresh = now - self.heard_at <= max(SPEED_SECONDS_MAX, SPEED_GAPS_MAX * self._gap_seconds)
-        if self._printed_speed is not None and is_fresh and self._rate.is_coarse(now):
-            return self._printed_speed
-        return self._rate.value(now)
 
 
 def _rounded(seconds: float | None) -> float | None:

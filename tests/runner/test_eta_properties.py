@@ -12,7 +12,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from service.runner import eta as eta_module
+from service.runner.downloads import Download
 from service.runner.eta import SECONDS_MAX, Eta
 
 RESOURCES = ("a", "b", "c")
@@ -133,7 +133,7 @@ def test_the_short_way_of_a_figure_comes_to_the_same(
             now += seconds
             short.observe("a", now, downloaded, total, speed)
             with patched.context() as never:
-                never.setattr(eta_module._Download, "_is_next", lambda *_: False)
+                never.setattr(Download, "_is_next", lambda *_: False)
                 long.observe("a", now, downloaded, total, speed)
             assert short.resource_eta_seconds("a", now) == long.resource_eta_seconds("a", now)
 
