@@ -116,6 +116,7 @@ _OF_INSIDE = _words(
 # anchored fails at once. One that is not is tried at every character: it is asked only after a look for text without
 # which it cannot match, which is much cheaper.
 _SYSTEM_ENDS = _words(_SYSTEM)
+PHRASE_CHARACTERS_MAX = 60
 _PHRASES_ALONE = frozenset(_words(_PHRASES))
 _OF_HTTP = _words("error|message|response...|<")
 _STATUS = re.compile(r"[45]\d\d:? ")
@@ -222,9 +223,10 @@ def _is_error_anywhere(small: str) -> bool:
 
 
 def _is_error(text: str, small: str) -> bool:
-    if _EXCEPTION.match(text) or (": " in text and _OF_ANY_PROGRAM.match(text)):
+    if _EXCEPTION.match(text) or _LOUD.match(small) or _SENTENCE.match(small):
         return True
-    if _LOUD.match(small) or _SENTENCE.match(small) or _OF_A_PROGRAM.match(small):
+    # A program that speaks ends its name so.
+    if ": " in text and (_OF_ANY_PROGRAM.match(text) or _OF_A_PROGRAM.match(small)):
         return True
     return _may_be_by_http(small) and _BY_HTTP.search(small) is not None
 
@@ -243,8 +245,7 @@ def _may_be_by_http(small: str) -> bool:
         _has_any(small, _OF_HTTP)
         or _STATUS.search(small) is not None
         or small[:1] in ("{", "h", "")
-        or small.removesuffix(".").removesuffix("!") in _PHRASES_ALONE
-        or small.removesuffix("!").removesuffix(".") in _PHRASES_ALONE
+        or (len(small) < PHRASE_CHARACTERS_MAX and small.rstrip(".!") in _PHRASES_ALONE)
     )
 
 
