@@ -5,6 +5,7 @@ All of it goes to a shell's standard input, so that no secret and no text of a c
 
 from __future__ import annotations
 
+import hashlib
 import json
 import shlex
 from dataclasses import dataclass
@@ -57,6 +58,7 @@ def attach_program(spec: AttemptSpec, *, nonce: str, offset: int) -> bytes:
         offset=offset,
         job=str(UUID(spec.job_id)),
         name=spec.directory,
+        card_name=hashlib.sha256(f"{spec.ui_home}\n{spec.script}".encode()).hexdigest()[:32],
         must_exist=int(spec.must_exist),
         timeout_seconds=spec.timeout_seconds,
         stall_seconds=spec.stall_seconds,

@@ -353,7 +353,23 @@ async def test_the_key_is_on_no_command_line(connection: Connection, sshd: Sshd)
 async def test_a_missing_tool_is_named(tmp_path: Path, make_connector: Callable[..., Connector]) -> None:
     tools = tmp_path / "tools"
     tools.mkdir()
-    wanted = ["sh", "bash", "flock", "setsid", "tail", "cat", "rm", "mkdir", "sed", "cut", "df", "wc", "chmod", "mv"]
+    wanted = [
+        "sh",
+        "bash",
+        "flock",
+        "mkfifo",
+        "setsid",
+        "tail",
+        "cat",
+        "rm",
+        "mkdir",
+        "sed",
+        "cut",
+        "df",
+        "wc",
+        "chmod",
+        "mv",
+    ]
     for name in [*wanted, "grep", "sleep", "head", "ln"]:
         path = shutil.which(name)
         assert path is not None
@@ -362,7 +378,7 @@ async def test_a_missing_tool_is_named(tmp_path: Path, make_connector: Callable[
     await server.start()
     connection = await make_connector(server).connect(Instance(host="127.0.0.1", port=server.port, user=USER))
     assert await run(connection, spec("echo hello")) == (b"hello\n", Ended(exit_code=0))
-    for name in ("flock", "setsid", "tail", "bash"):
+    for name in ("flock", "mkfifo", "setsid", "tail", "bash"):
         (tools / name).rename(tools / "away")
         assert (await run(connection, spec("echo never")))[1] == Ended(exit_code=None, tool_missing=name)
         (tools / "away").rename(tools / name)
