@@ -25,7 +25,9 @@ record_what_it_left() {
     else
         set_aside_loose
     fi
-    printf '%s\0' "${loose[@]}" >"$dir/left"
+    printf '' >"$dir/left"
+    [ "${#loose[@]}" = 0 ] || printf '%s\0' "${loose[@]}" >>"$dir/left"
+    [ -z "$any" ] || printf '%s\0' "$any" >"$dir/left_other"
     if [ -n "$has_files" ]; then
         [ "$status" != 0 ] || remember_files
     elif [ -e "$card_files" ]; then

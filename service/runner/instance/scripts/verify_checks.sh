@@ -16,7 +16,10 @@ finding() {
 }
 
 encoded() {
-    printf %s "$1" | base64 -w 0
+    # shellcheck disable=SC2034
+    local encoded hash
+    encode "$1"
+    [ "$encoded" = - ] || printf %s "$encoded"
 }
 
 bad() {
@@ -42,18 +45,20 @@ forget() {
 # would take it for the model for ever. Its words are in the finding. A file without a run may be another attempt's.
 make_way() {
     { grep -vs " script " "$attempt/ledger"; grep -s "^file" "$attempt/wrote"; } | grep -qF -- "$(encoded "$1")" || return 0
+    begin_of
     [ -n "$begin" ] && [ "${sizes[$file_number]}" -le "$ANSWER_REMOVED_BYTES_MAX" ] && [ ! -L "$1" ] || return 0
     [ -z "$(find "$1" -maxdepth 0 -newerct "$begin")" ] || rm -f -- "$1"
 }
 
-# civitdl writes what CivitAI says of a file into a list beside it.
+# Sets `said`: civitdl writes what CivitAI says of a file into a list beside it.
 listed_sha256() {
     local list=${1%.*}.csv line lines=0
+    said=
     case ${list##*/} in *-mid_*-vid_*.csv) ;; *) return ;; esac
     [ -f "$list" ] || return
     while { IFS= read -r line || [ -n "$line" ]; } && [ $((lines += 1)) -le 100 ]; do
         if [[ $line =~ ^SHA256,[[:space:]]*([0-9A-Fa-f]{64})[[:space:]]*$ ]]; then
-            printf %s "${BASH_REMATCH[1],,}"
+            said=${BASH_REMATCH[1],,}
             return
         fi
     done <"$list"
@@ -196,7 +201,7 @@ expect_one() {
 
 verify() {
     # shellcheck disable=SC2034
-    local tool file_number begin='' suffix has_magic='' failures=0 more=0 of_runs=0
+    local tool file_number said encoded decoded begin='' suffix has_magic='' failures=0 more=0 of_runs=0
     # shellcheck disable=SC2034
     local attempt=${RESOURCE_INSTALLER_ATTEMPT%-verify} home=${UI_HOME%/}
     local hasher=() hashing=() pids=() listed=() total=0 cores
@@ -207,12 +212,14 @@ verify() {
     choose
     [ "${#card_files[@]}" -gt 0 ] || expect_one
     for file_number in "${!files[@]}"; do
-        finding name "$file_number" "$(encoded "${files[$file_number]#"$home"/}")"
+        encode "${files[$file_number]#"$home"/}"
+        finding name "$file_number" "$encoded"
         look "${files[$file_number]}"
     done
     if [ "$failures" = 0 ]; then
         for file_number in "${!files[@]}"; do
-            listed[file_number]=$(listed_sha256 "${files[$file_number]}")
+            listed_sha256 "${files[$file_number]}"
+            listed[file_number]=$said
             total=$((total + sizes[file_number]))
         done
         choose_hasher "$total"
