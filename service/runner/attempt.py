@@ -19,7 +19,7 @@ from service.events.event_types import Progress
 from service.events.ledger import Evidence
 from service.events.recorded_event import NewEvent
 from service.runner.instance.attempt_program import AttemptSpec
-from service.runner.instance.ended import Ended
+from service.runner.instance.ended import Ended, Ridden
 from service.runner.instance.remote import Remote, Signal
 from service.runner.instance.ssh import Connection
 from service.runner.live_job import LiveJob
@@ -90,6 +90,11 @@ class Attempt:
         finally:
             signalling.cancel()
             await asyncio.wait([signalling])
+
+    async def take(self, ridden: Ridden) -> Ended:
+        """The same for a phase that ran with the end of the one before it: all of its log is here."""
+        await self._feed(ridden.log)
+        return ridden.ended
 
     def close(self, ended: Ended) -> tuple[list[NewEvent], Evidence]:
         """The events of the last lines, and the evidence for a verdict."""

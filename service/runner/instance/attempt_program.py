@@ -17,7 +17,7 @@ from service.errors import RemoteProtocolError
 from service.runner.instance.shims import commands, shim_program
 
 # The parts of the supervisor, in the order in which they make one program.
-SUPERVISOR = ("places.sh", "left.sh", "watchdog.sh", "recorder.sh", "ending.sh", "supervise.sh")
+SUPERVISOR = ("places.sh", "left.sh", "watchdog.sh", "recorder.sh", "ending.sh", "riding.sh", "supervise.sh")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -29,7 +29,8 @@ class AttemptSpec:
     ``bandwidth_bytes_per_second``: None for no limit. ``stall_seconds``: 0 for no watch. ``mark``: makes a line of the
     log a record of the ledger; without one the log has no records. ``is_card``: else it is a program of the service,
     which needs no tools and no keys. ``background``: what the card leaves running stays. ``reinstall``: files that are
-    whole already are loaded anew.
+    whole already are loaded anew. ``riding``: the program that verifies what the attempt leaves; it runs with its end
+    where there is little to verify.
     """
 
     job_id: str
@@ -47,6 +48,7 @@ class AttemptSpec:
     mark: str = ""
     is_card: bool = True
     background: bool = False
+    riding: str = ""
     reinstall: bool = False
 
 
@@ -74,6 +76,7 @@ def attach_program(spec: AttemptSpec, *, nonce: str, offset: int) -> bytes:
         mark=spec.mark,
         background=int(spec.background),
         reinstall=int(spec.reinstall),
+        riding=spec.riding,
         civitdl_config=civitdl_config(spec.civitai_api_key or "") if spec.is_card else "",
         civitai_token=(spec.civitai_api_key or "") if spec.is_card else "",
         hf_token=(spec.hf_token or "") if spec.is_card else "",

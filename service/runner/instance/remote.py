@@ -19,7 +19,7 @@ from uuid import UUID
 from service.errors import LinkDown, RemoteProtocolError
 from service.events.lines import plain
 from service.runner.instance.attempt_program import AttemptSpec, attach_program, program
-from service.runner.instance.ended import Ended, ended_of
+from service.runner.instance.ended import RIDDEN, Ended, ended_of, ridden_of
 from service.runner.instance.login import program_begun
 from service.runner.instance.ssh import Connection
 from service.runner.instance.stream import Stream
@@ -93,15 +93,17 @@ class Attachment:
 
     def ended(self) -> Ended:
         """How the attempt ended; ask after the end of the log. Raises LinkDown, RemoteProtocolError."""
-        _, mark, line = self._stream.stderr.rpartition(b"\n" + self._nonce + b" ")
-        if not mark and self._has_begun:
+        mark = self._nonce + b" "
+        _, begun, line = self._stream.stderr.rpartition(b"\n" + self._nonce + b" ")
+        if not begun and self._has_begun:
             raise LinkDown("the instance ended the session before the attempt had ended")
-        if not mark:
+        if not begun:
             printed = _text(self._stream.stderr[-300:])
             raise RemoteProtocolError(f"the instance did not say how the attempt ended: {printed!r}")
-        if line.startswith(_LEDGER):
+        if line.startswith((_LEDGER, *RIDDEN)):
             raise LinkDown("the instance ended the session before it said how the attempt ended")
-        return replace(ended_of(_text(line)), ledger=self._ledger())
+        said = [line.removeprefix(mark) for line in self._stream.stderr.split(b"\n") if line.startswith(mark)]
+        return replace(ended_of(_text(line)), ledger=self._ledger(), ridden=ridden_of(said))
 
     def _ledger(self) -> tuple[str, ...] | None:
         """The records after the nonce; None where the attempt has no ledger."""

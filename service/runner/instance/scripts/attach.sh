@@ -3,7 +3,7 @@
 # job, name (of the attempt's directory), card_name (of what is remembered of this card here), offset, must_exist, timeout_seconds, stall_seconds, bandwidth, provision,
 # ui_home, remote_path, card, supervise, is_card (0: the service's own program, which runs no tools), shim, commands (that
 # get a shim), mark (of the records in the log, or nothing), background (1: what the card leaves running stays),
-# reinstall (1: whole files are loaded anew), civitdl_config, civitai_token and hf_token.
+# reinstall (1: whole files are loaded anew), riding (the program of its verification, or nothing: riding.sh), civitdl_config, civitai_token and hf_token.
 # Standard output: the nonce on a line of its own, then the log from `offset` on. Standard error: after the nonce, the
 # ledger's records, one a line, and how the attempt ended.
 #
@@ -61,7 +61,7 @@ cannot_write() {
 
 make_folders() {
     if [ "$is_card" = 1 ]; then
-        mkdir -p "$dir/bin" "$dir/config/civitdl" || return
+        mkdir -p "$dir/bin" "$dir/config/civitdl" ${riding:+"$dir-verify"} || return
     else
         mkdir -p "$dir" || return
     fi
@@ -90,6 +90,9 @@ write_tools() {
     done
     chmod 700 "$dir/bin"/* && printf '' >"$dir/ledger" &&
         civitdl_config >"$dir/config/civitdl/config.json" || return
+    if [ -n "$riding" ]; then
+        printf '%s' "$riding" >"$dir/riding" || return
+    fi
     if [ -n "$hf_token" ]; then
         printf '%s' "$hf_token" >"$dir/hf_token" || return
     fi
@@ -160,6 +163,7 @@ record_room() {
 start() {
     # Once more for what it says: `$(...)` around the first would cost a process.
     write_files 2>/dev/null || error=$(write_files 2>&1) || cannot_write "$error"
+    printf '' >"$dir/log"
     record_room
     RESOURCE_INSTALLER_ATTEMPT=$dir RESOURCE_INSTALLER_PATH=$PATH${remote_path:+:$remote_path} \
         RESOURCE_INSTALLER_TIMEOUT=$timeout_seconds RESOURCE_INSTALLER_STALL=$stall_seconds \
@@ -213,6 +217,20 @@ say_few_records() {
     printf '%s' "$records" >&2
 }
 
+# What the verification said that ran with the end of this attempt, and how it ended.
+say_ridden() {
+    [ -n "$riding" ] && [ -s "$dir-verify/boot" ] && [ -s "$dir-verify/exit" ] || return 0
+    said='' bytes=0
+    while IFS= read -r line; do
+        bytes=$((bytes + ${#line} + 1))
+        [ "$bytes" -le "$LEDGER_BYTES_FEW" ] || return 0
+        said="$said$nonce verified $line
+"
+    done <"$dir-verify/log"
+    read -r line <"$dir-verify/exit"
+    printf '%s%s ridden %s exit %s\n' "$said" "$nonce" "$bytes" "$line" >&2
+}
+
 # The attempt still runs, but was not followed to its end. A pause, so that a follower does not retry in a tight loop.
 broken() {
     rm -f "$state/able"
@@ -233,6 +251,7 @@ report() {
     [ ! -s "$dir/noroom" ] || say "room $(cat "$dir/noroom")"
     if [ -s "$dir/exit" ]; then
         read -r exit <"$dir/exit"
+        say_ridden
         say "exit $exit"
     fi
     is_same_boot || say lost

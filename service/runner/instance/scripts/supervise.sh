@@ -10,7 +10,7 @@
 # server does too: it is waited for only LEFTOVER_SECONDS. A pipe says without a process whether anybody holds it: whoever
 # reads it meets its end when nobody does.
 #
-# left.sh, watchdog.sh, recorder.sh and ending.sh come before it in one program.
+# left.sh, watchdog.sh, recorder.sh, ending.sh and riding.sh come before it in one program.
 
 dir=$RESOURCE_INSTALLER_ATTEMPT
 GRACE_SECONDS=10
@@ -166,3 +166,4 @@ if [ -n "$troubled" ]; then
     { read -r blocks size < <(exec stat -f -c '%a %S' -- "$dir" 9>&-) && free=$((blocks * size / 1024)); } 2>/dev/null
 fi
 write_exit
+[ "$status.$how" != 0.0 ] || is_ending || ride

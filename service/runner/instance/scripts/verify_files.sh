@@ -270,6 +270,7 @@ choose() {
     if all_in_ledger; then
         return
     fi
+    [ -z "${is_riding-}" ] || exit 99
     begin_of
     read_log
     read_others
