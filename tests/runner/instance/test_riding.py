@@ -1,5 +1,5 @@
-"""The verification that runs with the end of its download, over a real sshd: when it does, what it says, and that whoever
-asks for it later finds the same."""
+"""The verification that runs with the end of its download, over a real sshd: when it does, what it says, and that a
+service that asks for it later finds the same."""
 
 from __future__ import annotations
 

@@ -57,12 +57,12 @@ has_name_of_model() {
     return 1
 }
 
-# Fills `mine`, and sets `has_files`: a run finished a file, or found it whole.
+# Fills `mine`, and sets `has_files` and `has_file_of_run`: a run finished a file, or found it whole.
 read_own_claims() {
     local kind what
     while read -r kind what; do
         mine[$kind $what]=1
-        [ "$kind" != has ] || has_files=1
+        [ "$kind" != has ] || has_files=1 has_file_of_run=1
     done < <(claims_of "$dir")
 }
 

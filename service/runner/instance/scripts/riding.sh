@@ -3,12 +3,12 @@
 #
 # What it finds is written into its own directory, as if it had been started there and had ended: attach.sh reports it
 # with the end of the download, and whoever asks for it later finds it. It gives up (status 99, and nothing is written)
-# where it would have to search for files or to hash for long: then the service starts it as a program of its own, beside
+# where no run wrote a file, or where it would have to search for files or to hash for long: then the service starts it as a program of its own, beside
 # the next download.
 
 ride() {
     local own=$dir-verify said status boot
-    [ -s "$dir/riding" ] && [ -d "$own" ] && [ ! -s "$own/boot" ] || return
+    [ -n "${has_file_of_run-}" ] && [ -s "$dir/riding" ] && [ -d "$own" ] && [ ! -s "$own/boot" ] || return
     said=$(
         exec 9>&- </dev/null
         unset BASH_ENV
