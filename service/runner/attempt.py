@@ -61,6 +61,7 @@ class Attempt:
         self._live_job = live_job
         self._clock = clock
         self._fed_bytes = 0
+        self._fed: list[NewEvent] = []
         self._needed_bytes: int | None = None
         # The signal in effect on the instance; None: unknown.
         self._in_effect: Signal | None = Signal.RESUME if is_new else None
@@ -91,15 +92,17 @@ class Attempt:
             signalling.cancel()
             await asyncio.wait([signalling])
 
-    async def take(self, ridden: Ridden) -> Ended:
-        """The same for a phase that ran with the end of the one before it: all of its log is here."""
-        await self._feed(ridden.log)
+    def take(self, ridden: Ridden) -> Ended:
+        """The same for a phase that ran with the end of the one before it. All of its log is here, a few lines, so its
+        events come with `close`."""
+        self._fed += self._phase.parser.feed(ridden.log)
         return ridden.ended
 
     def close(self, ended: Ended) -> tuple[list[NewEvent], Evidence]:
-        """The events of the last lines, and the evidence for a verdict."""
+        """The events that are not appended yet, those of the last lines, and the evidence for a verdict."""
         parser = self._phase.parser
-        return self._not_stored(parser.close(ended.exit_code)), parser.evidence
+        fed = [self._with_estimates(event) for event in self._not_stored(self._fed)]
+        return [*fed, *self._not_stored(parser.close(ended.exit_code))], parser.evidence
 
     async def _feed(self, piece: bytes) -> None:
         crash_point("before_parse")

@@ -19,7 +19,7 @@ from service.events.run_records import MARK_CHARACTERS
 from service.library import Resource
 from service.runner.instance.ended import Ended
 from service.runner.instance.findings import Findings, VerificationParser
-from service.runner.instance.verification import ExpectedFile, verify_program
+from service.runner.instance.verification import ExpectedFile, expectations, verify_program
 from service.runner.outcome import Outcome, failed, goes_past_failures, judge, ledger_of
 
 Redact = Callable[[str], str]
@@ -58,7 +58,7 @@ class Phase(Protocol):
         """The bash script that runs on the instance."""
 
     def riding(self, card: Resource) -> str:
-        """The program of the next phase, where it may run with the end of this one; empty for none."""
+        """What the next phase has to know, where it may run with the end of this one; empty for none."""
 
     def verdict(self, ended: Ended) -> Outcome:
         """Asked once the parser is closed."""
@@ -113,7 +113,7 @@ class Download:
         return card.script
 
     def riding(self, card: Resource) -> str:
-        return _verify_program_of(card) if self._verifies else ""
+        return expectations(files=_expected_of(card), sha256=card.front.sha256) if self._verifies else ""
 
     def verdict(self, ended: Ended) -> Outcome:
         evidence = self.parser.evidence
@@ -146,7 +146,7 @@ class Verification:
         self.parser: Parser = self._parser
 
     def program(self, card: Resource) -> str:
-        return _verify_program_of(card)
+        return verify_program(files=_expected_of(card), sha256=card.front.sha256)
 
     def riding(self, card: Resource) -> str:
         return ""
@@ -161,9 +161,8 @@ class Verification:
         return None
 
 
-def _verify_program_of(card: Resource) -> str:
-    files = [ExpectedFile(path=f.path, sha256=f.sha256, size_bytes=f.size) for f in card.front.files]
-    return verify_program(files=files, sha256=card.front.sha256)
+def _expected_of(card: Resource) -> list[ExpectedFile]:
+    return [ExpectedFile(path=f.path, sha256=f.sha256, size_bytes=f.size) for f in card.front.files]
 
 
 _PHASES: dict[str, Callable[[ResourceProgress, Redact, Job, Resource | None], Phase]] = {

@@ -123,7 +123,7 @@ class ResourceRun:
             clock=self._clock,
         )
         try:
-            ended = await (self._link.use(attempt.follow) if self._ridden is None else attempt.take(self._ridden))
+            ended = attempt.take(self._ridden) if self._ridden is not None else await self._link.use(attempt.follow)
         except RemoteProtocolError as error:
             outcome = failed(Cause.UNKNOWN, self._redact(str(error)))
             await self._append(resource_failed(outcome, seconds=self._seconds()))

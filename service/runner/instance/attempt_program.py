@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 import json
 import shlex
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
 from importlib import resources
@@ -16,7 +17,8 @@ from uuid import UUID
 from service.errors import RemoteProtocolError
 from service.runner.instance.shims import commands, shim_program
 
-# The parts of the supervisor, in the order in which they make one program.
+# The parts of the verification and of the supervisor, each in the order in which they make one program.
+VERIFICATION = ("places.sh", "verify_files.sh", "verify_contents.sh", "verify_checks.sh")
 SUPERVISOR = ("places.sh", "left.sh", "watchdog.sh", "recorder.sh", "ending.sh", "riding.sh", "supervise.sh")
 
 
@@ -52,8 +54,10 @@ class AttemptSpec:
     reinstall: bool = False
 
 
-def attach_program(spec: AttemptSpec, *, nonce: str, offset: int) -> bytes:
-    """Starts the attempt if it never was, finds it if it was, and prints its log from byte ``offset``."""
+def attach_program(spec: AttemptSpec, *, nonce: str, offset: int, has_programs: bool = False) -> bytes:
+    """Starts the attempt if it never was, finds it if it was, and prints its log from byte ``offset``.
+    ``has_programs``: the instance has the programs of this version, which then are not sent again."""
+    name, texts = _programs()
     return program(
         "attach.sh",
         nonce=nonce,
@@ -69,10 +73,10 @@ def attach_program(spec: AttemptSpec, *, nonce: str, offset: int) -> bytes:
         ui_home=spec.ui_home,
         remote_path=spec.remote_path,
         card=spec.script + "\n",
-        supervise="\n".join(map(script, SUPERVISOR)),
+        programs=name,
         is_card=int(spec.is_card),
-        shim=shim_program() if spec.is_card else "",
-        commands=" ".join(commands()) if spec.is_card else "",
+        **dict.fromkeys(texts, "") if has_programs else texts,
+        commands=" ".join(commands()),
         mark=spec.mark,
         background=int(spec.background),
         reinstall=int(spec.reinstall),
@@ -81,6 +85,18 @@ def attach_program(spec: AttemptSpec, *, nonce: str, offset: int) -> bytes:
         civitai_token=(spec.civitai_api_key or "") if spec.is_card else "",
         hf_token=(spec.hf_token or "") if spec.is_card else "",
     )
+
+
+@cache
+def _programs() -> tuple[str, dict[str, str]]:
+    """The programs that every attempt shares, and a name for what they say."""
+    texts = {"supervise": combined(SUPERVISOR), "shim": shim_program(), "verify": combined(VERIFICATION)}
+    return hashlib.sha256("\0".join([*texts.values(), *commands()]).encode()).hexdigest()[:16], texts
+
+
+def combined(parts: Sequence[str]) -> str:
+    """One program of several of ``scripts/``."""
+    return "\n".join(map(script, parts))
 
 
 def program(name: str, /, **variables: str | int) -> bytes:

@@ -73,6 +73,8 @@ def ended_of(line: str) -> Ended:
     match word:
         case "held":
             raise LinkDown("the attempt still runs, but its log could not be followed")
+        case "unprepared":
+            raise LinkDown("the programs that the service had sent are gone from the instance")
         case "refused":
             return Ended(exit_code=None, refused=rest[:REASON_CHARACTERS_MAX])
         case "missing":

@@ -87,8 +87,11 @@ class Attachment:
         first = await program_begun(self._connection, self._stream, self._nonce)
         self._has_begun = True
         if first:
+            # The log comes after the programs were laid.
+            self._connection.has_programs = True
             yield first
         async for chunk in self._stream:
+            self._connection.has_programs = True
             yield chunk
 
     def ended(self) -> Ended:
@@ -123,7 +126,9 @@ class Remote:
     async def attach(self, spec: AttemptSpec, offset: int) -> AsyncIterator[Attachment]:
         """Start the attempt if it never was, find it if it was; follow its log from byte ``offset``. Idempotent."""
         nonce = secrets.token_hex(16)
-        async with self._connection.open(COMMAND, attach_program(spec, nonce=nonce, offset=offset)) as stream:
+        has_programs = self._connection.has_programs
+        sent = attach_program(spec, nonce=nonce, offset=offset, has_programs=has_programs)
+        async with self._connection.open(COMMAND, sent) as stream:
             yield Attachment(self._connection, stream, nonce)
 
     async def signal(

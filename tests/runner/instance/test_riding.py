@@ -12,7 +12,7 @@ import pytest
 from service.runner.instance.attempt_program import AttemptSpec
 from service.runner.instance.ended import Ended, ridden_of
 from service.runner.instance.ssh import Connection
-from service.runner.instance.verification import ExpectedFile, verify_program
+from service.runner.instance.verification import ExpectedFile, expectations, verify_program
 from tests.kit.sshd import Sshd
 from tests.runner.file_server import FileServer
 from tests.runner.instance.test_remote import directory, run, spec
@@ -37,13 +37,13 @@ def home(sshd: Sshd) -> Path:
 
 
 def card(script: str, home: Path, *expected: ExpectedFile) -> AttemptSpec:
-    program = verify_program(files=expected, sha256=None)
-    return replace(spec(script, ui_home=str(home)), riding=program)
+    return replace(spec(script, ui_home=str(home)), riding=expectations(files=expected, sha256=None))
 
 
 def verification_of(download: AttemptSpec) -> AttemptSpec:
+    program = verify_program(files=[], sha256=None)
     return replace(
-        download, directory=f"{download.directory}-verify", script=download.riding, riding="", is_card=False, mark=""
+        download, directory=f"{download.directory}-verify", script=program, riding="", is_card=False, mark=""
     )
 
 
@@ -58,9 +58,9 @@ async def test_little_is_verified_with_the_end_of_the_download(
     assert [line.split()[1] for line in lines] == ["name", "begin", "at", "good", "end"]
     # A service that was killed before it read this asks for the verification itself.
     later = verification_of(download)
-    assert not (directory(sshd, later) / "supervise").exists()
+    assert not (directory(sshd, later) / "group").exists()
     assert await run(connection, later) == (ended.ridden.log, ended.ridden.ended)
-    assert not (directory(sshd, later) / "supervise").exists()
+    assert not (directory(sshd, later) / "group").exists()
 
 
 async def test_a_wrong_file_is_found_with_the_end_of_the_download(
@@ -93,7 +93,7 @@ async def test_what_takes_long_is_a_program_of_its_own(
     assert (ended.exit_code, ended.ridden) == (0, None)
     log, _ = await run(connection, verification_of(download))
     assert log.count(b"verify name") == len(list((home / "models").iterdir()))
-    assert (directory(sshd, verification_of(download)) / "supervise").exists()
+    assert (directory(sshd, verification_of(download)) / "group").exists()
 
 
 async def test_a_failed_download_is_not_verified(connection: Connection, home: Path, files: FileServer) -> None:

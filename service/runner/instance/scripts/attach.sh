@@ -1,9 +1,11 @@
 # shellcheck shell=sh
 # Starts an attempt or finds it, then follows its log: `sh` reads it from standard input, after lines that set nonce,
-# job, name (of the attempt's directory), card_name (of what is remembered of this card here), offset, must_exist, timeout_seconds, stall_seconds, bandwidth, provision,
-# ui_home, remote_path, card, supervise, is_card (0: the service's own program, which runs no tools), shim, commands (that
-# get a shim), mark (of the records in the log, or nothing), background (1: what the card leaves running stays),
-# reinstall (1: whole files are loaded anew), riding (the program of its verification, or nothing: riding.sh), civitdl_config, civitai_token and hf_token.
+# job, name (of the attempt's directory), card_name (of what is remembered of this card here), offset, must_exist,
+# timeout_seconds, stall_seconds, bandwidth, provision, ui_home, remote_path, card, programs (a name for what the next three
+# say), supervise, shim, verify (empty where the instance has them), commands (that get a shim), is_card (0: the service's
+# own program, which runs no tools), mark (of the records in the log, or nothing), background (1: what the card leaves
+# running stays), reinstall (1: whole files are loaded anew), riding (what its verification has to know, or nothing:
+# riding.sh), civitdl_config, civitai_token and hf_token.
 # Standard output: the nonce on a line of its own, then the log from `offset` on. Standard error: after the nonce, the
 # ledger's records, one a line, and how the attempt ended.
 #
@@ -61,7 +63,7 @@ cannot_write() {
 
 make_folders() {
     if [ "$is_card" = 1 ]; then
-        mkdir -p "$dir/bin" "$dir/config/civitdl" ${riding:+"$dir-verify"} || return
+        mkdir -p "$dir/config/civitdl" ${riding:+"$dir-verify"} || return
     else
         mkdir -p "$dir" || return
     fi
@@ -70,26 +72,43 @@ make_folders() {
 
 # `:` with a redirection that fails would end this shell, `printf` does not.
 write_files() {
-    printf '%s' "$card" >"$dir/card" && printf '%s' "$supervise" >"$dir/supervise" &&
+    printf '%s' "$card" >"$dir/card" &&
         printf '%s\n' "$mark" >"$dir/mark" &&
         printf '%s\n%s\n%s' "$bandwidth" "$provision" "$PATH${remote_path:+:$remote_path}" >"$dir/settings" &&
         printf '' >"$dir/armed" && printf '%-31s\n' '' >"$dir/exit.new" || return
     if [ "$is_card" = 1 ]; then
-        write_tools || return
+        write_secrets || return
     fi
     printf '%s\n%s\n' "$boot" "$started" >"$dir/boot"
 }
 
-# Each command is two lines that read the shim beside it, which still goes by the name that it was called by.
-write_tools() {
+# The programs are the same for every attempt, so they are sent and written once: their folder is named after what they
+# say. Each command is two lines that read the shim beside it, which still goes by the name that it was called by.
+lay_programs() {
+    [ ! -e "$place/ready" ] || return 0
+    own=$place.$$
+    write_programs || {
+        rm -rf -- "$own"
+        return 1
+    }
+    # Another may have come first.
+    mv -T "$own" "$place" 2>/dev/null || rm -rf -- "$own"
+    [ -e "$place/ready" ]
+}
+
+write_programs() {
     find_bash
-    printf '#!%s -p\n%s' "$bash" "$shim" >"$dir/bin/shim" || return
+    mkdir -p "$own/bin" && printf '%s' "$supervise" >"$own/supervise" && printf '%s' "$verify" >"$own/verify" &&
+        printf '#!%s -p\n%s' "$bash" "$shim" >"$own/bin/shim" || return
     for command in $commands; do
         # shellcheck disable=SC2016
-        printf '#!%s -p\n. "${0%%/*}/shim"\n' "$bash" >"$dir/bin/$command" || return
+        printf '#!%s -p\n. "${0%%/*}/shim"\n' "$bash" >"$own/bin/$command" || return
     done
-    chmod 700 "$dir/bin"/* && printf '' >"$dir/ledger" &&
-        civitdl_config >"$dir/config/civitdl/config.json" || return
+    chmod 700 "$own/bin"/* && printf '' >"$own/ready"
+}
+
+write_secrets() {
+    printf '' >"$dir/ledger" && civitdl_config >"$dir/config/civitdl/config.json" || return
     if [ -n "$riding" ]; then
         printf '%s' "$riding" >"$dir/riding" || return
     fi
@@ -171,7 +190,7 @@ start() {
         RESOURCE_INSTALLER_GUARD=$guard RESOURCE_INSTALLER_BACKGROUND=$background \
         RESOURCE_INSTALLER_REINSTALL=$reinstall RESOURCE_INSTALLER_IS_CARD=$is_card \
         RESOURCE_INSTALLER_CARD=$card_name UI_HOME=$ui_home \
-        setsid bash -p "$dir/supervise" </dev/null >/dev/null 2>&1 &
+        setsid bash -p "$place/supervise" "$dir/supervise" </dev/null >/dev/null 2>&1 &
     supervisor=$!
 }
 
@@ -241,7 +260,7 @@ broken() {
 # The supervisor did not come to it: ends what is left, and sets the halves aside.
 settle() {
     ! is_same_boot || kill_leftovers
-    [ ! -e "$dir/ledger" ] || RESOURCE_INSTALLER_ATTEMPT=$dir RESOURCE_INSTALLER_PATH=$PATH bash -p "$dir/bin/shim"
+    [ ! -e "$dir/ledger" ] || RESOURCE_INSTALLER_ATTEMPT=$dir RESOURCE_INSTALLER_PATH=$PATH bash -p "$place/bin/shim"
 } >/dev/null 2>&1
 
 report() {
@@ -300,8 +319,11 @@ main() {
     done
     state=${HOME:-/root}/.local/state/resource-installer
     dir=$state/$job/$name
+    place=$state/programs/$programs
     identify
     check_programs
+    [ -e "$place/ready" ] || [ -n "$supervise" ] || say unprepared
+    lay_programs 2>/dev/null || error=$(lay_programs 2>&1) || cannot_write "$error"
     if [ ! -e "$dir/log" ]; then
         [ "$must_exist" = 1 ] && say lost
         make_folders 2>/dev/null || error=$(make_folders 2>&1) || cannot_write "$error"

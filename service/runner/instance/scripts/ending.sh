@@ -17,7 +17,7 @@ list_group() {
         [ "$member" = "$group" ] && [ "$state" != Z ] || continue
         words=()
         { mapfile -d '' -n 4 -t words <"$process/cmdline"; } 2>/dev/null
-        [ "${words[1]-}" != "$dir/supervise" ] && [ "${words[2]-}" != "$dir/supervise" ] || continue
+        [ "${words[3]-}" != "$dir/supervise" ] || continue
         names+=("${words[*]:-$line}")
     done
 }

@@ -14,8 +14,8 @@ ride() {
         unset BASH_ENV
         is_riding=1
         export PATH=$RESOURCE_INSTALLER_PATH RESOURCE_INSTALLER_ATTEMPT=$own
-        # shellcheck disable=SC1091 # it is made from verify_checks.sh
-        . "$dir/riding"
+        # shellcheck disable=SC1091 # they are made from verification.py
+        . "$dir/riding" && . "$programs/verify"
     )
     status=$?
     case $status in 0 | 1 | 127) ;; *) return ;; esac

@@ -16,7 +16,7 @@
 set +o posix
 tool=${0##*/}
 # Under `env -i` only the path of this program says which attempt it belongs to.
-attempt=${RESOURCE_INSTALLER_ATTEMPT:-${0%/bin/*}}
+attempt=${RESOURCE_INSTALLER_ATTEMPT:-${0%/../../programs/*}}
 # The service's own folder on the instance, and for the tools' parts, a limit in bytes a second or nothing.
 state=${attempt%/*/*}
 limit=${RESOURCE_INSTALLER_BANDWIDTH-}

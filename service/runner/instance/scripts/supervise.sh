@@ -13,6 +13,7 @@
 # left.sh, watchdog.sh, recorder.sh, ending.sh and riding.sh come before it in one program.
 
 dir=$RESOURCE_INSTALLER_ATTEMPT
+programs=${0%/*}
 GRACE_SECONDS=10
 trap : HUP INT TERM
 
@@ -68,7 +69,9 @@ card() {
         exec bash "$dir/card"
     fi
     export LANG=C.UTF-8 PYTHONUTF8=1 PYTHONUNBUFFERED=1
-    export PATH="$dir/bin:$RESOURCE_INSTALLER_PATH"
+    # The shims are the same for every attempt; the way to them begins with this one's directory, by which they find it
+    # where their environment is lost.
+    export PATH="$dir/../../programs/${programs##*/}/bin:$RESOURCE_INSTALLER_PATH"
     if [ -e "$dir/hf_token" ]; then
         HF_TOKEN=$(<"$dir/hf_token")
         export HF_TOKEN
@@ -157,7 +160,7 @@ troubled=1
 if [ "$RESOURCE_INSTALLER_IS_CARD" = 1 ]; then
     read_ends
     # Where a shim died, its half is set aside here.
-    [ "$alive" -le 0 ] || bash -p "$dir/bin/shim" </dev/null >/dev/null 2>&1 9>&-
+    [ "$alive" -le 0 ] || bash -p "$programs/bin/shim" </dev/null >/dev/null 2>&1 9>&-
     record_what_it_left
 fi
 [ "$pipes" = "$dir" ] || rm -rf -- "$pipes" 9>&-
