@@ -91,8 +91,9 @@ lay_programs() {
         rm -rf -- "$own"
         return 1
     }
-    # Another may have come first.
-    mv -T "$own" "$place" 2>/dev/null || rm -rf -- "$own"
+    # Another may have come first, also at this very moment.
+    [ -e "$place/ready" ] || { rm -rf -- "$place" && mv "$own" "$place"; }
+    rm -rf -- "$own" "${place:?}/${own##*/}"
     [ -e "$place/ready" ]
 }
 
