@@ -86,7 +86,7 @@ card() {
     export WORKSPACE
     cd "${HOME:-/}" || exit 1
     # The shims know this number.
-    exec 198>"$pipes/card_pipe"
+    exec 198<>"$pipes/card_pipe"
     run_script
 }
 
