@@ -19,7 +19,7 @@ from service.events.event_types import Progress
 from service.events.ledger import Evidence
 from service.events.recorded_event import NewEvent
 from service.runner.instance.attempt_program import AttemptSpec
-from service.runner.instance.ended import Ended
+from service.runner.instance.ended import Ended, Ridden
 from service.runner.instance.remote import Remote, Signal
 from service.runner.instance.ssh import Connection
 from service.runner.live_job import LiveJob
@@ -61,6 +61,7 @@ class Attempt:
         self._live_job = live_job
         self._clock = clock
         self._fed_bytes = 0
+        self._fed: list[NewEvent] = []
         self._needed_bytes: int | None = None
         # The signal in effect on the instance; None: unknown.
         self._in_effect: Signal | None = Signal.RESUME if is_new else None
@@ -91,10 +92,17 @@ class Attempt:
             signalling.cancel()
             await asyncio.wait([signalling])
 
+    def take(self, ridden: Ridden) -> Ended:
+        """The same for a phase that ran with the end of the one before it. All of its log is here, a few lines, so its
+        events come with `close`."""
+        self._fed += self._phase.parser.feed(ridden.log)
+        return ridden.ended
+
     def close(self, ended: Ended) -> tuple[list[NewEvent], Evidence]:
-        """The events of the last lines, and the evidence for a verdict."""
+        """The events that are not appended yet, those of the last lines, and the evidence for a verdict."""
         parser = self._phase.parser
-        return self._not_stored(parser.close(ended.exit_code)), parser.evidence
+        fed = [self._with_estimates(event) for event in self._not_stored(self._fed)]
+        return [*fed, *self._not_stored(parser.close(ended.exit_code))], parser.evidence
 
     async def _feed(self, piece: bytes) -> None:
         crash_point("before_parse")

@@ -19,7 +19,7 @@ from service.events.run_records import MARK_CHARACTERS
 from service.library import Resource
 from service.runner.instance.ended import Ended
 from service.runner.instance.findings import Findings, VerificationParser
-from service.runner.instance.verification import ExpectedFile, verify_program
+from service.runner.instance.verification import ExpectedFile, expectations, verify_program
 from service.runner.outcome import Outcome, failed, goes_past_failures, judge, ledger_of
 
 Redact = Callable[[str], str]
@@ -57,6 +57,9 @@ class Phase(Protocol):
     def program(self, card: Resource) -> str:
         """The bash script that runs on the instance."""
 
+    def riding(self, card: Resource) -> str:
+        """What the next phase has to know, where it may run with the end of this one; empty for none."""
+
     def verdict(self, ended: Ended) -> Outcome:
         """Asked once the parser is closed."""
 
@@ -91,6 +94,7 @@ class Download:
         self.directory = _directory(resource, DOWNLOAD)
         self.mark = mark_of(job.job_id, self.directory)
         self._redact = redact
+        self._verifies = job.verify
         # The verification fails if a file that the card names is not there.
         self._may_leave_nothing = card is not None and (
             card.installs_nothing or (bool(card.front.files) and job.verify)
@@ -107,6 +111,9 @@ class Download:
 
     def program(self, card: Resource) -> str:
         return card.script
+
+    def riding(self, card: Resource) -> str:
+        return expectations(files=_expected_of(card), sha256=card.front.sha256) if self._verifies else ""
 
     def verdict(self, ended: Ended) -> Outcome:
         evidence = self.parser.evidence
@@ -139,8 +146,10 @@ class Verification:
         self.parser: Parser = self._parser
 
     def program(self, card: Resource) -> str:
-        files = [ExpectedFile(path=f.path, sha256=f.sha256, size_bytes=f.size) for f in card.front.files]
-        return verify_program(files=files, sha256=card.front.sha256)
+        return verify_program(files=_expected_of(card), sha256=card.front.sha256)
+
+    def riding(self, card: Resource) -> str:
+        return ""
 
     def verdict(self, ended: Ended) -> Outcome:
         return judge_verification(self._parser.findings, self._parser.evidence, ended)
@@ -150,6 +159,10 @@ class Verification:
 
     def start_of_next(self, job: Job) -> Event | None:
         return None
+
+
+def _expected_of(card: Resource) -> list[ExpectedFile]:
+    return [ExpectedFile(path=f.path, sha256=f.sha256, size_bytes=f.size) for f in card.front.files]
 
 
 _PHASES: dict[str, Callable[[ResourceProgress, Redact, Job, Resource | None], Phase]] = {

@@ -23,7 +23,7 @@ from service.library import Library, Resource
 from service.runner.attempt import Attempt
 from service.runner.endings import partial_files, resource_failed
 from service.runner.instance.attempt_program import AttemptSpec
-from service.runner.instance.ended import Ended
+from service.runner.instance.ended import Ended, Ridden
 from service.runner.instance.link import Link
 from service.runner.live_job import LiveJob
 from service.runner.outcome import Outcome, failed
@@ -75,6 +75,8 @@ class ResourceRun:
         self._verifying = verifying
         self._clock_ms = clock_ms
         self._clock = clock
+        # The verification that ran with the end of the download.
+        self._ridden: Ridden | None = None
 
     async def work(self) -> None:
         """Until the resource has ended, or another attempt is due later. Raises LinkFailed."""
@@ -92,7 +94,7 @@ class ResourceRun:
         self._live_job.eta.start(self._path)
         phase_is_new = is_new
         while self._resource.state is ResourceState.RUNNING:
-            if is_verifying(self._resource):
+            if is_verifying(self._resource) and self._ridden is None:
                 # Its download is over: its place and its rate are the next one's.
                 self._live_job.eta.finish(self._path)
                 self._live_job.wake()
@@ -121,11 +123,12 @@ class ResourceRun:
             clock=self._clock,
         )
         try:
-            ended = await self._link.use(attempt.follow)
+            ended = attempt.take(self._ridden) if self._ridden is not None else await self._link.use(attempt.follow)
         except RemoteProtocolError as error:
             outcome = failed(Cause.UNKNOWN, self._redact(str(error)))
             await self._append(resource_failed(outcome, seconds=self._seconds()))
             return
+        self._ridden = ended.ridden
         crash_point("before_verdict")
         last_events, evidence = attempt.close(ended)
         end = _PhaseEnd(
@@ -201,6 +204,7 @@ class ResourceRun:
             remote_path=self._rules.remote_path,
             civitai_api_key=self._rules.civitai_api_key,
             hf_token=self._rules.hf_token,
+            riding=phase.riding(card) if card is not None and is_same else "",
             must_exist=resource.source_offset > 0 or not is_same,
         )
 

@@ -5,8 +5,10 @@ All of it goes to a shell's standard input, so that no secret and no text of a c
 
 from __future__ import annotations
 
+import hashlib
 import json
 import shlex
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
 from importlib import resources
@@ -15,8 +17,9 @@ from uuid import UUID
 from service.errors import RemoteProtocolError
 from service.runner.instance.shims import commands, shim_program
 
-# The parts of the supervisor, in the order in which they make one program.
-SUPERVISOR = ("places.sh", "left.sh", "watchdog.sh", "recorder.sh", "ending.sh", "supervise.sh")
+# The parts of the verification and of the supervisor, each in the order in which they make one program.
+VERIFICATION = ("places.sh", "verify_files.sh", "verify_contents.sh", "verify_checks.sh")
+SUPERVISOR = ("places.sh", "left.sh", "watchdog.sh", "recorder.sh", "ending.sh", "riding.sh", "supervise.sh")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -28,7 +31,8 @@ class AttemptSpec:
     ``bandwidth_bytes_per_second``: None for no limit. ``stall_seconds``: 0 for no watch. ``mark``: makes a line of the
     log a record of the ledger; without one the log has no records. ``is_card``: else it is a program of the service,
     which needs no tools and no keys. ``background``: what the card leaves running stays. ``reinstall``: files that are
-    whole already are loaded anew.
+    whole already are loaded anew. ``riding``: the program that verifies what the attempt leaves; it runs with its end
+    where there is little to verify.
     """
 
     job_id: str
@@ -46,17 +50,21 @@ class AttemptSpec:
     mark: str = ""
     is_card: bool = True
     background: bool = False
+    riding: str = ""
     reinstall: bool = False
 
 
-def attach_program(spec: AttemptSpec, *, nonce: str, offset: int) -> bytes:
-    """Starts the attempt if it never was, finds it if it was, and prints its log from byte ``offset``."""
+def attach_program(spec: AttemptSpec, *, nonce: str, offset: int, has_programs: bool = False) -> bytes:
+    """Starts the attempt if it never was, finds it if it was, and prints its log from byte ``offset``.
+    ``has_programs``: the instance has the programs of this version, which then are not sent again."""
+    name, texts = _programs()
     return program(
         "attach.sh",
         nonce=nonce,
         offset=offset,
         job=str(UUID(spec.job_id)),
         name=spec.directory,
+        card_name=hashlib.sha256(f"{spec.ui_home}\n{spec.script}".encode()).hexdigest()[:32],
         must_exist=int(spec.must_exist),
         timeout_seconds=spec.timeout_seconds,
         stall_seconds=spec.stall_seconds,
@@ -65,17 +73,30 @@ def attach_program(spec: AttemptSpec, *, nonce: str, offset: int) -> bytes:
         ui_home=spec.ui_home,
         remote_path=spec.remote_path,
         card=spec.script + "\n",
-        supervise="\n".join(map(script, SUPERVISOR)),
+        programs=name,
         is_card=int(spec.is_card),
-        shim=shim_program() if spec.is_card else "",
-        commands=" ".join(commands()) if spec.is_card else "",
+        **dict.fromkeys(texts, "") if has_programs else texts,
+        commands=" ".join(commands()),
         mark=spec.mark,
         background=int(spec.background),
         reinstall=int(spec.reinstall),
+        riding=spec.riding,
         civitdl_config=civitdl_config(spec.civitai_api_key or "") if spec.is_card else "",
         civitai_token=(spec.civitai_api_key or "") if spec.is_card else "",
         hf_token=(spec.hf_token or "") if spec.is_card else "",
     )
+
+
+@cache
+def _programs() -> tuple[str, dict[str, str]]:
+    """The programs that every attempt shares, and a name for what they say."""
+    texts = {"supervise": combined(SUPERVISOR), "shim": shim_program(), "verify": combined(VERIFICATION)}
+    return hashlib.sha256("\0".join([*texts.values(), *commands()]).encode()).hexdigest()[:16], texts
+
+
+def combined(parts: Sequence[str]) -> str:
+    """One program of several of ``scripts/``."""
+    return "\n".join(map(script, parts))
 
 
 def program(name: str, /, **variables: str | int) -> bytes:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from service.errors import LinkDown
@@ -11,7 +12,19 @@ FREE_KIB_MIN = 64
 REASON_CHARACTERS_MAX = 300
 
 _EXIT = re.compile(r"exit (\d{1,3}) ([012]) (\d{1,15}|-)")
+_VERIFIED = b"verified "
+# How lines begin that report it.
+RIDDEN = (_VERIFIED, b"ridden ")
+_RIDDEN = re.compile(rb"ridden (\d{1,6}) ([ -~]+)")
 _ROOM = re.compile(r"room (\d{1,18}) (\d{1,18})")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ridden:
+    """The verification that ran with the end of a download: its whole log, and how it ended."""
+
+    log: bytes
+    ended: Ended
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -19,7 +32,7 @@ class Ended:
     """``exit_code`` None: unknown; without any other field set, the attempt was killed. ``disk_full``: the disk of the
     attempt's own directory was full at the end. ``refused``: why nothing could be started there at all.
     ``no_room``: the bytes that a run announced, and those that were free. ``ledger``: the records of the runs of tools,
-    None where the attempt keeps none."""
+    None where the attempt keeps none. ``ridden``: the verification, if it ran already."""
 
     exit_code: int | None
     timed_out: bool = False
@@ -30,6 +43,17 @@ class Ended:
     refused: str | None = None
     no_room: tuple[int, int] | None = None
     ledger: tuple[str, ...] | None = field(default=None, compare=False)
+    ridden: Ridden | None = field(default=None, compare=False)
+
+
+def ridden_of(lines: Sequence[bytes]) -> Ridden | None:
+    """The verification that these lines report: ``verified`` and a line of its log each, then ``ridden``, the length of
+    the log and how it ended. None where it did not run, or a part of the report is lost."""
+    log = b"".join(line.removeprefix(_VERIFIED) + b"\n" for line in lines if line.startswith(_VERIFIED))
+    found = next((match for line in lines if (match := _RIDDEN.fullmatch(line))), None)
+    if found is None or int(found[1]) != len(log):
+        return None
+    return Ridden(log=log, ended=ended_of(found[2].decode()))
 
 
 def ended_of(line: str) -> Ended:
@@ -49,6 +73,8 @@ def ended_of(line: str) -> Ended:
     match word:
         case "held":
             raise LinkDown("the attempt still runs, but its log could not be followed")
+        case "unprepared":
+            raise LinkDown("the programs that the service had sent are gone from the instance")
         case "refused":
             return Ended(exit_code=None, refused=rest[:REASON_CHARACTERS_MAX])
         case "missing":

@@ -19,7 +19,7 @@ from uuid import UUID
 from service.errors import LinkDown, RemoteProtocolError
 from service.events.lines import plain
 from service.runner.instance.attempt_program import AttemptSpec, attach_program, program
-from service.runner.instance.ended import Ended, ended_of
+from service.runner.instance.ended import RIDDEN, Ended, ended_of, ridden_of
 from service.runner.instance.login import program_begun
 from service.runner.instance.ssh import Connection
 from service.runner.instance.stream import Stream
@@ -87,21 +87,26 @@ class Attachment:
         first = await program_begun(self._connection, self._stream, self._nonce)
         self._has_begun = True
         if first:
+            # The log comes after the programs were laid.
+            self._connection.has_programs = True
             yield first
         async for chunk in self._stream:
+            self._connection.has_programs = True
             yield chunk
 
     def ended(self) -> Ended:
         """How the attempt ended; ask after the end of the log. Raises LinkDown, RemoteProtocolError."""
-        _, mark, line = self._stream.stderr.rpartition(b"\n" + self._nonce + b" ")
-        if not mark and self._has_begun:
+        mark = self._nonce + b" "
+        _, begun, line = self._stream.stderr.rpartition(b"\n" + self._nonce + b" ")
+        if not begun and self._has_begun:
             raise LinkDown("the instance ended the session before the attempt had ended")
-        if not mark:
+        if not begun:
             printed = _text(self._stream.stderr[-300:])
             raise RemoteProtocolError(f"the instance did not say how the attempt ended: {printed!r}")
-        if line.startswith(_LEDGER):
+        if line.startswith((_LEDGER, *RIDDEN)):
             raise LinkDown("the instance ended the session before it said how the attempt ended")
-        return replace(ended_of(_text(line)), ledger=self._ledger())
+        said = [line.removeprefix(mark) for line in self._stream.stderr.split(b"\n") if line.startswith(mark)]
+        return replace(ended_of(_text(line)), ledger=self._ledger(), ridden=ridden_of(said))
 
     def _ledger(self) -> tuple[str, ...] | None:
         """The records after the nonce; None where the attempt has no ledger."""
@@ -121,7 +126,9 @@ class Remote:
     async def attach(self, spec: AttemptSpec, offset: int) -> AsyncIterator[Attachment]:
         """Start the attempt if it never was, find it if it was; follow its log from byte ``offset``. Idempotent."""
         nonce = secrets.token_hex(16)
-        async with self._connection.open(COMMAND, attach_program(spec, nonce=nonce, offset=offset)) as stream:
+        has_programs = self._connection.has_programs
+        sent = attach_program(spec, nonce=nonce, offset=offset, has_programs=has_programs)
+        async with self._connection.open(COMMAND, sent) as stream:
             yield Attachment(self._connection, stream, nonce)
 
     async def signal(

@@ -1,5 +1,5 @@
-"""The program that an attempt's `bin/` holds under the name of each tool's command: one program for all of them, which
-looks at the name that it was called by.
+"""The program that lies on the instance under the name of each tool's command: one program for all of them, which looks
+at the name that it was called by.
 
 It is made of the scripts that all tools share (`SHARED`) and of `scripts/tools/<name>.sh`, one for each tool. The names
 and what a missing tool is installed from come from `service.events.tools`, so that a tool is added there.

@@ -46,7 +46,8 @@ class CommandResult:
 
 class Connection:
     """One connection to one instance. Sessions beyond the bound wait for their turn. ``login_seconds``: how long a
-    login may take to run its program; ``has_run``: one did, so the account's shell runs what it is given."""
+    login may take to run its program; ``has_run``: one did, so the account's shell runs what it is given;
+    ``has_programs``: the programs of an attempt were sent, and it began."""
 
     def __init__(
         self,
@@ -59,6 +60,7 @@ class Connection:
         self.host_key = host_key
         self.login_seconds = login_seconds
         self.has_run = False
+        self.has_programs = False
         self._connection = connection
         self._sessions = asyncio.Semaphore(SESSIONS_MAX)
 

@@ -11,10 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from service.errors import CardError
-from service.runner.instance.attempt_program import script
-
-# In the order in which they make one program.
-PARTS = ("places.sh", "verify_files.sh", "verify_contents.sh", "verify_checks.sh")
+from service.runner.instance.attempt_program import VERIFICATION, combined
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -32,13 +29,18 @@ class ExpectedFile:
 
 def verify_program(*, files: Sequence[ExpectedFile], sha256: str | None) -> str:
     """A bash program. ``sha256`` is that of the card's only file, where it names no files."""
+    return f"{expectations(files=files, sha256=sha256)}\n{combined(VERIFICATION)}"
+
+
+def expectations(*, files: Sequence[ExpectedFile], sha256: str | None) -> str:
+    """The first lines of that program: all that the card says of its files."""
     lines = [
         _array("card_files", [file.path for file in files]),
         _array("card_sha256s", [(file.sha256 or "").lower() for file in files]),
         _array("card_sizes", [_decimal(file.size_bytes) for file in files]),
         f"card_sha256={shlex.quote((sha256 or '').lower())}",
     ]
-    return "\n".join([*lines, *map(script, PARTS)])
+    return "\n".join(lines)
 
 
 def _decimal(value: int | None) -> str:

@@ -4,17 +4,21 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import os
 import shutil
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
+from pathlib import Path
 
 import pytest
 
+from service.runner.instance.connector import Connector
 from service.runner.instance.ended import Ended
 from service.runner.instance.remote import Signal
 from service.runner.instance.ssh import Connection
-from tests.kit.sshd import Sshd
+from service.runner.instance.targets import Instance
+from tests.kit.sshd import USER, Sshd
 from tests.runner.file_server import FileServer
 from tests.runner.instance.test_remote import directory, run, spec, until
 from tests.runner.instance.test_signals import running, send
@@ -220,6 +224,30 @@ async def test_the_clock_runs_while_a_run_in_the_background_does(
     _, ended = await run(connection, spec(command.replace("{}", url), timeout_seconds=3))
     assert ended.timed_out
     await until(lambda: not sshd.marked_processes())
+
+
+async def test_where_the_home_knows_no_pipes_runs_are_waited_for_too(
+    tmp_path: Path, make_connector: Callable[..., Connector], files: FileServer
+) -> None:
+    """Some file systems hold no pipes, so they lie in the folder for temporary files, and go with the attempt."""
+    tools, temporary = tmp_path / "tools", tmp_path / "temporary"
+    tools.mkdir()
+    temporary.mkdir()
+    program = tools / "mkfifo"
+    program.write_text(
+        f'#!/bin/sh\ncase $1 in *resource-installer*) exit 1 ;; esac\nexec {shutil.which("mkfifo")} "$@"\n'
+    )
+    program.chmod(0o755)
+    server = Sshd(tmp_path, env={"PATH": f"{tools}:{os.environ['PATH']}", "TMPDIR": str(temporary)})
+    await server.start()
+    connection = await make_connector(server).connect(Instance(host="127.0.0.1", port=server.port, user=USER))
+    url = files.url(300_000, "m.bin") + "?bytes_per_second=300000"
+    _, ended = await run(connection, spec(f"nohup setsid -f wget -O m.bin '{url}' >/dev/null 2>&1", mark=MARK))
+    assert [one.exit_code for one in runs(ended)] == [0]
+    assert (server.home / "m.bin").stat().st_size == 300_000
+    assert list(temporary.iterdir()) == []
+    await connection.close()
+    await server.close()
 
 
 async def test_a_killed_run_has_no_end(connection: Connection, sshd: Sshd, files: FileServer) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -222,7 +223,7 @@ async def test_the_environment_of_a_card(connection: Connection, sshd: Sshd) -> 
     lang, utf8, unbuffered, path, cwd, config, rest = output.decode().split("|")
     assert (lang, utf8, unbuffered, cwd, config, rest) == ("C.UTF-8", "1", "1", str(sshd.home), "none", "not login\n")
     assert path.endswith(":/opt/tools/bin")
-    assert path.split(":")[0].endswith("/1-1/bin")
+    assert re.search(r"/1-1/\.\./\.\./programs/\w+/bin$", path.split(":")[0])
 
 
 async def test_the_tokens_and_the_workspace_of_a_card(connection: Connection, sshd: Sshd) -> None:
@@ -350,10 +351,60 @@ async def test_the_key_is_on_no_command_line(connection: Connection, sshd: Sshd)
     assert config.endswith("700\n600\n")
 
 
+async def test_the_programs_are_sent_once_a_connection_and_again_where_they_are_gone(
+    connection: Connection, sshd: Sshd, make_connector: Callable[..., Connector]
+) -> None:
+    assert not connection.has_programs
+    await run(connection, spec("echo hello"))
+    assert connection.has_programs
+    assert await run(connection, spec("echo hello")) == (b"hello\n", Ended(exit_code=0))
+    programs = sshd.home / ".local/state/resource-installer/programs"
+    assert [path.name for path in programs.glob("*/*")].count("ready") == 1
+    shutil.rmtree(programs)
+    with pytest.raises(LinkDown, match="programs"):
+        await run(connection, spec("echo hello"))
+    again = await make_connector(sshd).connect(Instance(host="127.0.0.1", port=sshd.port, user=USER))
+    assert await run(again, spec("echo hello")) == (b"hello\n", Ended(exit_code=0))
+    await again.close()
+
+
+async def test_programs_of_which_some_are_gone_are_laid_anew(connection: Connection, sshd: Sshd) -> None:
+    (programs,) = await _laid(connection, sshd)
+    (programs / "ready").unlink()
+    (programs / "supervise").unlink()
+    connection.has_programs = False
+    assert await run(connection, spec("echo hello")) == (b"hello\n", Ended(exit_code=0))
+    assert await _laid(connection, sshd) == [programs]
+
+
+async def _laid(connection: Connection, sshd: Sshd) -> list[Path]:
+    """The folders of programs after an attempt, each of them whole."""
+    await run(connection, spec("true"))
+    folders = list((sshd.home / ".local/state/resource-installer/programs").iterdir())
+    assert all((folder / "ready").exists() for folder in folders)
+    return folders
+
+
 async def test_a_missing_tool_is_named(tmp_path: Path, make_connector: Callable[..., Connector]) -> None:
     tools = tmp_path / "tools"
     tools.mkdir()
-    wanted = ["sh", "bash", "flock", "setsid", "tail", "cat", "rm", "mkdir", "sed", "cut", "df", "wc", "chmod", "mv"]
+    wanted = [
+        "sh",
+        "bash",
+        "flock",
+        "mkfifo",
+        "setsid",
+        "tail",
+        "cat",
+        "rm",
+        "mkdir",
+        "sed",
+        "cut",
+        "df",
+        "wc",
+        "chmod",
+        "mv",
+    ]
     for name in [*wanted, "grep", "sleep", "head", "ln"]:
         path = shutil.which(name)
         assert path is not None
@@ -362,7 +413,7 @@ async def test_a_missing_tool_is_named(tmp_path: Path, make_connector: Callable[
     await server.start()
     connection = await make_connector(server).connect(Instance(host="127.0.0.1", port=server.port, user=USER))
     assert await run(connection, spec("echo hello")) == (b"hello\n", Ended(exit_code=0))
-    for name in ("flock", "setsid", "tail", "bash"):
+    for name in ("flock", "mkfifo", "setsid", "tail", "bash"):
         (tools / name).rename(tools / "away")
         assert (await run(connection, spec("echo never")))[1] == Ended(exit_code=None, tool_missing=name)
         (tools / "away").rename(tools / name)

@@ -111,7 +111,7 @@ assemble() {
 # what it was and the `status` of one run more, to what the tool itself would end with).
 run_each() {
     local at result=0
-    { exec {runs}>>"$attempt/runs.lock" && flock -s "$runs"; } 2>/dev/null
+    hold_runs
     for at in "${!addresses[@]}"; do
         command=("$0")
         share "$at"

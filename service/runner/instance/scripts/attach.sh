@@ -1,16 +1,18 @@
 # shellcheck shell=sh
 # Starts an attempt or finds it, then follows its log: `sh` reads it from standard input, after lines that set nonce,
-# job, name (of the attempt's directory), offset, must_exist, timeout_seconds, stall_seconds, bandwidth, provision,
-# ui_home, remote_path, card, supervise, is_card (0: the service's own program, which runs no tools), shim, commands (that
-# get a shim), mark (of the records in the log, or nothing), background (1: what the card leaves running stays),
-# reinstall (1: whole files are loaded anew), civitdl_config, civitai_token and hf_token.
+# job, name (of the attempt's directory), card_name (of what is remembered of this card here), offset, must_exist,
+# timeout_seconds, stall_seconds, bandwidth, provision, ui_home, remote_path, card, programs (a name for what the next three
+# say), supervise, shim, verify (empty where the instance has them), commands (that get a shim), is_card (0: the service's
+# own program, which runs no tools), mark (of the records in the log, or nothing), background (1: what the card leaves
+# running stays), reinstall (1: whole files are loaded anew), riding (what its verification has to know, or nothing:
+# riding.sh), civitdl_config, civitai_token and hf_token.
 # Standard output: the nonce on a line of its own, then the log from `offset` on. Standard error: after the nonce, the
 # ledger's records, one a line, and how the attempt ended.
 #
 # One lock says everything about an attempt: while it is held, the attempt runs. Who takes `lock`, how, and why:
 #
 # - Exclusive, here: to start. Of several that start at once one gets it; the supervisor inherits the descriptor and
-#   holds it until the attempt has ended. It is only tried while there is no `boot`, the last file that is written before
+#   holds it until the attempt has ended. It is only tried while `boot` is empty, the last file that is written before
 #   the start: later it could only disturb those that ask.
 # - Shared, without waiting: to ask whether the attempt runs (`report` here, signal.sh, remove.sh). Several may ask at
 #   once. signal.sh asks only where `boot` is there, so that it never holds the lock when somebody wants to start.
@@ -61,7 +63,7 @@ cannot_write() {
 
 make_folders() {
     if [ "$is_card" = 1 ]; then
-        mkdir -p "$dir/bin" "$dir/config/civitdl" || return
+        mkdir -p "$dir/config/civitdl" ${riding:+"$dir-verify"} || return
     else
         mkdir -p "$dir" || return
     fi
@@ -70,32 +72,63 @@ make_folders() {
 
 # `:` with a redirection that fails would end this shell, `printf` does not.
 write_files() {
-    printf '%s' "$card" >"$dir/card" && printf '%s' "$supervise" >"$dir/supervise" &&
+    printf '%s' "$card" >"$dir/card" &&
         printf '%s\n' "$mark" >"$dir/mark" &&
         printf '%s\n%s\n%s' "$bandwidth" "$provision" "$PATH${remote_path:+:$remote_path}" >"$dir/settings" &&
         printf '' >"$dir/armed" && printf '%-31s\n' '' >"$dir/exit.new" || return
     if [ "$is_card" = 1 ]; then
-        write_tools || return
+        write_secrets || return
     fi
-    printf '%s\n%s\n' "$boot" "$started" >"$dir/boot.new" && mv "$dir/boot.new" "$dir/boot"
+    printf '%s\n%s\n' "$boot" "$started" >"$dir/boot"
 }
 
-# Each command is two lines that read the shim beside it, which still goes by the name that it was called by.
-write_tools() {
-    bash=$(command -v bash)
-    printf '#!%s -p\n%s' "$bash" "$shim" >"$dir/bin/shim" || return
+# The programs are the same for every attempt, so they are sent and written once: their folder is named after what they
+# say. Each command is two lines that read the shim beside it, which still goes by the name that it was called by.
+lay_programs() {
+    [ ! -e "$place/ready" ] || return 0
+    own=$place.$$
+    write_programs || {
+        rm -rf -- "$own"
+        return 1
+    }
+    # Another may have come first, also at this very moment.
+    [ -e "$place/ready" ] || { rm -rf -- "$place" && mv "$own" "$place"; }
+    rm -rf -- "$own" "${place:?}/${own##*/}"
+    [ -e "$place/ready" ]
+}
+
+write_programs() {
+    find_bash
+    mkdir -p "$own/bin" && printf '%s' "$supervise" >"$own/supervise" && printf '%s' "$verify" >"$own/verify" &&
+        printf '#!%s -p\n%s' "$bash" "$shim" >"$own/bin/shim" || return
     for command in $commands; do
         # shellcheck disable=SC2016
-        printf '#!%s -p\n. "${0%%/*}/shim"\n' "$bash" >"$dir/bin/$command" || return
+        printf '#!%s -p\n. "${0%%/*}/shim"\n' "$bash" >"$own/bin/$command" || return
     done
-    chmod 700 "$dir/bin"/* && printf '' >"$dir/ledger" && printf '' >"$dir/runs.lock" && printf '' >"$dir/card.lock" &&
-        civitdl_config >"$dir/config/civitdl/config.json" || return
+    chmod 700 "$own/bin"/* && printf '' >"$own/ready"
+}
+
+write_secrets() {
+    printf '' >"$dir/ledger" && civitdl_config >"$dir/config/civitdl/config.json" || return
+    if [ -n "$riding" ]; then
+        printf '%s' "$riding" >"$dir/riding" || return
+    fi
     if [ -n "$hf_token" ]; then
         printf '%s' "$hf_token" >"$dir/hf_token" || return
     fi
     if [ -n "$civitai_token" ]; then
         printf '%s' "$civitai_token" >"$dir/civitai_token" || return
     fi
+}
+
+# Sets `bash`: its path, which stands in the first line of each tool.
+find_bash() {
+    rest=$PATH:
+    while [ -n "$rest" ]; do
+        bash=${rest%%:*}/bash rest=${rest#*:}
+        case $bash in /*) [ ! -x "$bash" ] || [ -d "$bash" ] || return 0 ;; esac
+    done
+    bash=$(command -v bash)
 }
 
 # When the service has no key, the key in the instance's own configuration stays in use.
@@ -109,11 +142,20 @@ civitdl_config() {
     printf '%s' "$civitdl_config" | sed "s/\"api_key\": \"\"/\"api_key\": \"$own\"/"
 }
 
+# Whether a file is newer than each program of this name on the PATH.
+is_newest() {
+    rest=$PATH:
+    while [ -n "$rest" ]; do
+        program=${rest%%:*}/$2 rest=${rest#*:}
+        [ ! -e "$program" ] || [ "$1" -nt "$program" ] || return
+    done
+}
+
 # What the programs of this instance can do is asked once a boot, and again when tail was replaced. Sets `guard`: a process
 # can be told to die with the one that started it.
 check_programs() {
     { read -r known && read -r guard; } 2>/dev/null <"$state/able"
-    if [ "${known-}" = "$boot $started" ] && [ "$state/able" -nt "$(command -v tail)" ]; then
+    if [ "${known-}" = "$boot $started" ] && is_newest "$state/able" tail; then
         return
     fi
     tail -c 0 --pid=$$ /dev/null >/dev/null 2>&1 || say "missing tail --pid (of GNU coreutils)"
@@ -133,20 +175,24 @@ record_room() {
     while [ ! -d "$folder" ] && [ "$folder" != / ]; do
         folder=$(dirname -- "$folder")
     done
-    free=$(free_kib "$folder")
-    [ -z "$free" ] || printf '\r%s room %s\n' "$mark" $((free * 1024)) >>"$dir/log"
+    # shellcheck disable=SC2046
+    set -- $(exec stat -f -c '%b %a %S' -- "$folder" 2>/dev/null)
+    [ "${1:-0}" = 0 ] || printf '\r%s room %s\n' "$mark" $(($2 * $3)) >>"$dir/log"
 }
 
 start() {
     # Once more for what it says: `$(...)` around the first would cost a process.
     write_files 2>/dev/null || error=$(write_files 2>&1) || cannot_write "$error"
+    printf '' >"$dir/log"
     record_room
     RESOURCE_INSTALLER_ATTEMPT=$dir RESOURCE_INSTALLER_PATH=$PATH${remote_path:+:$remote_path} \
         RESOURCE_INSTALLER_TIMEOUT=$timeout_seconds RESOURCE_INSTALLER_STALL=$stall_seconds \
         RESOURCE_INSTALLER_BANDWIDTH=$bandwidth RESOURCE_INSTALLER_PROVISION=$provision \
         RESOURCE_INSTALLER_GUARD=$guard RESOURCE_INSTALLER_BACKGROUND=$background \
-        RESOURCE_INSTALLER_REINSTALL=$reinstall RESOURCE_INSTALLER_IS_CARD=$is_card UI_HOME=$ui_home \
-        setsid bash -p "$dir/supervise" </dev/null >/dev/null 2>&1 &
+        RESOURCE_INSTALLER_REINSTALL=$reinstall RESOURCE_INSTALLER_IS_CARD=$is_card \
+        RESOURCE_INSTALLER_CARD=$card_name UI_HOME=$ui_home \
+        setsid bash -p "$place/supervise" "$dir/supervise" </dev/null >/dev/null 2>&1 &
+    supervisor=$!
 }
 
 # Everything that still carries this attempt's mark in its environment, and its group while the leader carries it: never
@@ -178,9 +224,10 @@ say_ledger() {
 }
 
 say_few_records() {
-    [ "$(wc -c <"$dir/ledger")" -le "$LEDGER_BYTES_FEW" ] || return
-    records=
+    records='' bytes=0
     while read -r record; do
+        bytes=$((bytes + ${#record}))
+        [ "$bytes" -le "$LEDGER_BYTES_FEW" ] || return
         case $record in
             'bytes '* | 'idle '*) ;;
             [a-z]*' '[0-9a-z_]*' '?*) records="$records$nonce ledger $record
@@ -188,6 +235,20 @@ say_few_records() {
         esac
     done <"$dir/ledger"
     printf '%s' "$records" >&2
+}
+
+# What the verification said that ran with the end of this attempt, and how it ended.
+say_ridden() {
+    [ -n "$riding" ] && [ -s "$dir-verify/boot" ] && [ -s "$dir-verify/exit" ] || return 0
+    said='' bytes=0
+    while IFS= read -r line; do
+        bytes=$((bytes + ${#line} + 1))
+        [ "$bytes" -le "$LEDGER_BYTES_FEW" ] || return 0
+        said="$said$nonce verified $line
+"
+    done <"$dir-verify/log"
+    read -r line <"$dir-verify/exit"
+    printf '%s%s ridden %s exit %s\n' "$said" "$nonce" "$bytes" "$line" >&2
 }
 
 # The attempt still runs, but was not followed to its end. A pause, so that a follower does not retry in a tight loop.
@@ -200,7 +261,7 @@ broken() {
 # The supervisor did not come to it: ends what is left, and sets the halves aside.
 settle() {
     ! is_same_boot || kill_leftovers
-    [ ! -e "$dir/ledger" ] || RESOURCE_INSTALLER_ATTEMPT=$dir RESOURCE_INSTALLER_PATH=$PATH bash -p "$dir/bin/shim"
+    [ ! -e "$dir/ledger" ] || RESOURCE_INSTALLER_ATTEMPT=$dir RESOURCE_INSTALLER_PATH=$PATH bash -p "$place/bin/shim"
 } >/dev/null 2>&1
 
 report() {
@@ -210,6 +271,7 @@ report() {
     [ ! -s "$dir/noroom" ] || say "room $(cat "$dir/noroom")"
     if [ -s "$dir/exit" ]; then
         read -r exit <"$dir/exit"
+        say_ridden
         say "exit $exit"
     fi
     is_same_boot || say lost
@@ -218,26 +280,34 @@ report() {
     say killed
 }
 
-# Prints the log from `offset` on, until the attempt has ended. The waiter ends when the lock is free; tail sees that, reads
-# to the end of the file and ends too. It looks for it only every 0.1 s, but what changes in a file that it follows wakes
-# it at once, so it follows a second one, which is always empty, and which is touched when the waiter has ended. Where
-# tail ends first (nobody reads any more), the waiter is ended as well.
+# Prints the log from `offset` on, until the attempt has ended. What is waited for ends when the lock is free: the
+# supervisor itself if it was started here, else a process that asks for the lock. tail sees that, reads to the end of the
+# file and ends too. It looks for it only every 0.1 s, but what changes in a file that it follows wakes it at once, so it
+# follows a second one, which is always empty, and which is touched then. Where tail ends first (nobody reads any more),
+# nothing is waited for any longer.
 follow() {
-    flock -s 8 8<"$dir/lock" &
-    waiter=$!
+    waiter=$supervisor
+    if [ -z "$waiter" ]; then
+        flock -s 8 8<"$dir/lock" &
+        waiter=$!
+    fi
     wake=$dir/wake
     printf '' 2>/dev/null >"$wake" || wake=
+    is_read=1
+    trap 'is_read=0' USR1
     {
         tail -q -c "+$((offset + 1))" -f --pid="$waiter" -s 0.1 "$dir/log" ${wake:+"$wake"} || {
-            kill "$waiter"
+            [ -n "$supervisor" ] || kill "$waiter"
+            kill -USR1 "$$"
             exit 1
         }
     } 2>/dev/null &
     follower=$!
     wait "$waiter"
     has_ended=$?
+    [ -z "$supervisor" ] || has_ended=0
     [ -z "$wake" ] || printf '' 2>/dev/null >"$wake"
-    wait "$follower" && [ "$has_ended" = 0 ]
+    [ "$is_read" = 1 ] && wait "$follower" && [ "$has_ended" = 0 ]
 }
 
 main() {
@@ -245,19 +315,23 @@ main() {
     export LC_ALL
     umask 077
     printf '\n%s\n' "$nonce"
-    for tool in bash flock setsid tail; do
+    for tool in bash flock mkfifo setsid tail; do
         command -v "$tool" >/dev/null 2>&1 || say "missing $tool"
     done
     state=${HOME:-/root}/.local/state/resource-installer
     dir=$state/$job/$name
+    place=$state/programs/$programs
     identify
     check_programs
+    [ -e "$place/ready" ] || [ -n "$supervise" ] || say unprepared
+    lay_programs 2>/dev/null || error=$(lay_programs 2>&1) || cannot_write "$error"
     if [ ! -e "$dir/log" ]; then
         [ "$must_exist" = 1 ] && say lost
         make_folders 2>/dev/null || error=$(make_folders 2>&1) || cannot_write "$error"
     fi
     exec 9>>"$dir/lock" || cannot_write lock
-    if [ ! -e "$dir/boot" ] && flock -n 9 && [ ! -e "$dir/boot" ]; then
+    supervisor=
+    if [ ! -s "$dir/boot" ] && flock -n 9 && [ ! -s "$dir/boot" ]; then
         [ "$must_exist" = 1 ] && say lost
         start
     fi

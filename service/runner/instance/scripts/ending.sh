@@ -2,6 +2,9 @@
 # How an attempt ends, for supervise.sh: which of its processes it waits for, and which it ends.
 
 LEFTOVER_SECONDS=2
+# How long a pipe is asked whether anybody holds it.
+INSTANT=0.01
+YOUNG_SECONDS=3
 
 # Fills `names`: the processes of the group that are not zombies (process 1 of a container may never reap one) and not
 # the supervisor's own.
@@ -14,7 +17,7 @@ list_group() {
         [ "$member" = "$group" ] && [ "$state" != Z ] || continue
         words=()
         { mapfile -d '' -n 4 -t words <"$process/cmdline"; } 2>/dev/null
-        [ "${words[1]-}" != "$dir/supervise" ] && [ "${words[2]-}" != "$dir/supervise" ] || continue
+        [ "${words[3]-}" != "$dir/supervise" ] || continue
         names+=("${words[*]:-$line}")
     done
 }
@@ -30,62 +33,93 @@ end_members() {
     list_members
     [ "${#members[@]}" = 0 ] || kill -TERM "${members[@]}" 2>/dev/null
     for ((seconds = 0; seconds <= GRACE_SECONDS; seconds++)); do
-        ! flock -w 1 -x 7 7>>"$dir/runs.lock" 9>&- || return 0
+        ! is_let_go "$run_pipe" 1 || return 0
     done
     list_members
     [ "${#members[@]}" = 0 ] || kill -KILL "${members[@]}" 2>/dev/null
 }
 
+# Whether no process holds the writing end of this pipe any more, or lets it go within so many seconds.
+is_let_go() {
+    local _
+    read -r -t "$2" -u "$1" _
+    [ $? = 1 ]
+}
+
+# Fills `stats` with the lines of /proc/PID/stat of all processes that may come from this one. In its first seconds their
+# numbers are greater: no machine starts so many processes that the numbers begin again unseen.
+list_stats() {
+    local process line last=0
+    stats=()
+    if [ "$SECONDS" -lt "$YOUNG_SECONDS" ] && read -r _ _ _ _ last </proc/loadavg &&
+        [ "$last" -ge "$group" ] && [ "$group" -gt "$$" ]; then
+        for process in /proc/[0-9]*; do
+            [ "${process#/proc/}" -gt "$$" ] && read -r line <"$process/stat" && stats+=("$line")
+        done
+    else
+        mapfile -t stats < <(exec cat /proc/[0-9]*/stat 9>&-)
+    fi
+} 2>/dev/null
+
 # Whether a process of the card lives in the session: not the supervisor, nor the watchdog and the recorder.
 has_others() {
-    local line pid helpers
+    local line pid helpers stats
     read -r helpers <"$dir/helpers"
-    while read -r line; do
+    list_stats
+    for line in "${stats[@]}"; do
         pid=${line%% *}
         # shellcheck disable=SC2086
         set -- ${line##*) }
         [ "$4" = "$$" ] && [ "$1" != Z ] || continue
         case " $$ $helpers " in *" $pid "* | *" $2 "*) ;; *) return 0 ;; esac
-    done < <(exec cat /proc/[0-9]*/stat 2>/dev/null 9>&-)
+    done
     return 1
 }
 
 # Returns when no run is alive and none can be expected any more.
 wait_for_runs() {
     local before at
-    # The usual end. Asked in this order: a run that is only being started holds the first lock until it has the second.
-    ! flock -n -x 7 7>>"$dir/card.lock" 9>&- || ! flock -n -x 7 7>>"$dir/runs.lock" 9>&- || has_others || return
+    # The usual end. Asked in this order: a run that is only being started holds the first pipe until it holds the second.
+    ! is_let_go "$card_pipe" "$INSTANT" || ! is_let_go "$run_pipe" "$INSTANT" || has_others || return
     while :; do
-        until flock -w 1 -x 7 7>>"$dir/runs.lock" 9>&-; do
+        until is_let_go "$run_pipe" 1; do
             ! is_ending || [ -e "$dir/cancelled" ] || end_members
         done
         ! is_ending || return
         before=$(grep -c '^begin ' "$dir/ledger" 9>&-)
-        if ! flock -w "$LEFTOVER_SECONDS" -x 7 7>>"$dir/card.lock" 9>&-; then
+        if ! is_let_go "$card_pipe" "$LEFTOVER_SECONDS"; then
             while [ -e "$dir/paused" ] && ! is_ending; do
                 sleep 0.5 9>&-
             done
         elif has_others; then
-            # Python closes what it inherits, so that a run that it has only just started holds no lock.
+            # Python closes what it inherits, so that a run that it has only just started holds no pipe.
             for ((at = 0; at < LEFTOVER_SECONDS * 20; at++)); do
                 has_others && [ "$(grep -c '^begin ' "$dir/ledger" 9>&-)" = "$before" ] || break
                 sleep 0.05 9>&-
             done
         fi
         [ "$(grep -c '^begin ' "$dir/ledger" 9>&-)" = "$before" ] || continue
-        ! flock -n -x 7 7>>"$dir/runs.lock" 9>&- || return
+        ! is_let_go "$run_pipe" "$INSTANT" || return
     done
 } 2>/dev/null
 
-has_dead_run() {
-    local verb alive=0
-    while read -r verb _; do
+# Sets `alive`: the runs that did not end; and `troubled`: something may have failed that a full disk would explain.
+read_ends() {
+    local verb third begun=0
+    alive=0 troubled=''
+    while read -r verb _ third _; do
         case $verb in
-            begin) alive=$((alive + 1)) ;;
-            end) alive=$((alive - 1)) ;;
+            begin)
+                alive=$((alive + 1)) begun=1
+                case $third in wget | wget2 | curl | aria2c) ;; *) troubled=1 ;; esac
+                ;;
+            end)
+                alive=$((alive - 1))
+                [ "$third" = 0 ] || troubled=1
+                ;;
         esac
     done <"$dir/ledger"
-    [ "$alive" -gt 0 ]
+    [ "$begun.$status" = 1.0 ] || troubled=1
 }
 
 # The last words of the attempt in its ledger and log.
@@ -105,8 +139,8 @@ end_group() {
         kill -KILL $(<"$dir/helpers") 2>/dev/null
     fi
     # The usual end. Process 1 may reap the helpers late or never: zombies do not count.
-    for _ in {1..3}; do
-        kill -0 -- "-$group" 2>/dev/null && may_live || return
+    for _ in {1..10}; do
+        kill -0 -- "-$group" 2>/dev/null && is_group_alive || return
     done
     list_group
     if [ "${#names[@]}" -gt 0 ] && ! is_ending; then
@@ -127,20 +161,14 @@ end_group() {
     kill -KILL -- "-$group" 2>/dev/null
 }
 
-# One look at all processes, which says only whether a closer one may find any of the group.
-may_live() {
-    local lives="\\) [^ZX] [0-9]+ $group "
-    [[ $(cat /proc/[0-9]*/stat 2>/dev/null 9>&-) =~ $lives ]]
-}
-
+# Zombies do not count.
 is_group_alive() {
-    local process line state member
-    for process in /proc/[0-9]*; do
-        { read -r line <"$process/stat"; } 2>/dev/null || continue
-        read -r state _ member _ <<<"${line##*) }"
-        if [ "$member" = "$group" ] && [ "$state" != Z ]; then
-            return 0
-        fi
+    local line stats
+    list_stats
+    for line in "${stats[@]}"; do
+        # shellcheck disable=SC2086
+        set -- ${line##*) }
+        [ "$3" != "$group" ] || [ "$1" = Z ] || return 0
     done
     return 1
 }

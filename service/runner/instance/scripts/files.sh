@@ -34,6 +34,15 @@ look() {
     fi
 }
 
+# Removes these files, where there are any: most runs leave none.
+drop() {
+    local path there=()
+    for path; do
+        [ ! -e "$path" ] && [ ! -L "$path" ] || there+=("$path")
+    done
+    [ "${#there[@]}" = 0 ] || rm -f -- "${there[@]}"
+}
+
 # Sets `stands` for the file at $1, which is to come from address $2: nothing, whole, bad, elsewhere (whole, from another
 # address), changed (since it was whole), holes (a half of aria2c) or foreign.
 judge_there() {
@@ -115,7 +124,7 @@ claim() {
     look "$destination"
     if [ "$now" = '- - -' ]; then
         # Alone, a control file is of no use to anybody.
-        rm -f -- "$destination.aria2"
+        drop "$destination.aria2"
         take_up
     elif [ "$stands.$looks" = holes.0 ]; then
         rm -f -- "$destination.aria2"
@@ -193,6 +202,7 @@ can_continue() {
 
 # After the run: what it finished is noted, what it left half done is set aside. `status` may become another.
 settle() {
+    local left
     [ -n "${state_file-}" ] || [ "$kind" != dir ] || settle_folder "$1"
     [ -n "${state_file-}" ] || return 0
     if [ "$kind" = dir ]; then
@@ -200,9 +210,10 @@ settle() {
         return
     fi
     look "$destination"
+    left=$now
     if [ "$1" = 0 ] && [ "$now" != "$before" ] && [ "$now" != '- - -' ]; then
         if ! is_cut "$destination"; then
-            finished "$destination"
+            finished "$destination" "$left"
             return
         fi
     elif [ "$1" = 0 ]; then
@@ -230,12 +241,12 @@ is_cut() {
     status=4
 }
 
-# File $1 is whole; `state_file` is its own.
+# File $1 is whole, and looks like $2 if that is known; `state_file` is its own.
 finished() {
-    rm -f -- "$1.aria2" "$1.part.old" "$1.part.old.aria2"
-    [ "$half" = - ] || rm -f -- "$1.part" "$1.part.aria2"
+    drop "$1.aria2" "$1.part.old" "$1.part.old.aria2"
+    [ "$half" = - ] || drop "$1.part" "$1.part.aria2"
     half=- writer=- by=$attempt_name
-    look "$1"
+    if [ -n "${2-}" ]; then now=$2; else look "$1"; fi
     note whole "$origin" "$now"
     encode "$1"
     record "file $token $encoded ${now%% *}"

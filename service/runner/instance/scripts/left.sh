@@ -15,17 +15,20 @@ LOOSE_FILES_MAX=500
 HALF_SECONDS=30
 
 record_what_it_left() {
-    local home=${UI_HOME%/} loose=() any='' has_company='' encoded state=${dir%/*/*}
+    local home=${UI_HOME%/} loose=() any='' has_company=- has_files='' encoded decoded hash state=${dir%/*/*}
     local -A mine=() theirs=()
-    card_files=$state/cards/$({ printf '%s\n' "$UI_HOME" && cat "$dir/card"; } | cksum | tr ' ' -)
+    card_files=$state/cards/$RESOURCE_INSTALLER_CARD
+    read_own_claims
     list_loose
     if [ "$status" = 0 ] && ! is_ending; then
         record_loose
     else
         set_aside_loose
     fi
-    printf '%s\0' "${loose[@]}" >"$dir/left"
-    if grep -qE '^(file|kept) ' "$dir/ledger"; then
+    printf '' >"$dir/left"
+    [ "${#loose[@]}" = 0 ] || printf '%s\0' "${loose[@]}" >>"$dir/left"
+    [ -z "$any" ] || printf '%s\0' "$any" >"$dir/left_other"
+    if [ -n "$has_files" ]; then
         [ "$status" != 0 ] || remember_files
     elif [ -e "$card_files" ]; then
         recall_files
@@ -36,20 +39,15 @@ record_what_it_left() {
 # ComfyUI itself writes while it runs is not the card's.
 list_loose() {
     local inode path
-    read_claims
     while IFS=' ' read -r -d '' inode path; do
         if has_name_of_model "$path"; then
             [ "${#loose[@]}" -lt "$LOOSE_FILES_MAX" ] && is_loose "$path" "$inode" && loose+=("$path")
         elif [ -z "$any" ] && is_loose "$path" "$inode"; then
             any=$path
         fi
-    done < <(find_new)
-}
-
-find_new() {
-    find -L "$home" -mindepth 1 \( -name '.*' -o -name __pycache__ -o -path "$home/temp" -o -path \
+    done < <(exec find -L "$home" -mindepth 1 \( -name '.*' -o -name __pycache__ -o -path "$home/temp" -o -path \
         "$home/output" \) -prune -o -type f -cnewer "$dir/boot" ! -name '*.part' ! -name '*.aria2' ! -name '*.log' \
-        ! -name 'comfyui.db*' -printf '%i %p\0'
+        ! -name 'comfyui.db*' -printf '%i %p\0')
 }
 
 has_name_of_model() {
@@ -59,11 +57,21 @@ has_name_of_model() {
     return 1
 }
 
-read_claims() {
-    local other own=${dir##*/} kind what
+# Fills `mine`, and sets `has_files` and `has_file_of_run`: a run finished a file, or found it whole.
+read_own_claims() {
+    local kind what
     while read -r kind what; do
         mine[$kind $what]=1
+        [ "$kind" != has ] || has_files=1 has_file_of_run=1
     done < <(claims_of "$dir")
+}
+
+# Fills `theirs`: the claims of the attempts that ran beside this one. Most attempts leave nothing that could be
+# another's, so they are read only when something is.
+read_company() {
+    local other own=${dir##*/} kind what
+    [ "$has_company" = - ] || return 0
+    has_company=
     for other in "${dir%/*}"/*/ledger; do
         other=${other%/ledger}
         case ${other##*/} in "${own%-*}"-* | *-verify) continue ;; esac
@@ -76,20 +84,35 @@ read_claims() {
     done
 }
 
-# What an attempt's records say: "path" (in base64) of a file of a run, "inode" of one that another process wrote, and
-# "tool" where a run named only a folder. What an attempt took for its own without a run is not a claim: two that end
-# beside each other may both take a file that came too fast to be seen with its process.
+# What an attempt's records say: "path" (in base64) of a file of a run, "inode" of one that another process wrote, "tool"
+# where a run named only a folder, and "has" where a run has a file. What an attempt took for its own without a run is
+# not a claim: two that end beside each other may both take a file that came too fast to be seen with its process.
 claims_of() {
-    sed -n -e 's/^begin [^ ]* [^ ]* 1 file \([^ ]*\) .*/path \1/p' \
-        -e '/ script /d' -e 's/^\(file\|kept\|part\) [^ ]* \([^ ]*\) .*/path \2/p' \
-        -e 's/^begin [^ ]* \(civitdl\|hf\|huggingface-cli\) 1 .*/tool \1/p' "$1/ledger" | sort -u
-    [ ! -e "$1/written" ] || sed 's/^/inode /' "$1/written"
-    [ ! -e "$1/wrote" ] || sed -n 's/^file\t/path /p' "$1/wrote" | sort -u
+    local verb token third judged kind path
+    while read -r verb token third judged kind path _; do
+        case $verb in
+            begin)
+                [ "$judged$kind" != 1file ] || printf 'path %s\n' "$path"
+                [ "$judged" != 1 ] || case $third in civitdl | hf | huggingface-cli) printf 'tool %s\n' "$third" ;; esac
+                ;;
+            file | kept | part)
+                [ "$token" = script ] || printf 'path %s\n' "$third"
+                [ "$verb" = part ] || printf 'has file\n'
+                ;;
+        esac
+    done <"$1/ledger"
+    [ ! -e "$1/written" ] || while read -r path; do
+        printf 'inode %s\n' "$path"
+    done <"$1/written"
+    [ ! -e "$1/wrote" ] || while IFS=$'\t' read -r kind path; do
+        [ "$kind" != file ] || printf 'path %s\n' "$path"
+    done <"$1/wrote"
 }
 
 is_loose() {
-    encoded=$(printf '%s' "$1" | base64 -w 0)
+    encode "$1"
     [ -z "${mine[path $encoded]}" ] || return 1
+    read_company
     [ "${#theirs[@]}" -gt 0 ] || return 0
     [ -z "${theirs[path $encoded]}" ] || return 1
     [ -z "${mine[inode $2]}" ] || return 0
@@ -116,11 +139,13 @@ record_loose() {
         look_up "$path"
         [ "$half" != script ] || rm -f -- "$path.part" "$state_file"
     done
-    [ -z "$any" ] || grep -qE '^(file|kept) ' "$dir/ledger" || record_file file "$any"
+    [ -z "$any" ] || [ -n "$has_files" ] || record_file file "$any"
 }
 
 record_file() {
-    printf '%s script %s %s\n' "$1" "$(printf '%s' "$2" | base64 -w 0)" "$(stat -L -c %s -- "$2")" >>"$dir/ledger"
+    encode "$2"
+    printf '%s script %s %s\n' "$1" "$encoded" "$(stat -L -c %s -- "$2")" >>"$dir/ledger"
+    [ "$1" != file ] || has_files=1
 }
 
 # A half has the time of its last byte; what was unpacked or copied whole often has an older one. Where other attempts
@@ -129,6 +154,7 @@ record_file() {
 set_aside_loose() {
     local path at inode newest=0 now=$EPOCHSECONDS
     local -A times=()
+    [ "${#loose[@]}" = 0 ] || read_company
     for path in "${loose[@]}"; do
         [ "$path" -nt "$dir/boot" ] || continue
         ! is_in_repository "$path" || continue
@@ -166,7 +192,8 @@ is_in_repository() {
 }
 
 look_up() {
-    place "$(printf '%s' "$1" | base64 -w 0)"
+    encode "$1"
+    place "$encoded"
     read_state
 }
 
@@ -184,20 +211,34 @@ set_aside() {
     record_file part "$1.part"
 }
 
+# A line for each file: its path in base64, and what it looks like (files.sh notes the same of a file that is whole).
 remember_files() {
-    local kind encoded path
-    mkdir -p "${card_files%/*}" || return
+    local kind encoded
+    [ -d "${card_files%/*}" ] || mkdir -p "${card_files%/*}" || return
     while read -r kind _ encoded _; do
         case $kind in file | kept) ;; *) continue ;; esac
-        path=$(printf '%s' "$encoded" | base64 -d) && printf '%s %s\n' "$encoded" "$(stat -L -c '%s-%i-%Z' -- "$path")"
+        place "$encoded"
+        read_state
+        if [ "$was" != whole ]; then
+            decode "$encoded"
+            known=$(looks_like "$decoded")
+        fi
+        printf '%s %s\n' "$encoded" "$known"
     done <"$dir/ledger" >"$card_files"
+}
+
+looks_like() {
+    local size inode changed
+    read -r size inode changed < <(stat -L -c '%s %i %z' -- "$1")
+    printf '%s %s %s' "$size" "$inode" "${changed// /_}"
 }
 
 recall_files() {
     local encoded known path paths=()
     while read -r encoded known; do
-        path=$(printf '%s' "$encoded" | base64 -d) && [ "$(stat -L -c '%s-%i-%Z' -- "$path")" = "$known" ] || return
-        paths+=("$path")
+        decode "$encoded"
+        [ "$(looks_like "$decoded")" = "$known" ] || return
+        paths+=("$decoded")
     done <"$card_files"
     for path in "${paths[@]}"; do
         record_file kept "$path"

@@ -46,7 +46,7 @@ begin_named() {
         replace) replaces=$name ;;
         continue) bring_down "$1" "$name" ;;
     esac
-    [ "$stands" != nothing ] || rm -f -- "$1.aria2"
+    [ "$stands" != nothing ] || drop "$1.aria2"
     if [ "$stands" = nothing ] && can_continue "$1.part"; then
         bring_down "$1.part" "$name"
         half=- writer=-

@@ -3,6 +3,45 @@
 # files.sh says what stands in it. The shims, the supervisor and the verification all have this part. `state`: the
 # service's folder.
 
+# Sets `encoded`: the text in base64, "-" for none, and `hash`, a number for it (FNV-1a over three bytes at a time). A
+# process for each of them would cost more than all the rest.
+encode() {
+    local LC_ALL=C text=$1 at a b c bits out=
+    hash=-3750763034362895579
+    local digits=ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/
+    for ((at = 0; at < ${#text}; at += 3)); do
+        printf -v a %d "'${text:at:1}"
+        printf -v b %d "'${text:at+1:1}"
+        printf -v c %d "'${text:at+2:1}"
+        bits=$(((a & 255) << 16 | (b & 255) << 8 | c & 255))
+        hash=$(((hash ^ bits) * 1099511628211))
+        out+=${digits:bits>>18:1}${digits:bits>>12&63:1}${digits:bits>>6&63:1}${digits:bits&63:1}
+    done
+    case $((${#text} % 3)) in
+        1) out=${out:0:-2}== ;;
+        2) out=${out:0:-1}= ;;
+    esac
+    encoded=${out:--}
+}
+
+# Sets `decoded`: what stands in base64.
+decode() {
+    local LC_ALL=C text=${1%%=*} at bits digit before escaped=
+    local digits=ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/
+    for ((at = bits = 0; at < ${#text}; at++)); do
+        digit=${text:at:1} before=${digits%%"$digit"*}
+        bits=$((bits << 6 | ${#before}))
+        case $((at & 3)) in
+            0) continue ;;
+            1) printf -v digit '\\x%02x' $((bits >> 4 & 255)) ;;
+            2) printf -v digit '\\x%02x' $((bits >> 2 & 255)) ;;
+            3) printf -v digit '\\x%02x' $((bits & 255)) ;;
+        esac
+        escaped+=$digit
+    done
+    printf -v decoded %b "$escaped"
+}
+
 # Sets `state_file` for a path in base64, which may be longer than a file's name may be.
 place() {
     local rest=${1//\//-} folder=$state/files

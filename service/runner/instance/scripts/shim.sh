@@ -16,7 +16,7 @@
 set +o posix
 tool=${0##*/}
 # Under `env -i` only the path of this program says which attempt it belongs to.
-attempt=${RESOURCE_INSTALLER_ATTEMPT:-${0%/bin/*}}
+attempt=${RESOURCE_INSTALLER_ATTEMPT:-${0%/../../programs/*}}
 # The service's own folder on the instance, and for the tools' parts, a limit in bytes a second or nothing.
 state=${attempt%/*/*}
 limit=${RESOURCE_INSTALLER_BANDWIDTH-}
@@ -158,26 +158,6 @@ build() {
     fi
 }
 
-# Sets `encoded`: the text in base64, "-" for none, and `hash`, a number for it (FNV-1a over three bytes at a time). Three processes for each of them would cost more than all the rest.
-encode() {
-    local LC_ALL=C text=$1 at a b c bits out=
-    hash=-3750763034362895579
-    local digits=ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/
-    for ((at = 0; at < ${#text}; at += 3)); do
-        printf -v a %d "'${text:at:1}"
-        printf -v b %d "'${text:at+1:1}"
-        printf -v c %d "'${text:at+2:1}"
-        bits=$(((a & 255) << 16 | (b & 255) << 8 | c & 255))
-        hash=$(((hash ^ bits) * 1099511628211))
-        out+=${digits:bits>>18:1}${digits:bits>>12&63:1}${digits:bits>>6&63:1}${digits:bits&63:1}
-    done
-    case $((${#text} % 3)) in
-        1) out=${out:0:-2}== ;;
-        2) out=${out:0:-1}= ;;
-    esac
-    encoded=${out:--}
-}
-
 # One write each: two would be torn by another run's.
 record() {
     printf '%s\n' "$1" >>"$attempt/ledger"
@@ -218,14 +198,17 @@ begin() {
     encode "$destination"
     named=$encoded
     encode "$address"
-    if [ "$judged" = 1 ]; then
-        # By its path, for who started this may have closed all descriptors.
-        { exec {runs}>>"$attempt/runs.lock" && flock -s "$runs"; } 2>/dev/null
-    fi
+    [ "$judged" = 0 ] || hold_runs
     exec 198>&-
     record "begin $token $tool $judged $kind $named $encoded $identity"
     claim "$named" "$hash"
 }
+
+# As long as a process holds this pipe, the attempt does not end. By its path, for who started this may have closed all
+# descriptors.
+hold_runs() {
+    exec {runs}<>"$attempt/run_pipe"
+} 2>/dev/null
 
 forward() {
     interrupted=1

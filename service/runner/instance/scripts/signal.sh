@@ -152,7 +152,7 @@ main() {
     for name in $attempts; do
         dir=$home/$job/$name
         # Without `boot` nothing was launched, and asking for the lock could keep a launch from it: see attach.sh.
-        [ -e "$dir/boot" ] || continue
+        [ -s "$dir/boot" ] || continue
         if ! flock -s -n 8 8<"$dir/lock"; then
             running=1
             case $what in

@@ -5,13 +5,15 @@
 # `exit` is there and what is left of the card's processes has been killed. The card is a process group of its own, and
 # only that group and what came from it ever gets signals.
 #
-# The attempt ends when the script has ended and no run of a tool is alive: each holds `runs.lock` (shim.sh). One that is
-# only just being started holds `card.lock`, as all do that the card forked, so that a server does too: it is waited for
-# only LEFTOVER_SECONDS.
+# The attempt ends when the script has ended and no run of a tool is alive: each holds the writing end of `run_pipe`
+# (shim.sh). One that is only just being started holds that of `card_pipe`, as all do that the card forked, so that a
+# server does too: it is waited for only LEFTOVER_SECONDS. A pipe says without a process whether anybody holds it: whoever
+# reads it meets its end when nobody does.
 #
-# left.sh, watchdog.sh, recorder.sh and ending.sh come before it in one program.
+# left.sh, watchdog.sh, recorder.sh, ending.sh and riding.sh come before it in one program.
 
 dir=$RESOURCE_INSTALLER_ATTEMPT
+programs=${0%/*}
 GRACE_SECONDS=10
 trap : HUP INT TERM
 
@@ -50,7 +52,7 @@ card() {
     printf '%s\n' "$BASHPID" >"$dir/group"
     obey
     # A second is a read that gets nothing: a `sleep` would be one more process of the card's group.
-    exec {idle}<> <(:)
+    exec {idle}<>"$pipes/idle" {run_pipe}<&- {card_pipe}<&-
     recorder=
     if [ "$RESOURCE_INSTALLER_IS_CARD" = 1 ]; then
         recorder </dev/null >/dev/null 2>&1 &
@@ -59,7 +61,7 @@ card() {
     watchdog </dev/null >/dev/null 2>&1 &
     printf '%s %s\n' "$recorder" "$!" >"$dir/helpers"
     exec {idle}>&-
-    unset LC_ALL RESOURCE_INSTALLER_TIMEOUT RESOURCE_INSTALLER_STALL
+    unset LC_ALL RESOURCE_INSTALLER_TIMEOUT RESOURCE_INSTALLER_STALL RESOURCE_INSTALLER_CARD
     if [ "$RESOURCE_INSTALLER_IS_CARD" = 0 ]; then
         # What the instance runs in each bash stays out of the service's own program.
         unset BASH_ENV
@@ -67,7 +69,9 @@ card() {
         exec bash "$dir/card"
     fi
     export LANG=C.UTF-8 PYTHONUTF8=1 PYTHONUNBUFFERED=1
-    export PATH="$dir/bin:$RESOURCE_INSTALLER_PATH"
+    # The shims are the same for every attempt; the way to them begins with this one's directory, by which they find it
+    # where their environment is lost.
+    export PATH="$dir/../../programs/${programs##*/}/bin:$RESOURCE_INSTALLER_PATH"
     if [ -e "$dir/hf_token" ]; then
         HF_TOKEN=$(<"$dir/hf_token")
         export HF_TOKEN
@@ -82,8 +86,7 @@ card() {
     export WORKSPACE
     cd "${HOME:-/}" || exit 1
     # The shims know this number.
-    exec 198>>"$dir/card.lock"
-    flock -s 198
+    exec 198<>"$pipes/card_pipe"
     run_script
 }
 
@@ -101,6 +104,33 @@ run_script() {
     exec bash -e -o pipefail "$dir/card"
 }
 
+# Opens the reading ends. An end that was opened before a writer came and went is told apart from one that never had any.
+# Where a file system knows no pipes, they lie in the one for temporary files.
+open_pipes() {
+    pipes=$dir
+    if ! mkfifo "$dir/idle" "$dir/card_pipe" "$dir/run_pipe" 2>/dev/null; then
+        pipes=$(mktemp -d) && mkfifo "$pipes/idle" "$pipes/card_pipe" "$pipes/run_pipe" &&
+            ln -s "$pipes/run_pipe" "$dir/run_pipe"
+    fi 9>&-
+    # shellcheck disable=SC2094
+    exec {both}<>"$pipes/card_pipe" {card_pipe}<"$pipes/card_pipe" {both}>&-
+    # shellcheck disable=SC2094
+    exec {both}<>"$pipes/run_pipe" {run_pipe}<"$pipes/run_pipe" {both}>&-
+    exec {both}>"$pipes/run_pipe" {both}>&-
+}
+
+# Written at once where there is room. Else in place over bytes that are there already, then renamed: that works on a full
+# disk too.
+write_exit() {
+    local line said=
+    printf -v line %-31s "$status $how ${free:--}"
+    printf '%s\n' "$line" >"$dir/exit"
+    IFS= read -r said <"$dir/exit"
+    [ "$said" != "$line" ] || return 0
+    printf '%s\n' "$line" 1<>"$dir/exit.new" && mv -f "$dir/exit.new" "$dir/exit" 9>&-
+} 2>/dev/null
+
+open_pipes
 set -m
 card </dev/null >>"$dir/log" 2>&1 &
 group=$!
@@ -126,12 +156,17 @@ if [ "$how" != 0 ] || [ -e "$dir/cancelled" ]; then
     list_members
     [ "${#members[@]}" = 0 ] || kill -KILL "${members[@]}" 2>/dev/null
 fi
-# Where a shim died, its half is set aside here.
+troubled=1
 if [ "$RESOURCE_INSTALLER_IS_CARD" = 1 ]; then
-    ! has_dead_run || bash -p "$dir/bin/shim" </dev/null >/dev/null 2>&1 9>&-
+    read_ends
+    # Where a shim died, its half is set aside here.
+    [ "$alive" -le 0 ] || bash -p "$programs/bin/shim" </dev/null >/dev/null 2>&1 9>&-
     record_what_it_left
 fi
+[ "$pipes" = "$dir" ] || rm -rf -- "$pipes" 9>&-
 free=
-{ read -r blocks size < <(exec stat -f -c '%a %S' -- "$dir" 9>&-) && free=$((blocks * size / 1024)); } 2>/dev/null
-# Written in place over bytes that are there already, then renamed: that works on a full disk too.
-printf '%-31s\n' "$status $how ${free:--}" 1<>"$dir/exit.new" && mv "$dir/exit.new" "$dir/exit" 9>&-
+if [ -n "$troubled" ]; then
+    { read -r blocks size < <(exec stat -f -c '%a %S' -- "$dir" 9>&-) && free=$((blocks * size / 1024)); } 2>/dev/null
+fi
+write_exit
+[ "$status.$how" != 0.0 ] || is_ending || ride

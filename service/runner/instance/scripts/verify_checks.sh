@@ -8,6 +8,8 @@ HASHED_WITHOUT_NEED_BYTES_MAX=2147483648
 ANSWER_REMOVED_BYTES_MAX=4194304
 # From how many bytes on hashing is measured, with how many zeros, and their SHA-256.
 MEASURED_FROM_BYTES=100000000
+# What is hashed with the end of the download (riding.sh): more would keep the next download waiting.
+RIDING_BYTES_MAX=16777216
 MEASURED_BYTES=8388608
 MEASURED_SHA256=2daeb1f36095b44b318410b3f4e8b5d989dcc7bb023d1426c492dab0a3053e74
 
@@ -16,7 +18,10 @@ finding() {
 }
 
 encoded() {
-    printf %s "$1" | base64 -w 0
+    # shellcheck disable=SC2034
+    local encoded hash
+    encode "$1"
+    [ "$encoded" = - ] || printf %s "$encoded"
 }
 
 bad() {
@@ -42,21 +47,38 @@ forget() {
 # would take it for the model for ever. Its words are in the finding. A file without a run may be another attempt's.
 make_way() {
     { grep -vs " script " "$attempt/ledger"; grep -s "^file" "$attempt/wrote"; } | grep -qF -- "$(encoded "$1")" || return 0
+    begin_of
     [ -n "$begin" ] && [ "${sizes[$file_number]}" -le "$ANSWER_REMOVED_BYTES_MAX" ] && [ ! -L "$1" ] || return 0
     [ -z "$(find "$1" -maxdepth 0 -newerct "$begin")" ] || rm -f -- "$1"
 }
 
-# civitdl writes what CivitAI says of a file into a list beside it.
+# Sets `said`: civitdl writes what CivitAI says of a file into a list beside it.
 listed_sha256() {
     local list=${1%.*}.csv line lines=0
+    said=
     case ${list##*/} in *-mid_*-vid_*.csv) ;; *) return ;; esac
     [ -f "$list" ] || return
     while { IFS= read -r line || [ -n "$line" ]; } && [ $((lines += 1)) -le 100 ]; do
         if [[ $line =~ ^SHA256,[[:space:]]*([0-9A-Fa-f]{64})[[:space:]]*$ ]]; then
-            printf %s "${BASH_REMATCH[1],,}"
+            said=${BASH_REMATCH[1],,}
             return
         fi
     done <"$list"
+}
+
+# Sets `seen`: size, inode and time of change, as files.sh notes them of a file that a run has finished. With the end of
+# the download that note will do: it is held against the file once that is hashed.
+see() {
+    local size='' inode changed
+    if [ -n "${is_riding-}" ] && [ "${2-}" != again ]; then
+        encode "$1"
+        place "$encoded"
+        read_state
+        seen=$known
+        [ "$was" != whole ] || return 0
+    fi
+    read -r size inode changed < <(stat -L -c '%s %i %z' -- "$1")
+    seen=${size:+$size $inode ${changed// /_}}
 }
 
 # All checks that are cheap, before anything is hashed.
@@ -64,7 +86,8 @@ look() {
     local file=$1 want=${want_size[$file_number]}
     [ -e "$file" ] || [ -L "$file" ] || { bad missing && return; }
     [ -f "$file" ] || { bad no_file && return; }
-    states[file_number]=$(stat -L -c '%s %d:%i %.9Y' -- "$file")
+    see "$file"
+    states[file_number]=$seen
     sizes[file_number]=${states[$file_number]%% *}
     [ -r "$file" ] && [ -n "${states[$file_number]}" ] || { bad unreadable && return; }
     if [ "${sizes[$file_number]}" = 0 ]; then
@@ -135,6 +158,7 @@ hash() {
         read -r -t 1 digest _ <&"$descriptor"
         said=$?
         [ "$said" -gt 128 ] || break
+        [ -z "${is_riding-}" ] || { kill "$pid" && exit 99; }
         while read -r key at; do
             [ "$key" = pos: ] && finding at "$file_number" "$at"
         done <"/proc/$pid/fdinfo/0"
@@ -162,7 +186,9 @@ weigh() {
     local digest=- against=-
     if [ -n "${hashing[$file_number]}" ]; then
         hash "$file" "$size"
-        if [ "$(stat -L -c '%s %d:%i %.9Y' -- "$file")" != "${states[$file_number]}" ]; then
+        see "$file" again
+        if [ "$seen" != "${states[$file_number]}" ]; then
+            [ -z "${is_riding-}" ] || exit 99
             if [ -e "$file" ]; then bad changed; else bad vanished; fi
             return
         fi
@@ -196,9 +222,10 @@ expect_one() {
 
 verify() {
     # shellcheck disable=SC2034
-    local tool file_number begin='' suffix has_magic='' failures=0 more=0 of_runs=0
+    local tool file_number said seen encoded decoded begin='' suffix has_magic='' failures=0 more=0 of_runs=0
     # shellcheck disable=SC2034
     local attempt=${RESOURCE_INSTALLER_ATTEMPT%-verify} home=${UI_HOME%/}
+    local state=${attempt%/*/*} state_file was known
     local hasher=() hashing=() pids=() listed=() total=0 cores
     local files=() states=() sizes=() checked=() want_sha256=("${card_sha256s[@]}") want_size=("${card_sizes[@]}")
     for tool in base64 find grep head od sed sha256sum sort stat tail tr; do
@@ -207,14 +234,17 @@ verify() {
     choose
     [ "${#card_files[@]}" -gt 0 ] || expect_one
     for file_number in "${!files[@]}"; do
-        finding name "$file_number" "$(encoded "${files[$file_number]#"$home"/}")"
+        encode "${files[$file_number]#"$home"/}"
+        finding name "$file_number" "$encoded"
         look "${files[$file_number]}"
     done
     if [ "$failures" = 0 ]; then
         for file_number in "${!files[@]}"; do
-            listed[file_number]=$(listed_sha256 "${files[$file_number]}")
+            listed_sha256 "${files[$file_number]}"
+            listed[file_number]=$said
             total=$((total + sizes[file_number]))
         done
+        [ -z "${is_riding-}" ] || [ "$total" -le "$RIDING_BYTES_MAX" ] || return 99
         choose_hasher "$total"
         cores=1
         [ "${#files[@]}" = 1 ] || cores=$(nproc) || cores=1
@@ -233,7 +263,7 @@ set +e +o pipefail
 LC_ALL=C
 export LC_ALL
 errors=$RESOURCE_INSTALLER_ATTEMPT/errors
-(: >"$errors") 2>/dev/null || errors=/dev/null
+{ printf '' >"$errors"; } 2>/dev/null || errors=/dev/null
 exec 2>"$errors"
 verify
 exit

@@ -8,6 +8,7 @@
 # under .bin, .onnx and .ckpt is too varied for that.
 
 HEADER_BYTES_MAX=100000000
+HEADER_BYTES_FEW=4096
 ANSWER_BYTES_MAX=65536
 SAID_BYTES_MAX=200
 
@@ -59,7 +60,9 @@ said_in() {
 # Whether this is not a model but a page, a message or any text that was saved under its name.
 is_answer() {
     local file=$1 size=$2 head kind=
-    head=$(head -c 1024 -- "$file" | tr '\0\r\n\t\f\v' '\001     ')
+    # It ends before a NUL: no text holds one.
+    ! IFS= read -r -d '' -n 1024 head <"$file" || [ "${#head}" = 1024 ] || return 1
+    head=${head//[$'\r\n\t\f\v']/ }
     case $head in *$'\001'* | '') return 1 ;; esac
     head=${head#$'\xef\xbb\xbf'}
     head=${head#"${head%%[! ]*}"}
@@ -138,22 +141,54 @@ data_end() {
         sed -n 's/^:\[[0-9]\{1,18\},\([0-9]\{1,18\}\)\].*/\1/p' | sort -n | tail -n 1
 }
 
+# Sets `end` to the same for a header that stands in `text`, without blanks.
+data_end_in_text() {
+    local one='"data_offsets":\[[0-9]{1,18},([0-9]{1,18})\]'
+    end=0
+    while [[ $text =~ $one ]]; do
+        [ "$((10#${BASH_REMATCH[1]}))" -le "$end" ] || end=$((10#${BASH_REMATCH[1]}))
+        text=${text#*"${BASH_REMATCH[0]}"}
+    done
+}
+
+# Sets `bytes` to the first eight of file $1, as numbers, and `length` to what they say. Sets `text` to what follows, as
+# long as they say, if that is a few bytes without NUL, else `first` to its first character. The shell reads this itself:
+# a process for each look costs more than all of it.
+read_header() {
+    local byte descriptor place
+    bytes=() length=0 first='' text=''
+    exec {descriptor}<"$1" || return 0
+    for place in 0 1 2 3 4 5 6 7; do
+        IFS= read -r -d '' -n 1 -u "$descriptor" byte || break
+        printf -v byte %d "'$byte"
+        bytes+=($((byte & 255)))
+    done
+    for place in 7 6 5 4 3 2 1 0; do
+        [ "$length" -le "$HEADER_BYTES_MAX" ] && length=$((length * 256 + ${bytes[place]:-0}))
+    done
+    if [ "$length" -gt "$HEADER_BYTES_FEW" ]; then
+        IFS= read -r -d '' -n 1 -u "$descriptor" first && first=${first:- }
+    elif IFS= read -r -d '' -n "$length" -u "$descriptor" text; then
+        first=${text:0:1} first=${first:- }
+    else
+        first=${text:0:1}
+    fi
+    [ "${#text}" = "$length" ] || text=
+    exec {descriptor}<&-
+}
+
 # safetensors: eight bytes say how long the JSON header is, and its offsets say where the file ends.
 has_header() {
-    local file=$1 size=$2 bytes length=0 place first end
+    local file=$1 size=$2 bytes length first text last end
     if [ "$size" -lt 8 ]; then
         bad short $((8 - size)) 8
         return 1
     fi
-    read -r -a bytes < <(od -An -v -tu1 -N 8 -- "$file")
+    read_header "$file"
     if [ "${#bytes[@]}" != 8 ]; then
         bad unreadable
         return 1
     fi
-    for place in 7 6 5 4 3 2 1 0; do
-        [ "$length" -le "$HEADER_BYTES_MAX" ] && length=$((length * 256 + bytes[place]))
-    done
-    first=$(tail -c +9 -- "$file" | head -c 1 | tr '\0' ' ')
     if [ "$length" -gt "$HEADER_BYTES_MAX" ]; then
         bad header_claim
         return 1
@@ -166,11 +201,14 @@ has_header() {
         bad short_header $((8 + length - size)) "$length"
         return 1
     fi
-    if [ "$(tail -c +9 -- "$file" | head -c "$length" | tr -d ' \t\r\n\0' | tail -c 1)" != '}' ]; then
+    text=${text//[$' \t\r\n']/}
+    last=${text: -1}
+    [ -n "$text" ] || last=$(tail -c +9 -- "$file" | head -c "$length" | tr -d ' \t\r\n\0' | tail -c 1)
+    if [ "$last" != '}' ]; then
         bad header
         return 1
     fi
-    end=$(data_end "$file" "$length")
+    if [ -n "$text" ]; then data_end_in_text; else end=$(data_end "$file" "$length"); fi
     end=$((8 + length + 10#${end:-0}))
     if [ "$size" -lt "$end" ]; then
         bad short $((end - size)) "$end"

@@ -50,11 +50,13 @@ read_log() {
         grep -oE '[0-9]+' | sort -u | head -n 10000)
 }
 
+# Sets `begin`, nothing where nobody knows.
 begin_of() {
     local at
-    at=$(stat -c %.9Y -- "$attempt/boot") || return
+    [ -z "$begin" ] || return 0
+    at=$(stat -c %.9Y -- "$attempt/boot") || return 0
     at=$((10#${at/./} - SLACK_NANOSECONDS))
-    printf '@%s.%s' "${at:0:-9}" "${at: -9}"
+    printf -v begin '@%s.%s' "${at:0:-9}" "${at: -9}"
 }
 
 # `wrote` of an attempt, as lines "kind path" with a NUL after each.
@@ -69,18 +71,13 @@ destinations() {
     done < <(head -n "$DESTINATIONS_MAX" -- "$1/wrote")
 }
 
-# Sets `path`: what stands in base64, without newlines at its end: a file of such a name is not found by it.
-decode() {
-    path=$(base64 -d <<<"$1")
-}
-
 # Whether the ledger accounts for all that the attempt left: each run of a tool wrote a file that is there, below
 # $UI_HOME, and nothing else is new in the folders that the tools were given. Then `files` are those, and nothing needs to
 # be searched.
 all_in_ledger() {
     local verb token judged encoded path folder
     local -A runs=() known=() seen=()
-    [ -n "$begin" ] && [ -s "$attempt/ledger" ] || return
+    [ -e "$attempt/boot" ] && [ -s "$attempt/ledger" ] || return
     while read -r verb token encoded judged _; do
         case $verb in
             begin) [ "$judged" = 1 ] && runs[$token]=1 || return ;;
@@ -89,8 +86,9 @@ all_in_ledger() {
                 unset "runs[$token]"
                 [ -z "${seen[$encoded]}" ] || continue
                 seen[$encoded]=1
-                decode "$encoded" && [ -f "$path" ] || return
-                case $path in "$home"/*) known[$path]=1 ;; *) return 1 ;; esac
+                decode "$encoded"
+                [ -f "$decoded" ] || return
+                case $decoded in "$home"/*) known[$decoded]=1 ;; *) return 1 ;; esac
                 ;;
         esac
     done <"$attempt/ledger"
@@ -98,13 +96,22 @@ all_in_ledger() {
     while read -r verb encoded; do
         [ "$verb" = dir ] && [ -z "${seen[$encoded]}" ] || continue
         seen[$encoded]=1
-        decode "$encoded" && nothing_else_in "${path%/.}" || return
+        decode "$encoded"
+        nothing_was_left_in "${decoded%/.}" || nothing_else_in "${decoded%/.}" || return
     done <"$attempt/wrote"
     files=("${!known[@]}")
 }
 
+# What left.sh has found at the end of the attempt holds for all that it looks at.
+nothing_was_left_in() {
+    [ -e "$attempt/left" ] && ! [ -s "$attempt/left" ] && [ ! -e "$attempt/left_other" ] || return
+    case $1/ in *[/].* | "$home"/temp/* | "$home"/output/*) return 1 ;; "$home"/*) return 0 ;; esac
+    return 1
+}
+
 nothing_else_in() {
     local age identity path
+    begin_of
     while IFS=$'\t' read -r -d '' age identity path; do
         [ "$age" = new ] && [ -z "${known[$path]}" ] && ! is_beside "$path" && ! is_of_another "$path" && return 1
     done < <(listing "$1" all)
@@ -256,7 +263,6 @@ choose() {
     local shared=()
     files=() more=0 of_runs=0
     shopt -s nullglob
-    begin=$(begin_of)
     if [ "${#card_files[@]}" -gt 0 ]; then
         files=("${card_files[@]/#/$home/}")
         return
@@ -264,6 +270,8 @@ choose() {
     if all_in_ledger; then
         return
     fi
+    [ -z "${is_riding-}" ] || exit 99
+    begin_of
     read_log
     read_others
     add_recorded
