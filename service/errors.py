@@ -14,6 +14,7 @@ InstallerError
 │   ├── WrongState               409  conflict           carries the state and what is possible in it
 │   ├── KeyReused                409  conflict           the Idempotency-Key belongs to another request
 │   ├── BodyTooLarge             413  too_large
+│   ├── TooManyGuesses           429  too_many           of the token, from one address
 │   └── UnsupportedMediaType     415  unsupported_media
 ├── ConfigError                  a setting that the service cannot run with; the process ends with its message
 ├── CardError                    400  invalid            a resource card that cannot be read
@@ -130,6 +131,17 @@ class BodyTooLarge(RequestError):
 
     status = 413
     code = "too_large"
+
+
+class TooManyGuesses(RequestError):
+    """Too many wrong tokens came from this address."""
+
+    status = 429
+    code = "too_many"
+
+    def __init__(self, *, retry_after_seconds: int) -> None:
+        super().__init__(f"too many wrong tokens from this address: wait {retry_after_seconds} seconds")
+        self.retry_after_seconds = retry_after_seconds
 
 
 class UnsupportedMediaType(RequestError):

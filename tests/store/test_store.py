@@ -61,9 +61,11 @@ class FakeSubscriber:
     def take(self, events: Sequence[RecordedEvent]) -> None:
         self.seen += [event.sequence for event in events]
 
-    async def deliver(self, events: Sequence[RecordedEvent]) -> None:
-        self.take(events)
+    async def ready(self) -> None:
         await asyncio.sleep(0.001)
+
+    def deliver(self, events: Sequence[RecordedEvent]) -> None:
+        self.take(events)
 
     def join(self, last: int) -> None:
         assert last == self.seen[-1]
@@ -173,7 +175,11 @@ async def test_follow_never_ends_before_the_last_event(store: Store) -> None:
     job_id = await running_job(store)
 
     async def follow() -> list[int]:
-        return [event.sequence async for page in store.journal.follow(job_id, 0) for event in page]
+        follower, seen = store.journal.follow(job_id, 0), []
+        while page := await follower.next():
+            seen += [event.sequence for event in page]
+        follower.close()
+        return seen
 
     followers = [asyncio.create_task(follow()) for _ in range(20)]
     for n in range(50):
