@@ -38,6 +38,7 @@ InstallerError
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -248,3 +249,16 @@ class HostKeyChanged(RemoteError):
 
 class RemoteProtocolError(RemoteError):
     """The instance's answer does not fit the remote protocol."""
+
+
+_SHORTAGES = (errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOBUFS)
+
+
+def is_shortage(error: BaseException) -> bool:
+    """Whether the process or the machine is out of descriptors or memory: it passes, so the same call may be made
+    again."""
+    if isinstance(error, BaseExceptionGroup):
+        return any(map(is_shortage, error.exceptions))
+    if isinstance(error, MemoryError) or (isinstance(error, OSError) and error.errno in _SHORTAGES):
+        return True
+    return error.__cause__ is not None and is_shortage(error.__cause__)

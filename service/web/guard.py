@@ -22,7 +22,15 @@ from urllib.parse import urlsplit
 from aiohttp import web
 from aiohttp.typedefs import Handler, Middleware
 
-from service.errors import BodyTooLarge, Forbidden, InstallerError, InvalidRequest, Unauthorized
+from service.errors import (
+    BodyTooLarge,
+    Forbidden,
+    InstallerError,
+    InvalidRequest,
+    StoreUnavailable,
+    Unauthorized,
+    is_shortage,
+)
 from service.web import refusals
 from service.web.connections import CONNECTION
 from service.web.peers import TokenBrake
@@ -175,7 +183,9 @@ async def refuse(request: web.Request, handler: Handler) -> web.StreamResponse:
         return refusals.http_response(error, f"{request.method} {request.path[:200]}")
     except ConnectionError:
         raise
-    except Exception:
+    except Exception as error:
+        if is_shortage(error):
+            return refusals.response(StoreUnavailable(f"it is short of descriptors or memory ({error})"))
         logger.exception("%s %s failed", request.method, request.path)
         return refusals.response(InstallerError())
 
