@@ -319,6 +319,11 @@ class Connections:
             self._forwarded(connection, request)
         try:
             return await handler(request)
+        except ConnectionError:
+            if not _is_closing(connection):
+                raise
+            # The client has left, which is no error: nobody receives this.
+            return web.Response()
         finally:
             if request.content.is_eof():
                 connection.ended()
