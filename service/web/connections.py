@@ -199,12 +199,15 @@ class Connection(asyncio.Protocol):
         self._registry.forgive(self)
         self._registry.moved(self)
 
-    async def writable(self) -> None:
-        """Until the client reads, if too much waits for it. Raises ConnectionResetError when it has left."""
+    async def writable(self) -> bool:
+        """Until the client reads, if too much waits for it; whether it did. Raises ConnectionResetError when the client
+        has left."""
+        waits = self._writable is not None
         if self._writable is not None:
             await asyncio.shield(self._writable)
         if self.transport is None or self.transport.is_closing():
             raise ConnectionResetError("the client has left")
+        return waits
 
     def abort(self) -> None:
         if self.transport is not None:

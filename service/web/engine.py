@@ -20,6 +20,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from collections.abc import Callable, Iterable, Sequence
 from functools import cached_property
 from typing import Any
@@ -182,6 +183,12 @@ class Session:
                 self._carried_by[connection] = True
                 connection.subscribe()
 
+    def reads(self) -> None:
+        """Its client has just read a lot, so it is alive, even if it answers a ping only once it has read all that was
+        sent before."""
+        if self._socket.last_ping:
+            self._socket.last_ping = time.time()
+
     async def drop(self) -> None:
         """End it at once, whatever its client does."""
         await self._socket.close(wait=False, abort=True)
@@ -340,7 +347,8 @@ class _WebSocket:
             connection.transport.write(frames[0])
         else:
             connection.transport.writelines(frames)
-        await connection.writable()
+        if await connection.writable():
+            self._session.reads()
 
     async def close(self) -> None:
         await self._response.close()
