@@ -18,7 +18,7 @@ logger = logging.getLogger(__name__)
 
 # Long enough that no honest client waits for its next SYN, a second later, while many knock.
 BACKLOG = 4_096
-# The kernel's buffers for a connection, which it would let grow to megabytes each: a client that reads slowly would have
+# The kernel's buffers for a connection, which it would let grow to megabytes: a client that reads slowly would have
 # minutes of events waiting for it, and each ping after them.
 SEND_BYTES = 128 << 10
 RECEIVE_BYTES = 64 << 10

@@ -85,7 +85,12 @@ class Client:
             data = data.replace(PING, b"", 1)
         kept = next((len(PING) - n for n in (1, 2) if data.endswith(PING[:-n])), 0)
         data, self._buffer = data[: len(data) - kept], data[len(data) - kept :]
-        assert history.frames.startswith(data, self._at), f"other bytes than the history's at {self._at}"
+        if not history.frames.startswith(data, self._at):
+            wanted = history.frames[self._at : self._at + len(data)]
+            n = next((n for n, (a, b) in enumerate(zip(data, wanted, strict=False)) if a != b), len(wanted))
+            raise AssertionError(
+                f"byte {self._at + n} of {len(history.frames)} is not the history's: {data[max(0, n - 80) : n + 80]!r}"
+            )
         self._at += len(data)
         if self._at == len(history.frames):
             self.count, self.digest = history.count, history.digest
