@@ -20,11 +20,14 @@ from benchmarks.store import BAR, Store, bars, opened
 from benchmarks.table import Row, median
 from benchmarks.watchers import watchers
 from service.runner.controls import Controls
+from service.web.connections import Connections
+from service.web.engine import SocketServer
 from service.web.guard import Guard
+from service.web.listener import Listener
 from service.web.rooms import Rooms
 from service.web.router import add_routes
 from service.web.services import Services
-from service.web.sockets import Sockets, SocketServer
+from service.web.sockets import Sockets
 
 CHUNK = 64
 PROGRESS = "resource_install_progress"
@@ -34,13 +37,16 @@ FULL = ((1, 6_400, 3), (100, 1_280, 3), (1_000, 320, 3))
 
 
 @asynccontextmanager
-async def served(app: web.Application) -> AsyncIterator[str]:
+async def served(app: web.Application, connections: Connections | None = None) -> AsyncIterator[str]:
     runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.2)
     await runner.setup()
-    await web.TCPSite(runner, "127.0.0.1", 0).start()
+    assert runner.server is not None
+    listener = Listener(connections or Connections(), host="127.0.0.1", port=0)
+    await listener.start(runner.server)
     try:
-        yield f"http://127.0.0.1:{runner.addresses[0][1]}"
+        yield f"http://127.0.0.1:{listener.address[1]}"
     finally:
+        listener.stop()
         await runner.cleanup()
 
 
@@ -48,10 +54,11 @@ async def served(app: web.Application) -> AsyncIterator[str]:
 async def ours(folder: Path) -> AsyncIterator[tuple[str, Store]]:
     """The sockets, the history and the journal of the service, without a runner."""
     guard = Guard(bound_host="127.0.0.1")
-    transport = SocketServer(origin_allowed=guard.allows_socket_origin)
+    connections = Connections()
+    transport = SocketServer(origin_allowed=guard.allows_socket_origin, connections=connections)
     rooms = Rooms(transport)
     async with opened(folder / "ours.sqlite3", rooms.publish) as store:
-        app = web.Application()
+        app = web.Application(middlewares=[connections.serve])
         nothing: Any = None
         services = Services(
             journal=store.journal,
@@ -63,7 +70,6 @@ async def ours(folder: Path) -> AsyncIterator[tuple[str, Store]]:
             check_host=nothing,
             ssh_user="root",
             max_attempts=1,
-            stopping=asyncio.Event(),
             version="",
             metrics=nothing,
         )
@@ -71,7 +77,7 @@ async def ours(folder: Path) -> AsyncIterator[tuple[str, Store]]:
         sockets = Sockets(transport, rooms, store.journal, api_token=None)
         sockets.attach(app)
         sockets.start()
-        async with served(app) as url:
+        async with served(app, connections) as url:
             yield url, store
             await sockets.close()
 

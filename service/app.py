@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import logging
 import os
 import time
@@ -21,6 +20,7 @@ from service.logs import concerns_job, log_changes
 from service.metrics import Metrics
 from service.runner.controls import Controls
 from service.runner.installer import ResourceInstaller
+from service.runner.instance.attempt_program import read_scripts
 from service.runner.instance.connector import LOGIN_SECONDS_MAX, Connector
 from service.runner.instance.targets import check_host
 from service.runner.queue_positions import QueuePositions
@@ -33,13 +33,17 @@ from service.store.housekeeping import Housekeeping
 from service.store.jobs import Jobs
 from service.store.journal import Journal
 from service.store.queue_keys import renew_queue_keys
+from service.web.connections import HTTP_BOUNDS, Connections, connections_max
 from service.web.endpoints import OPEN_PATHS
+from service.web.engine import SocketServer
 from service.web.guard import BODY_BYTES_MAX, Guard, set_safe_headers
+from service.web.listener import Listener
 from service.web.pages import Pages, is_page
+from service.web.peers import Peers
 from service.web.rooms import Rooms
 from service.web.router import add_routes
 from service.web.services import Services
-from service.web.sockets import Sockets, SocketServer
+from service.web.sockets import Sockets
 
 logger = logging.getLogger(__name__)
 
@@ -57,12 +61,13 @@ class Service:
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
-        self._stopping = asyncio.Event()
         self._clock_ms = SteadyClock()
         self.url = ""
         # Each step needs only what stands above it. Data goes up through `publish` alone.
         guard = _guard(settings)
-        transport = SocketServer(origin_allowed=guard.allows_socket_origin)
+        self._connections = _connections(settings)
+        self._listener = Listener(self._connections, host=settings.host, port=settings.port)
+        transport = SocketServer(origin_allowed=guard.allows_socket_origin, connections=self._connections)
         self._rooms = Rooms(transport)
         self._database = database_of(settings.database_url)
         metrics = Metrics(
@@ -86,13 +91,14 @@ class Service:
         self._library = Library(settings.resources_dir)
         self._connector = _connector(settings)
         self._worker = self._new_worker()
-        self._sockets = Sockets(transport, self._rooms, self._journal, api_token=guard.api_token)
-        app = web.Application(middlewares=[*guard.middlewares(), log_changes], client_max_size=BODY_BYTES_MAX)
+        self._sockets = Sockets(transport, self._rooms, self._journal, api_token=guard.api_token, brake=guard.brake)
+        middlewares = [self._connections.serve, *guard.middlewares(), log_changes]
+        app = web.Application(middlewares=middlewares, client_max_size=BODY_BYTES_MAX)
         add_routes(app, self._services(metrics))
         Pages().add_to(app)
         app.on_response_prepare.append(set_safe_headers)
         self._sockets.attach(app)
-        self._runner = web.AppRunner(app, access_log=None, shutdown_timeout=SHUTDOWN_SECONDS)
+        self._runner = web.AppRunner(app, access_log=None, shutdown_timeout=SHUTDOWN_SECONDS, **HTTP_BOUNDS)
 
     def _new_worker(self) -> Worker:
         installer = ResourceInstaller(
@@ -128,7 +134,6 @@ class Service:
             ),
             ssh_user=settings.ssh_user,
             max_attempts=settings.max_attempts,
-            stopping=self._stopping,
             version=VERSION,
             metrics=metrics.render,
         )
@@ -141,31 +146,36 @@ class Service:
         self._clock_ms.continue_from(await self._event_store.last_at_ms())
         self._event_store.start()
         self._housekeeping.start()
+        self._connections.start()
         self._sockets.start()
+        read_scripts()
         await self._runner.setup()
-        site = web.TCPSite(self._runner, self._settings.host, self._settings.port)
+        assert self._runner.server is not None
         try:
-            await site.start()
+            await self._listener.start(self._runner.server)
         except OSError as error:
             await self.stop()
             raise ConfigError(
                 f"cannot listen on {self._settings.host}:{self._settings.port}: {error.strerror}; "
                 "choose another INSTALLER_PORT, or stop what listens there"
             ) from error
-        host, port = self._runner.addresses[0][:2]
+        host, port = self._listener.address
         self.url = f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
         self._worker.start()
-        logger.info("service started", extra={"url": self.url, "version": VERSION, "pid": os.getpid()})
+        started = {"url": self.url, "version": VERSION, "pid": os.getpid()}
+        logger.info("service started", extra=started | {"connections_max": self._connections.connections_max})
         if not self._connector.has_key():
             logger.warning(NO_KEY)
 
     async def stop(self) -> None:
         """Cut the links, close the clients, finish what is being written. The installs continue on their instances."""
-        self._stopping.set()
+        self._journal.end_followers()
         logger.info("service stops: installs continue on their instances")
+        self._listener.stop()
         await self._worker.stop()
         await self._sockets.close()
         await self._runner.cleanup()
+        await self._connections.stop()
         await self._housekeeping.stop()
         await self._journal.drain()
         await self._event_store.stop()
@@ -210,6 +220,14 @@ def _guard(settings: Settings) -> Guard:
         origins=settings.cors_origins,
         api_token=_revealed(settings.api_token),
         is_open=lambda path: path in OPEN_PATHS or is_page(path),
+    )
+
+
+def _connections(settings: Settings) -> Connections:
+    return Connections(
+        connections_max=connections_max(settings.max_concurrent_jobs),
+        peer_max=settings.peer_connections,
+        peers=Peers(settings.trusted_networks),
     )
 
 

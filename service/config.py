@@ -68,17 +68,29 @@ class Settings(BaseSettings):
     keep_remote_logs: bool = False
     cors_origins: CommaSeparated = ()
     allowed_hosts: CommaSeparated = ()
+    trusted_proxies: CommaSeparated = ()
+    peer_connections: int = Field(default=200, ge=1, le=20_000)
     log_format: Literal["json", "console"] | None = None
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     api_token: SecretStr | None = None
     civitai_api_key: SecretStr | None = None
     hf_token: SecretStr | None = None
 
-    @field_validator("cors_origins", "allowed_hosts", "ssh_targets", mode="before")
+    @field_validator("cors_origins", "allowed_hosts", "ssh_targets", "trusted_proxies", mode="before")
     @classmethod
     def _split(cls, value: Any) -> Any:
         if isinstance(value, str):
             return tuple(part.strip() for part in value.split(",") if part.strip())
+        return value
+
+    @field_validator("trusted_proxies", mode="after")
+    @classmethod
+    def _proxies_are_addresses(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        for text in value:
+            try:
+                ipaddress.ip_network(text, strict=False)
+            except ValueError:
+                raise ValueError(f"{text[:80]!r} is no address: write 127.0.0.1 or 10.0.0.0/8") from None
         return value
 
     @field_validator("ssh_key", mode="after")
@@ -112,6 +124,10 @@ class Settings(BaseSettings):
     def resources_dir_is_given(self) -> bool:
         """Whether somebody named the folder of the cards; the service makes its own folder only when nobody did."""
         return "resources_dir" in self.model_fields_set
+
+    @property
+    def trusted_networks(self) -> tuple[ipaddress.IPv4Network | ipaddress.IPv6Network, ...]:
+        return tuple(ipaddress.ip_network(text, strict=False) for text in self.trusted_proxies)
 
     def secrets(self) -> tuple[str, ...]:
         """The texts that must never leave the service: every setting that is a SecretStr."""

@@ -14,6 +14,7 @@ InstallerError
 │   ├── WrongState               409  conflict           carries the state and what is possible in it
 │   ├── KeyReused                409  conflict           the Idempotency-Key belongs to another request
 │   ├── BodyTooLarge             413  too_large
+│   ├── TooManyGuesses           429  too_many           of the token, from one address
 │   └── UnsupportedMediaType     415  unsupported_media
 ├── ConfigError                  a setting that the service cannot run with; the process ends with its message
 ├── CardError                    400  invalid            a resource card that cannot be read
@@ -37,6 +38,7 @@ InstallerError
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -130,6 +132,17 @@ class BodyTooLarge(RequestError):
 
     status = 413
     code = "too_large"
+
+
+class TooManyGuesses(RequestError):
+    """Too many wrong tokens came from this address."""
+
+    status = 429
+    code = "too_many"
+
+    def __init__(self, *, retry_after_seconds: int) -> None:
+        super().__init__(f"too many wrong tokens from this address: wait {retry_after_seconds} seconds")
+        self.retry_after_seconds = retry_after_seconds
 
 
 class UnsupportedMediaType(RequestError):
@@ -236,3 +249,16 @@ class HostKeyChanged(RemoteError):
 
 class RemoteProtocolError(RemoteError):
     """The instance's answer does not fit the remote protocol."""
+
+
+_SHORTAGES = (errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOBUFS)
+
+
+def is_shortage(error: BaseException) -> bool:
+    """Whether the process or the machine is out of descriptors or memory: it passes, so the same call may be made
+    again."""
+    if isinstance(error, BaseExceptionGroup):
+        return any(map(is_shortage, error.exceptions))
+    if isinstance(error, MemoryError) or (isinstance(error, OSError) and error.errno in _SHORTAGES):
+        return True
+    return error.__cause__ is not None and is_shortage(error.__cause__)

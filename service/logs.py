@@ -2,6 +2,8 @@
 
 Everything goes through the standard library's logging, so that the lines of other libraries have the same form. Text
 that looks like a secret is redacted before it is written, and a hostile name cannot begin a line of its own.
+
+A line never waits for whoever reads the log (see log_writer.py), and what strangers can provoke is limited in number.
 """
 
 from __future__ import annotations
@@ -19,12 +21,15 @@ from aiohttp.typedefs import Handler
 from structlog.typing import Processor
 
 from service.events.redaction import Redactor
+from service.log_writer import Throttle, log_handler
 
 LogFormat = Literal["json", "console"]
 Entry = MutableMapping[str, Any]
 
 logger = logging.getLogger(__name__)
 
+# What anybody can make these libraries say.
+PROVOKED = ("aiohttp.server", "aiohttp.internal", "engineio", "socketio")
 CHANGING = ("POST", "PATCH", "PUT", "DELETE")
 API_PATH = "/resources"
 DEPTH_MAX = 8
@@ -41,13 +46,15 @@ def configure_logs(
     """Send all logging to the stream (standard error). Without a format: for a person on a terminal, JSON elsewhere."""
     stream = stream if stream is not None else sys.stderr
     log_format = log_format or ("console" if stream.isatty() else "json")
-    handler = logging.StreamHandler(stream)
+    handler = log_handler(stream)
     handler.setFormatter(_formatter(log_format, Redactor(secrets), colors=stream.isatty()))
     handler.addFilter(_shorten_malformed_http)
+    handler.addFilter(Throttle(PROVOKED))
     root = logging.getLogger()
     for former in list(root.handlers):
         if isinstance(former.formatter, structlog.stdlib.ProcessorFormatter):
             root.removeHandler(former)
+            former.close()
     root.addHandler(handler)
     root.setLevel(level.upper())
     for name in QUIET:

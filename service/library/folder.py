@@ -11,7 +11,7 @@ import stat
 from collections.abc import Sequence
 from pathlib import Path
 
-from service.errors import CardError, InvalidRequest, UnknownResource
+from service.errors import CardError, InvalidRequest, UnknownResource, is_shortage
 from service.library.card_reader import parse_card
 from service.library.cards import BrokenCard, Resource
 from service.library.paths import is_hidden, is_readme, short, wrong_path
@@ -90,4 +90,6 @@ def _read(path: str, file: Path, size_bytes: int) -> Resource | BrokenCard:
     except CardError as error:
         return BrokenCard(path=path, error=str(error))
     except OSError as error:
+        if is_shortage(error):
+            raise
         raise CardError(f'card "{path}" cannot be read: {error.strerror}') from error

@@ -10,9 +10,16 @@ import asyncio
 import logging
 from collections.abc import Callable, Sequence
 
-from tenacity import AsyncRetrying, retry_if_exception_type, wait_exponential
+from tenacity import (
+    AsyncRetrying,
+    RetryCallState,
+    retry_if_exception,
+    retry_if_exception_type,
+    wait_exponential,
+    wait_fixed,
+)
 
-from service.errors import StoreUnavailable, UnknownJob
+from service.errors import StoreUnavailable, UnknownJob, is_shortage
 from service.events.causes import Cause
 from service.events.event_types import JobStarted
 from service.events.job import Job, JobState
@@ -30,6 +37,7 @@ logger = logging.getLogger(__name__)
 
 STORE_RETRY_SECONDS = 1.0
 GIVE_UP_SECONDS_MAX = 60.0
+SHORTAGE_RETRY_SECONDS = 2.0
 
 
 class Worker:
@@ -131,12 +139,21 @@ class Worker:
         self._on_taken_up(live_job.job)
         job_id = live_job.job.job_id
         try:
-            await self._installer.install(live_job)
+            await self._install_in_the_end(live_job)
             job = live_job.job
             logger.info("job %s: %s, %d of %d", job_id, job.state.value, job.installed, job.total)
         except Exception:
             logger.exception("job %s: the service failed", job_id)
             await self._give_up(live_job.job)
+
+    async def _install_in_the_end(self, live_job: LiveJob) -> None:
+        """That the service is out of descriptors or memory is no fault of the job: it waits, and the same is done again
+        over the job as the log holds it, as after a restart."""
+        async for attempt in AsyncRetrying(
+            retry=retry_if_exception(is_shortage), wait=wait_fixed(SHORTAGE_RETRY_SECONDS), before_sleep=_say_shortage
+        ):
+            with attempt:
+                await self._installer.install(live_job)
 
     async def _give_up(self, job: Job) -> None:
         """End the job: a mistake in the service must not leave one that never ends, and that holds up its instance's
@@ -154,3 +171,8 @@ class Worker:
                 except Exception:
                     logger.exception("job %s: it cannot be ended yet", job.job_id)
                     raise
+
+
+def _say_shortage(state: RetryCallState) -> None:
+    error = state.outcome.exception() if state.outcome is not None else None
+    logger.warning("a job waits, because the service is short of something: %s", error)

@@ -19,7 +19,7 @@ import threading
 import weakref
 from collections.abc import AsyncIterator, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from typing import IO, Any, TypeVar
 
@@ -85,12 +85,20 @@ class SqliteDatabase:
             raise ConfigError(f"INSTALLER_DATABASE_URL: cannot write in {folder}: {error.strerror}") from error
         try:
             await self._in_writer(self._transaction, upgrade_to_newest)
+            await self._open_readers()
         except DBAPIError as error:
             await self.close()
             raise ConfigError(f"INSTALLER_DATABASE_URL: {self.path} cannot be opened: {error.orig}") from error
         except BaseException:
             await self.close()
             raise
+
+    async def _open_readers(self) -> None:
+        """All of them at the start, so that no read ever needs a descriptor; the pool keeps them."""
+        async with AsyncExitStack() as readers:
+            for _ in range(READERS_MAX):
+                connection = await readers.enter_async_context(self._reader_engine.connect())
+                await connection.execute(text("select count(*) from sqlite_master"))
 
     async def close(self) -> None:
         await self._reader_engine.dispose()
@@ -241,7 +249,13 @@ def _prepare_writer(dbapi_connection: Any, _record: Any) -> None:
 
 
 def _prepare_reader(dbapi_connection: Any, _record: Any) -> None:
-    _pragmas(dbapi_connection, f"busy_timeout={BUSY_TIMEOUT_MS}", "query_only=ON", "wal_autocheckpoint=0")
+    _pragmas(
+        dbapi_connection,
+        f"busy_timeout={BUSY_TIMEOUT_MS}",
+        "query_only=ON",
+        "wal_autocheckpoint=0",
+        "temp_store=MEMORY",
+    )
 
 
 def _pragmas(dbapi_connection: Any, *pragmas: str) -> None:

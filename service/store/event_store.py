@@ -23,11 +23,11 @@ from service.events.recorded_event import RecordedEvent
 from service.store.append import Append, Statements
 from service.store.background import BackgroundLoop
 from service.store.database import Database
+from service.store.pages import PAGE_EVENTS
 from service.store.tables import events, job_resources, jobs
 
 logger = logging.getLogger(__name__)
 
-PAGE_EVENTS = 1_000
 COMMIT_EVENTS_MAX = 4_096
 
 Observe = Callable[[Sequence[Append], float, float], None]

@@ -8,20 +8,22 @@ without the lock, then takes it, reads the rest and joins: a later append reache
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from typing import Protocol
 from uuid import uuid4
 
 from service.errors import FieldError, InvalidRequest
-from service.events.event_types import TERMINAL_TYPES, JobQueued
+from service.events.event_types import JobQueued
 from service.events.fold import apply
 from service.events.job import Job
 from service.events.recorded_event import NewEvent, RecordedEvent
 from service.store.append import Append
-from service.store.event_store import PAGE_EVENTS, EventStore
+from service.store.event_store import EventStore
+from service.store.follower import Follower
 from service.store.gate import Gate
 from service.store.jobs import Jobs
+from service.store.pages import PAGE_EVENTS, Pages
 from service.store.stream import Hold, Publish, Streams
 
 Decide = Callable[[Job], Sequence[NewEvent]]
@@ -31,8 +33,11 @@ class Subscriber(Protocol):
     """Receives a stream: first its history, page by page, then the call to become live. `web/replay.py` is the one that
     runs."""
 
-    async def deliver(self, events: Sequence[RecordedEvent]) -> None:
-        """Take these events, the next ones in order. It may take its time."""
+    async def ready(self) -> None:
+        """Wait until the subscriber can take a page more. It may take its time."""
+
+    def deliver(self, events: Sequence[RecordedEvent]) -> None:
+        """Take these events, the next ones in order. It waits for nobody: the stream may be locked."""
 
     def join(self, last: int) -> None:
         """Become live: every event up to the sequence ``last`` was delivered, and the next one will be published."""
@@ -57,6 +62,7 @@ class Journal:
         self._publish = publish
         self._streams = Streams()
         self._gate = Gate(secrets)
+        self._pages = Pages(event_store.read)
 
     async def enqueue(self, queued: JobQueued) -> Job:
         """A new stream that begins with this event, at the end of the queue. Durable when it returns.
@@ -94,45 +100,35 @@ class Journal:
         """Deliver all events after the sequence ``after`` in order, then call ``join`` at the one moment when none can
         be missed or come twice.
 
+        Only without the lock does it wait for the subscriber, so that a client that does not read holds up no append.
         Under the lock ``deliver`` is called at most once, for a rest shorter than a page. Raises StoreUnavailable.
         """
         stream = self._streams.of(job_id)
         while True:
-            page = await self._event_store.read(job_id, after)
+            await subscriber.ready()
+            page = await self._pages.after(job_id, after)
             if page:
-                await subscriber.deliver(page)
+                subscriber.deliver(page)
                 after = page[-1].sequence
             if len(page) == PAGE_EVENTS:
                 continue
+            await subscriber.ready()
             async with stream.lock:
-                rest = await self._event_store.read(job_id, after)
+                rest = [] if stream.published == after else await self._event_store.read(job_id, after)
                 if len(rest) < PAGE_EVENTS:
                     if rest:
-                        await subscriber.deliver(rest)
+                        subscriber.deliver(rest)
                         after = rest[-1].sequence
                     subscriber.join(after)
                     return
 
-    async def follow(self, job_id: str, after: int) -> AsyncIterator[Sequence[RecordedEvent]]:
-        """History, then live, page by page, up to the terminal event. Every event comes from the log."""
-        stream = self._streams.of(job_id)
-        while True:
-            stream.news.clear()
-            page = await self._event_store.read(job_id, after)
-            if page:
-                yield page
-                after = page[-1].sequence
-                if page[-1].type in TERMINAL_TYPES:
-                    return
-            elif await self._is_at_the_end(job_id, after):
-                return
-            elif stream.published <= after:
-                await stream.news.wait()
+    def follow(self, job_id: str, after: int) -> Follower:
+        """History, then live, up to the terminal event. Many can follow: what is live is in memory once."""
+        return Follower(job_id, after, stream=self._streams.of(job_id), pages=self._pages, jobs=self._jobs)
 
-    async def _is_at_the_end(self, job_id: str, after: int) -> bool:
-        """The end never overtakes the last event: an ended job may have one more that was appended a moment ago."""
-        job = await self._jobs.get(job_id)
-        return job.is_terminal and after >= job.last_sequence
+    def end_followers(self) -> None:
+        """The service stops: everybody who follows gets to the end."""
+        self._streams.end_followers()
 
     async def compact(self, job_id: str, after: int) -> tuple[list[RecordedEvent], int]:
         """What a late screen needs of the history after ``after``, and the sequence up to which that is."""
@@ -151,10 +147,12 @@ class Journal:
         """Delete an ended job: its events and its rows."""
         async with self._streams.of(job_id).lock:
             await self._event_store.forget(job_id)
+            self._pages.forget(job_id)
 
     async def drain(self) -> None:
-        """Wait for every append that is under way."""
+        """Wait for everything that is under way."""
         await self._event_store.drain()
+        await self._pages.drain()
 
     def _hold(self, job_id: str) -> Hold:
         return Hold(self._streams.of(job_id), self._streams, self._publish)

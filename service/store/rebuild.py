@@ -8,7 +8,7 @@ from service.events.fold import apply
 from service.events.job import Job
 from service.events.recorded_event import RecordedEvent
 from service.store.database import Database
-from service.store.event_store import PAGE_EVENTS
+from service.store.pages import PAGE_EVENTS
 from service.store.places import nth_place
 from service.store.rows import job_row, resource_rows
 from service.store.tables import events, job_resources, jobs

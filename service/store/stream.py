@@ -5,8 +5,8 @@ Who may change which field of a stream, and under which lock:
 - ``lock`` orders everything that must not mix: an append from its decision to its publication, the moment in which a
   subscriber becomes live, the deletion of the stream.
 - ``job``, the fold after the last append, is read and changed only under the lock. None: not known, read the rows.
-- ``published`` and ``news`` change only after a commit, still under the lock of that append. Followers read them
-  without it: they take every event from the log, and need ``news`` only to know when to look again.
+- ``published`` and ``recent`` change only after a commit, still under the lock of that append. Followers read them
+  without it (see follower.py). ``recent`` is kept while somebody follows, and its events are one object for all.
 
 An append takes the lock in its caller's task and gives it back in the writer's: the caller may be cancelled while it
 waits for the commit, and between a commit and its publication nobody else may append or join. Such a hand-over of a
@@ -17,8 +17,10 @@ nothing was submitted, else by the writer, in ``settled``.
 from __future__ import annotations
 
 import asyncio
+from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
 from types import TracebackType
+from typing import Protocol
 from weakref import WeakValueDictionary
 
 from service.errors import StoreUnavailable
@@ -26,20 +28,58 @@ from service.events.job import Job
 from service.events.recorded_event import RecordedEvent
 from service.store.append import Append
 from service.store.event_store import EventStore
+from service.store.pages import Page
+
+RECENT_EVENTS_MAX = 2_000
 
 Publish = Callable[[str, Sequence[RecordedEvent]], Awaitable[None]]
 
 
-class Stream:
-    """The lock, the fold and the news of one stream."""
+class Following(Protocol):
+    """Follows a stream: see follower.py."""
 
-    __slots__ = ("__weakref__", "job", "lock", "news", "published")
+    def notify(self) -> None:
+        """Something was published."""
+
+    def end(self) -> None:
+        """The service stops."""
+
+
+class Stream:
+    """The lock and the fold of one stream, its followers and the last events that were published to them."""
+
+    __slots__ = ("__weakref__", "followers", "job", "lock", "published", "recent")
 
     def __init__(self) -> None:
         self.lock = asyncio.Lock()
         self.job: Job | None = None
         self.published = 0
-        self.news = asyncio.Event()
+        self.recent: deque[Page] = deque()
+        self.followers: set[Following] = set()
+
+    def publish(self, events: Sequence[RecordedEvent]) -> None:
+        self.published = events[-1].sequence
+        if self.followers:
+            self.recent.append(Page(events))
+            self.trim()
+            for follower in tuple(self.followers):
+                follower.notify()
+
+    def recent_after(self, sequence: int) -> Page | None:
+        """The published events after this sequence: as many as came at once. None: they are in the log alone."""
+        for page in reversed(self.recent):
+            if page[0].sequence <= sequence + 1:
+                if page[-1].sequence <= sequence:
+                    return None
+                is_whole = page[0].sequence == sequence + 1
+                return page if is_whole else Page(page[sequence + 1 - page[0].sequence :])
+        return None
+
+    def trim(self) -> None:
+        """Keep the last few events while somebody follows: who is further behind reads the log."""
+        held = sum(map(len, self.recent))
+        while self.recent and (not self.followers or held > RECENT_EVENTS_MAX):
+            held -= len(self.recent.popleft())
 
 
 class Streams:
@@ -55,6 +95,12 @@ class Streams:
         if stream is None:
             stream = self._used[job_id] = Stream()
         return stream
+
+    def end_followers(self) -> None:
+        """The service stops: nobody waits for news any more."""
+        for stream in list(self._used.values()):
+            for follower in tuple(stream.followers):
+                follower.end()
 
     def keep(self, stream: Stream, job: Job) -> None:
         """Set the fold, and keep the stream from its second event (the first queue position, or the start) to its last.
@@ -92,10 +138,8 @@ class Hold:
         return done
 
     async def committed(self, events: Sequence[RecordedEvent]) -> None:
-        last = events[-1]
-        self.stream.published = last.sequence
-        self.stream.news.set()
-        await self._publish(last.job_id, events)
+        self.stream.publish(events)
+        await self._publish(events[-1].job_id, events)
 
     def settled(self, error: Exception | None) -> None:
         append = self._append

@@ -15,15 +15,25 @@ import hmac
 import ipaddress
 import logging
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import urlsplit
 
 from aiohttp import web
 from aiohttp.typedefs import Handler, Middleware
 
-from service.errors import BodyTooLarge, Forbidden, InstallerError, InvalidRequest, Unauthorized
+from service.errors import (
+    BodyTooLarge,
+    Forbidden,
+    InstallerError,
+    InvalidRequest,
+    StoreUnavailable,
+    Unauthorized,
+    is_shortage,
+)
 from service.web import refusals
+from service.web.connections import CONNECTION
+from service.web.peers import TokenBrake
 
 logger = logging.getLogger(__name__)
 
@@ -49,13 +59,14 @@ _OTHER_SITE = "a page of another site asked: only pages of INSTALLER_CORS_ORIGIN
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Guard:
     """The rules of one service. ``hosts``: names it answers to, beside those of loopback and of the address it is bound
-    to. ``is_open``: whether a path is answered without a token."""
+    to. ``is_open``: whether a path is answered without a token. ``brake``: slows down who guesses the token."""
 
     bound_host: str
     hosts: Sequence[str] = ()
     origins: Sequence[str] = ()
     api_token: str | None = None
     is_open: Callable[[str], bool] = lambda _path: False
+    brake: TokenBrake = field(default_factory=TokenBrake)
 
     def middlewares(self) -> list[Middleware]:
         """Outermost first."""
@@ -114,10 +125,23 @@ class Guard:
 
     @web.middleware
     async def _check_token(self, request: web.Request, handler: Handler) -> web.StreamResponse:
-        needs_none = request.path.startswith(SOCKET_PATH) or self.is_open(request.path)
-        if not needs_none and not self.allows_token(request.headers.get("Authorization")):
-            return refusals.response(Unauthorized("wrong or missing token: send Authorization: Bearer <token>"))
+        if not (request.path.startswith(SOCKET_PATH) or self.is_open(request.path)):
+            self._check(request)
         return await handler(request)
+
+    def _check(self, request: web.Request) -> None:
+        """Raises Unauthorized, TooManyGuesses."""
+        given = request.headers.get("Authorization")
+        connection = request.get(CONNECTION)
+        peer = connection.peer if connection is not None else None
+        if self.api_token is not None and given is not None:
+            self.brake.check(peer)
+        if not self.allows_token(given):
+            if given is not None:
+                self.brake.wrong(peer)
+            raise Unauthorized("wrong or missing token: send Authorization: Bearer <token>")
+        if self.api_token is not None and connection is not None:
+            connection.know()
 
 
 def _may_come_without_origin(request: web.Request) -> bool:
@@ -159,7 +183,9 @@ async def refuse(request: web.Request, handler: Handler) -> web.StreamResponse:
         return refusals.http_response(error, f"{request.method} {request.path[:200]}")
     except ConnectionError:
         raise
-    except Exception:
+    except Exception as error:
+        if is_shortage(error):
+            return refusals.response(StoreUnavailable(f"it is short of descriptors or memory ({error})"))
         logger.exception("%s %s failed", request.method, request.path)
         return refusals.response(InstallerError())
 

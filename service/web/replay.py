@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
+from typing import Any
 
 import orjson
 
 from service.events.event_types import TERMINAL_TYPES
 from service.events.recorded_event import RecordedEvent, skipped_ranges
 from service.store.journal import Journal
+from service.store.pages import Page
 from service.web.rooms import Rooms, Subscription, Transport
-from service.web.socket_events import SKIPPED, name_of
+from service.web.socket_events import SKIPPED
 
 # A client's queue: above the first a replay waits, below the second it continues.
 QUEUE_MAX = 2_000
@@ -48,19 +50,28 @@ class Replay:
         after = subscription.after
         found, upto = await self._journal.compact(subscription.job_id, after)
         skipped = {"job_id": subscription.job_id, "skipped": skipped_ranges(found, after, upto)}
-        await self._send(SKIPPED, orjson.dumps(skipped).decode())
+        self._send(self._transport.packet(SKIPPED, orjson.dumps(skipped).decode()))
         if found:
-            await self.deliver(found)
+            self.deliver(found)
         subscription.after = max(subscription.after, upto)
         await self.run()
 
-    async def deliver(self, events: Sequence[RecordedEvent]) -> None:
-        """Put a page into the client's queue, then wait until the client has read most of it."""
-        for event in events:
-            await self._send(name_of(event.type), event.to_json())
-            self._subscription.after = event.sequence
+    async def ready(self) -> None:
+        """Wait until the client has read most of what it was sent."""
+        engine_sid = self._subscription.engine_sid
+        if self._transport.queued(engine_sid) < QUEUE_MAX:
+            return
+        seconds = PACE_SECONDS
+        while self._transport.queued(engine_sid) > QUEUE_RESUME:
+            await asyncio.sleep(seconds)
+            seconds = min(seconds * 2, PACE_SECONDS_MAX)
+
+    def deliver(self, events: Sequence[RecordedEvent]) -> None:
+        """Put a page into the client's queue. Clients that read the same page share its encoding."""
+        encode = self._transport.encode
+        self._send(events.form("packets", encode) if isinstance(events, Page) else encode(events))
+        self._subscription.after = events[-1].sequence
         self._saw_end = events[-1].type in TERMINAL_TYPES
-        await self._pace()
 
     def join(self, last: int) -> None:
         """Become live, or end after the terminal event: nothing follows it."""
@@ -69,14 +80,5 @@ class Replay:
         else:
             self._rooms.join(self._subscription)
 
-    async def _send(self, name: str, payload_json: str) -> None:
-        await self._transport.send(self._subscription.engine_sid, self._transport.packet(name, payload_json))
-
-    async def _pace(self) -> None:
-        engine_sid = self._subscription.engine_sid
-        if self._transport.queued(engine_sid) < QUEUE_MAX:
-            return
-        seconds = PACE_SECONDS
-        while self._transport.queued(engine_sid) > QUEUE_RESUME:
-            await asyncio.sleep(seconds)
-            seconds = min(seconds * 2, PACE_SECONDS_MAX)
+    def _send(self, encoded: Any) -> None:
+        self._transport.send(self._subscription.engine_sid, encoded)

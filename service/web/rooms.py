@@ -1,9 +1,9 @@
 """The rooms: which client is subscribed to which job, and the delivery of new events to those that are live.
 
-A subscription is served in one of two ways. *Live*: it is a member of its job's room, and ``publish`` puts each new
-event into the client's queue. *Replaying*: a task reads the log for it page by page (see replay.py) and joins the room
-at the end. Engine.IO's queue has no bound, so a member whose queue has grown past LIVE_QUEUE_MAX leaves the room and is
-replayed from its last sequence: a slow client harms only itself.
+A subscription is served in one of two ways. *Live*: it is a member of its job's room, and ``publish`` puts new events
+into the client's queue, one item for each commit. *Replaying*: a task reads the log for it page by page (see replay.py)
+and joins the room at the end. Engine.IO's queue has no bound, so a member whose queue has grown past LIVE_QUEUE_MAX
+leaves the room and is replayed from its last sequence: a slow client harms only itself.
 
 This module knows neither the journal nor socketio. The journal calls ``publish`` after each commit; what Engine.IO does
 comes in as a Transport.
@@ -18,7 +18,6 @@ from typing import Any, Protocol
 from service.errors import InvalidRequest
 from service.events.event_types import TERMINAL_TYPES
 from service.events.recorded_event import RecordedEvent
-from service.web.socket_events import name_of
 
 SUBSCRIPTIONS_MAX = 100
 LIVE_QUEUE_MAX = 2_000
@@ -27,11 +26,14 @@ LIVE_QUEUE_MAX = 2_000
 class Transport(Protocol):
     """What rooms and replays need of Engine.IO; ``engine_sid`` is its name of a connection."""
 
-    def packet(self, name: str, payload_json: str) -> Any:
-        """A Socket.IO event, encoded once for all clients."""
+    def encode(self, events: Sequence[RecordedEvent]) -> Any:
+        """These events, to be sent: encoded once for all clients."""
 
-    async def send(self, engine_sid: str, packet: Any) -> None:
-        """Put a packet into the client's queue; it never waits for the client."""
+    def packet(self, name: str, payload_json: str) -> Any:
+        """A Socket.IO event for one client."""
+
+    def send(self, engine_sid: str, encoded: Any) -> None:
+        """Put events or a packet into the client's queue; it never waits for the client."""
 
     def queued(self, engine_sid: str) -> int:
         """The packets that the client has not read yet."""
@@ -67,10 +69,9 @@ class Rooms:
         room = self._rooms.get(job_id)
         if not room:
             return
-        for event in events:
-            packet = self._transport.packet(name_of(event.type), event.to_json())
-            for subscription in tuple(room.values()):
-                await self._send(room, subscription, event.sequence, packet)
+        encoded, last = self._transport.encode(events), events[-1].sequence
+        for subscription in tuple(room.values()):
+            self._send(subscription, last, encoded)
         if events[-1].type in TERMINAL_TYPES:
             for subscription in tuple(room.values()):
                 self.end(subscription)
@@ -137,14 +138,10 @@ class Rooms:
         """The job and the last sent sequence of each subscription that is not live."""
         return [(s.job_id, s.after) for s in self.all() if self._rooms.get(s.job_id, {}).get(s.sid) is not s]
 
-    async def _send(
-        self, room: dict[str, Subscription], subscription: Subscription, sequence: int, packet: Any
-    ) -> None:
-        if room.get(subscription.sid) is not subscription:
-            return
+    def _send(self, subscription: Subscription, last: int, encoded: Any) -> None:
         if self._transport.queued(subscription.engine_sid) >= LIVE_QUEUE_MAX:
             self.leave(subscription)
             subscription.start_replay(subscription)
             return
-        subscription.after = sequence
-        await self._transport.send(subscription.engine_sid, packet)
+        subscription.after = last
+        self._transport.send(subscription.engine_sid, encoded)

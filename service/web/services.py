@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
@@ -17,7 +16,7 @@ from service.store.journal import Journal
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Services:
     """``check_host`` raises TargetRefused. ``ssh_user`` and ``max_attempts``: of a request that does not name them.
-    ``stopping`` is set when the service stops. ``metrics``: the figures as Prometheus reads them."""
+    ``metrics``: the figures as Prometheus reads them."""
 
     journal: Journal
     event_store: EventStore
@@ -28,6 +27,5 @@ class Services:
     check_host: Callable[[str, int], None]
     ssh_user: str
     max_attempts: int
-    stopping: asyncio.Event
     version: str
     metrics: Callable[[], Awaitable[bytes]]

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import AsyncGenerator
-from contextlib import aclosing
+from collections.abc import AsyncGenerator, Callable, Iterator
+from contextlib import aclosing, contextmanager
 from dataclasses import dataclass
 
 from aiohttp import web
 
+from service.web.connections import CONNECTION, Connection
 from service.web.guard import cors_headers
 
 logger = logging.getLogger(__name__)
@@ -16,10 +17,16 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Stream:
-    """``chunks`` is closed at the end, also when the client leaves in the middle, which is not an error."""
+    """``chunks`` is closed at the end, also when the client leaves in the middle, which is not an error.
+
+    ``is_subscription``: the client follows something, so its connection gives way to nobody. ``end`` is called when the
+    client leaves: ``chunks`` may be waiting.
+    """
 
     content_type: str
     chunks: AsyncGenerator[bytes]
+    is_subscription: bool = False
+    end: Callable[[], None] | None = None
 
     async def send(self, request: web.Request) -> web.StreamResponse:
         headers = {
@@ -29,12 +36,33 @@ class Stream:
             "X-Accel-Buffering": "no",
         }
         response = web.StreamResponse(headers={**headers, **cors_headers(request)})
+        connection: Connection | None = request.get(CONNECTION)
         async with aclosing(self.chunks) as chunks:
             try:
-                await response.prepare(request)
-                async for chunk in chunks:
-                    await response.write(chunk)
-                await response.write_eof()
+                with self._carried_by(connection):
+                    await response.prepare(request)
+                    async for chunk in chunks:
+                        await response.write(chunk)
+                        if connection is not None:
+                            connection.moves()
+                    await response.write_eof()
             except ConnectionResetError:
                 logger.debug("a client left the stream %s", request.path)
         return response
+
+    @contextmanager
+    def _carried_by(self, connection: Connection | None) -> Iterator[None]:
+        if connection is None:
+            yield
+            return
+        if self.end is not None:
+            connection.when_lost.add(self.end)
+        if self.is_subscription:
+            connection.subscribe()
+        try:
+            yield
+        finally:
+            if self.is_subscription:
+                connection.unsubscribe()
+            if self.end is not None:
+                connection.when_lost.discard(self.end)

@@ -122,7 +122,7 @@ async def test_a_client_that_does_not_read_harms_only_itself(tmp_path: Path) -> 
             await asyncio.sleep(0)
         last = count + 2
         await until(lambda: other.sequences[-1] == last, 60)
-        queues = [socket.queue.qsize() for socket in service._sockets.server.eio.sockets.values()]
+        queues = [session.queued for session in service._sockets._transport._sessions.values()]
         assert max(queues) < 5_000, queues
         assert len(silent.events) < count
         transport.resume_reading()

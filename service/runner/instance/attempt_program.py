@@ -17,6 +17,7 @@ from uuid import UUID
 from service.errors import RemoteProtocolError
 from service.runner.instance.shims import commands, shim_program
 
+_SCRIPTS = resources.files("service.runner.instance") / "scripts"
 # The parts of the verification and of the supervisor, each in the order in which they make one program.
 VERIFICATION = ("places.sh", "verify_files.sh", "verify_contents.sh", "verify_checks.sh")
 SUPERVISOR = ("places.sh", "left.sh", "watchdog.sh", "recorder.sh", "ending.sh", "riding.sh", "supervise.sh")
@@ -110,7 +111,15 @@ def program(name: str, /, **variables: str | int) -> bytes:
 @cache
 def script(name: str) -> str:
     """The text of one of ``scripts/``."""
-    return (resources.files("service.runner.instance") / "scripts" / name).read_text(encoding="utf-8")
+    return (_SCRIPTS / name).read_text(encoding="utf-8")
+
+
+def read_scripts() -> None:
+    """Read all scripts, so that no job ever needs a descriptor for one."""
+    for file in _SCRIPTS.iterdir():
+        if file.name.endswith(".sh"):
+            script(file.name)
+    shim_program()
 
 
 def civitdl_config(api_key: str, *, retry_count: int = 0, pause_seconds: float = 0.0) -> str:

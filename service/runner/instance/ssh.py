@@ -18,7 +18,15 @@ from pathlib import Path
 
 import asyncssh
 
-from service.errors import AuthenticationFailed, HostKeyChanged, KeyUnusable, LinkDown, NoShell, RemoteError
+from service.errors import (
+    AuthenticationFailed,
+    HostKeyChanged,
+    KeyUnusable,
+    LinkDown,
+    NoShell,
+    RemoteError,
+    is_shortage,
+)
 from service.runner.instance.host_keys import HostKey, HostKeyCheck
 from service.runner.instance.stream import Stream
 from service.runner.instance.targets import Instance
@@ -173,18 +181,24 @@ async def handshake(
 def client_keys(key_path: Path | None) -> Sequence[ClientKey]:
     """The keys to offer: those of this file, else the usual ones in ``~/.ssh``. Raises KeyUnusable.
 
-    Read at each handshake: a key may be put there while the service runs.
+    Read at each handshake: a key may be put there while the service runs. Raises LinkDown when there is no descriptor
+    for one.
     """
     if key_path is not None:
         try:
             return asyncssh.load_keypairs(str(key_path))
         except (OSError, ValueError) as error:
+            if is_shortage(error):
+                raise LinkDown(f"the key {key_path} cannot be read now: {_reason(error)}") from error
             raise KeyUnusable(f"the key {key_path} in INSTALLER_SSH_KEY cannot be used: {_reason(error)}") from error
     keys: list[ClientKey] = []
     for path in _default_keys():
-        # A default key that is locked by a passphrase is of no use to a service.
-        with contextlib.suppress(OSError, ValueError):
+        try:
             keys += asyncssh.load_keypairs(path)
+        except (OSError, ValueError) as error:
+            # A default key that is locked by a passphrase is of no use to a service.
+            if is_shortage(error):
+                raise LinkDown(f"the key {path} cannot be read now: {_reason(error)}") from error
     return keys
 
 

@@ -5,16 +5,15 @@ Events are stored as JSON and sent as they are stored: nothing is decoded on the
 
 from __future__ import annotations
 
-import asyncio
 import json
-from collections.abc import AsyncGenerator, AsyncIterator, Sequence
-from contextlib import aclosing
+from collections.abc import AsyncGenerator, Sequence
 from typing import Any
 
 from aiohttp import web
 
 from service.events.job import Job
 from service.events.recorded_event import RecordedEvent, skipped_ranges
+from service.store.follower import Follower
 from service.web.services import Services
 from service.web.streams import Stream
 
@@ -41,7 +40,8 @@ async def read_events(
         if job.is_terminal and seen >= job.last_sequence:
             # 204 tells an EventSource not to reconnect.
             return web.Response(status=204)
-        return Stream(content_type=SSE, chunks=_followed(services, job_id, seen, types))
+        follower = services.journal.follow(job_id, seen)
+        return Stream(content_type=SSE, chunks=_followed(follower, types), is_subscription=True, end=follower.end)
     if content_type == NDJSON:
         return Stream(content_type=NDJSON, chunks=_lines(services, job_id, after, types))
     if replay == "compact":
@@ -63,38 +63,18 @@ async def _lines(services: Services, job_id: str, after: int, types: Sequence[st
         after = page[-1].sequence
 
 
-async def _followed(services: Services, job_id: str, after: int, types: Sequence[str] | None) -> AsyncGenerator[bytes]:
-    async with aclosing(_with_pauses(services.journal.follow(job_id, after), services.stopping)) as pages:
-        async for page in pages:
-            yield _sse(page, types) if page else b": keep-alive\n\n"
-
-
-async def _with_pauses(
-    pages: AsyncIterator[Sequence[RecordedEvent]], stopping: asyncio.Event
-) -> AsyncGenerator[Sequence[RecordedEvent]]:
-    """The pages, and an empty one whenever nothing came for a while; ends when the service stops."""
-    stop = asyncio.create_task(stopping.wait())
-    following: asyncio.Task[Sequence[RecordedEvent]] | None = None
+async def _followed(follower: Follower, types: Sequence[str] | None) -> AsyncGenerator[bytes]:
     try:
-        while not stop.done():
-            if following is None:
-                following = asyncio.ensure_future(anext(pages))
-            await asyncio.wait((following, stop), timeout=SSE_KEEPALIVE_SECONDS, return_when=asyncio.FIRST_COMPLETED)
-            if not following.done():
-                yield ()
-                continue
-            page, following = following, None
-            try:
-                yield page.result()
-            except StopAsyncIteration:
-                return
+        while (page := await follower.next(SSE_KEEPALIVE_SECONDS)) is not None:
+            if not page:
+                yield b": keep-alive\n\n"
+            elif types is None:
+                yield page.form("sse", _sse)
+            else:
+                yield _sse([event for event in page if event.type in types])
     finally:
-        for task in (stop, following):
-            if task is not None:
-                task.cancel()
-        await asyncio.gather(*(t for t in (stop, following) if t is not None), return_exceptions=True)
+        follower.close()
 
 
-def _sse(events: Sequence[RecordedEvent], types: Sequence[str] | None) -> bytes:
-    shown = (event for event in events if types is None or event.type in types)
-    return "".join(f"id: {event.sequence}\ndata: {event.to_json()}\n\n" for event in shown).encode()
+def _sse(events: Sequence[RecordedEvent]) -> bytes:
+    return "".join([f"id: {event.sequence}\ndata: {event.to_json()}\n\n" for event in events]).encode()
