@@ -135,7 +135,7 @@ class SqliteDatabase:
         return func.json_extract(column, f"$.{name}")
 
     async def check(self) -> DatabaseHealth:
-        version, revision, detail = "", None, self._space() or self._damage
+        version, revision, detail = "", None, await asyncio.to_thread(self._space) or self._damage
         try:
             version, revision = await self.write(_probe)
         except StoreUnavailable as error:

@@ -8,11 +8,10 @@ from __future__ import annotations
 import json
 import shlex
 from dataclasses import dataclass
-from functools import cache
-from importlib import resources
 from uuid import UUID
 
 from service.errors import RemoteProtocolError
+from service.runner.instance.shell import script
 from service.runner.instance.shims import commands, shim_program
 
 # The parts of the supervisor, in the order in which they make one program.
@@ -84,12 +83,6 @@ def program(name: str, /, **variables: str | int) -> bytes:
     if any("\0" in line for line in lines):
         raise RemoteProtocolError("a NUL byte cannot be sent to the instance")
     return "\n".join([*lines, script(name)]).encode()
-
-
-@cache
-def script(name: str) -> str:
-    """The text of one of ``scripts/``."""
-    return (resources.files("service.runner.instance") / "scripts" / name).read_text(encoding="utf-8")
 
 
 def civitdl_config(api_key: str, *, retry_count: int = 0, pause_seconds: float = 0.0) -> str:

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from service.errors import CardError
-from service.runner.instance.attempt_program import script
+from service.runner.instance.shell import script
 
 # In the order in which they make one program.
 PARTS = ("places.sh", "verify_files.sh", "verify_contents.sh", "verify_checks.sh")

@@ -1,0 +1,68 @@
+"""``python -m tests.kit.watched_service serve``: the service as it is, with the loop watchdog once it listens.
+
+uvloop runs what the service schedules through methods of the loop, which a subclass can count, and what comes from a
+socket by itself: so the two protocols that read are counted as well.
+"""
+
+from __future__ import annotations
+
+import functools
+import os
+from pathlib import Path
+from typing import Any
+
+import uvloop
+
+from tests.kit.loop_watch import REPORT_VARIABLE, LoopWatch
+
+watch = LoopWatch(Path(os.environ[REPORT_VARIABLE]), whole_process=True)
+
+
+class WatchedLoop(uvloop.Loop):
+    """uvloop, which counts its callbacks."""
+
+    def call_soon(self, callback: Any, *args: Any, context: Any = None) -> Any:  # type: ignore[override]
+        return super().call_soon(watch.call, callback, *args, context=context)
+
+    def call_soon_threadsafe(self, callback: Any, *args: Any, context: Any = None) -> Any:  # type: ignore[override]
+        return super().call_soon_threadsafe(watch.call, callback, *args, context=context)
+
+    def call_later(self, delay: float, callback: Any, *args: Any, context: Any = None) -> Any:  # type: ignore[override]
+        return super().call_later(delay, watch.call, callback, *args, context=context)
+
+
+def main() -> None:
+    uvloop.run = functools.partial(uvloop.run, loop_factory=WatchedLoop)
+    from service import __main__ as command_line
+
+    serve = command_line._serve
+
+    async def watched_serve(build: Any) -> None:
+        def built() -> Any:
+            service = build()
+            _watch_protocols()
+            start = service.start
+
+            async def start_then_watch() -> None:
+                await start()
+                watch.start()
+
+            service.start = start_then_watch
+            return service
+
+        await serve(built)
+
+    command_line._serve = watched_serve
+    command_line.main()
+
+
+def _watch_protocols() -> None:
+    from aiohttp.web_protocol import RequestHandler
+    from asyncssh.connection import SSHConnection
+
+    RequestHandler.data_received = watch.watched(RequestHandler.data_received)  # type: ignore[method-assign]
+    SSHConnection.data_received = watch.watched(SSHConnection.data_received)  # type: ignore[method-assign]
+
+
+if __name__ == "__main__":
+    main()
