@@ -250,6 +250,7 @@ export interface LinkLostEvent {
   resource?: string;
   attempt?: number;
   reason: string;
+  times?: number;
 }
 export interface OutputEvent {
   type: "output";

@@ -299,9 +299,9 @@ class LimitsChanged(Event):
 class Connecting(Event):
     """The service tries to connect again, because the last try failed. Said when the reason changes.
 
-    ``reason``: refused, no_route, name_unknown, timeout, key_refused, no_shell (the login runs no program) or broken;
-    reasons may be added. ``text``: the same for a person, with what the instance printed. ``seconds``: since the first
-    of these tries began. ``next_seconds``: until the next.
+    ``reason``: refused, no_route, name_unknown, timeout, key_refused, no_shell (the login runs no program), no_answer
+    (connected, but silent) or broken; reasons may be added. ``text``: the same for a person, with what the instance
+    printed. ``seconds``: since the first of these tries began. ``next_seconds``: until the next.
     """
 
     type: ClassVar[str] = "connecting"
@@ -336,10 +336,12 @@ class ResourceStarted(Event):
 @register
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LinkLost(Event):
-    """The connection to the instance broke. The install continues there."""
+    """The connection to the instance broke. The install continues there. ``times``: how often it broke since the last
+    of these events; more than one where it breaks so often that not each time is said."""
 
     type: ClassVar[str] = "link_lost"
     reason: str
+    times: int = 1
 
 
 @register

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass, field
 
-from service.errors import LinkDown
+from service.errors import NoAnswer
 
 FREE_KIB_MIN = 64
 REASON_CHARACTERS_MAX = 300
@@ -48,7 +48,7 @@ def ended_of(line: str) -> Ended:
     word, _, rest = line.partition(" ")
     match word:
         case "held":
-            raise LinkDown("the attempt still runs, but its log could not be followed")
+            raise NoAnswer("the attempt still runs, but its log could not be followed")
         case "refused":
             return Ended(exit_code=None, refused=rest[:REASON_CHARACTERS_MAX])
         case "missing":

@@ -47,6 +47,8 @@ class Stream:
     async def __anext__(self) -> bytes:
         """Raises LinkDown when the link breaks."""
         while not self._chunks:
+            if isinstance(self._error, LinkDown):
+                raise self._error
             if self._error is not None:
                 raise LinkDown(f"the link broke: {self._error or type(self._error).__name__}") from self._error
             if self._has_finished:
@@ -58,6 +60,11 @@ class Stream:
         self._buffered_bytes = 0
         self._resume()
         return chunk
+
+    @property
+    def is_read(self) -> bool:
+        """Whether all that came was taken: the reader waits for the instance, and not the other way round."""
+        return not self._chunks
 
     def received(self, data: bytes) -> None:
         """Standard output."""
