@@ -104,7 +104,8 @@ class Progress(Event):
     ``stage``: images, model, cache (civitdl) or download. ``percent``: 0 to 100. ``downloaded, total, elapsed,
     remaining, speed``: the tool's own words. The numbers beside them are bytes, bytes a second and seconds.
     ``eta_seconds`` is the tool's own estimate; ``resource_eta_seconds`` and ``job_eta_seconds`` are the service's, for
-    the whole rest of the resource and of the job; None while there is no estimate.
+    the whole rest of the resource and of the job; None while there is no estimate. ``left_out``: the bars of this stage
+    since the last event of it that were left out because the service was late.
     """
 
     type: ClassVar[str] = "progress"
@@ -121,6 +122,7 @@ class Progress(Event):
     eta_seconds: float | None = None
     resource_eta_seconds: float | None = None
     job_eta_seconds: float | None = None
+    left_out: int = 0
 
 
 @register

@@ -29,6 +29,7 @@ from service.runner.instance.ssh import Connection
 from service.runner.live_job import LiveJob
 from service.runner.phases import Phase
 from service.runner.tasks import cancel_and_wait
+from service.runner.thinning import DELAY_SECONDS_MAX, Thinner
 from service.runner.time_limit import TimeLimit
 
 logger = logging.getLogger(__name__)
@@ -101,7 +102,7 @@ class Attempt:
             async with remote.attach(replace(self._spec, must_exist=must_exist), self._fed_bytes) as attachment:
                 beside.append(asyncio.create_task(self._heartbeat(connection, remote, attachment).watch()))
                 async for chunk in attachment:
-                    await self._feed_all(chunk)
+                    await self._feed_all(chunk, attachment.received_at)
                     connection.is_proven = True
                     await self._look_at_room(remote)
                 await self._wait_for_answer()
@@ -136,20 +137,37 @@ class Attempt:
         parser = self._phase.parser
         return self._not_stored(parser.close(ended.exit_code)), parser.evidence
 
-    async def _feed_all(self, chunk: bytes) -> None:
+    async def _feed_all(self, chunk: bytes, received_at: float) -> None:
+        """Piece by piece; once the service is late, the rest of this read at once, with fewer bars."""
+        time = asyncio.get_running_loop().time
         for begin in range(0, len(chunk), FEED_BYTES_MAX):
-            await self._feed(chunk[begin : begin + FEED_BYTES_MAX])
+            if time() - received_at >= DELAY_SECONDS_MAX:
+                await self._feed_late(chunk[begin:])
+                return
+            piece = chunk[begin : begin + FEED_BYTES_MAX]
+            await self._append(self._parse(piece))
+            self._fed_bytes += len(piece)
             # Where no event comes of it, nothing else gives the other tasks their turn.
             await asyncio.sleep(0)
 
-    async def _feed(self, piece: bytes) -> None:
+    async def _feed_late(self, rest: bytes) -> None:
+        thinner = Thinner()
+        for begin in range(0, len(rest), FEED_BYTES_MAX):
+            thinner.add(self._parse(rest[begin : begin + FEED_BYTES_MAX]))
+            await asyncio.sleep(0)
+        await self._append(thinner.events())
+        self._fed_bytes += len(rest)
+
+    def _parse(self, piece: bytes) -> list[NewEvent]:
+        """The events of these bytes that the job does not have yet."""
         crash_point("before_parse")
         events = self._phase.parser.feed(piece)
         crash_point("after_parse")
-        new = [self._with_estimates(event) for event in self._not_stored(events)]
-        if new:
-            await self._live_job.append(new)
-        self._fed_bytes += len(piece)
+        return self._not_stored(events)
+
+    async def _append(self, events: Sequence[NewEvent]) -> None:
+        if events:
+            await self._live_job.append([self._with_estimates(event) for event in events])
 
     async def _look_at_room(self, remote: Remote) -> None:
         """A download that announces more than was free ends, unless the instance finds room by now."""

@@ -58,8 +58,9 @@ _BLOCKING = frozenset(
         "time.sleep",
     }
 )
-# What may block the loop's thread, and why: (file of the innermost frame of the service, its function) -> reason. Always
-# allowed are imports, and in a process of its own all that comes before the service listens. Nothing else is at present.
+# What may block the loop's thread, and why: (file of the innermost frame of the service, its function) -> reason.
+# Always allowed are imports, and in a process of its own all that comes before the service listens. At present there
+# is nothing else.
 ALLOWED: dict[tuple[str, str], str] = {}
 
 

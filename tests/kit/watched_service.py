@@ -6,6 +6,7 @@ socket by itself: so the two protocols that read are counted as well.
 
 from __future__ import annotations
 
+import asyncio
 import functools
 import os
 from pathlib import Path
@@ -35,6 +36,7 @@ def main() -> None:
     uvloop.run = functools.partial(uvloop.run, loop_factory=WatchedLoop)
     from service import __main__ as command_line
 
+    _slow_down()
     serve = command_line._serve
 
     async def watched_serve(build: Any) -> None:
@@ -54,6 +56,22 @@ def main() -> None:
 
     command_line._serve = watched_serve
     command_line.main()
+
+
+def _slow_down() -> None:
+    """Each commit takes this much longer: a disk that is slow."""
+    seconds = float(os.environ.get("SLOW_STORE_SECONDS", "0"))
+    if not seconds:
+        return
+    from service.store.database_sqlite import SqliteDatabase
+
+    write = SqliteDatabase.write
+
+    async def slow_write(database: SqliteDatabase, work: Any) -> Any:
+        await asyncio.sleep(seconds)
+        return await write(database, work)
+
+    SqliteDatabase.write = slow_write  # type: ignore[method-assign]
 
 
 def _watch_protocols() -> None:

@@ -110,6 +110,11 @@ class Attachment:
         """Whether all that came so far was taken."""
         return self._stream.is_read
 
+    @property
+    def received_at(self) -> float:
+        """When the chunk that was read last came, by the event loop's clock."""
+        return self._stream.received_at
+
     def give_up(self, error: LinkDown) -> None:
         """The reader gets this error, after what came before it."""
         self._stream.finished(error, None)
@@ -217,9 +222,10 @@ class Remote:
             ui_home=ui_home,
         )
 
-    async def remove(self, *job_ids: str) -> None:
-        """Remove what these jobs left on the instance."""
-        await self._connection.run(COMMAND, program("remove.sh", jobs=" ".join(str(UUID(j)) for j in job_ids)))
+    async def remove(self, *job_ids: str, keep_logs: bool = False) -> None:
+        """Remove what these jobs left on the instance, except their logs if these are wanted."""
+        jobs = " ".join(str(UUID(job_id)) for job_id in job_ids)
+        await self._connection.run(COMMAND, program("remove.sh", jobs=jobs, keep_logs=int(keep_logs)))
 
     async def look(self, ui_home: str) -> Found:
         """What is on the instance: the directories of jobs, and whether its ``ui_home`` is what it should be."""
