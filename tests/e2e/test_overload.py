@@ -16,7 +16,8 @@ BARS = 12_000
 CARD = f"""exec python3 -S -c '
 import time
 def bar(n):
-    print(f"\\rModel: {{n % 100:3d}}%|####      | {{n % 100}}.00M/100.00M [00:03<00:04, 60.9MiB/s]", end="", flush=n % 50 == 0)
+    n, is_flushed = n % 100, n % 50 == 0
+    print(f"\\rModel: {{n:3d}}%|####      | {{n}}.00M/100.00M [00:03<00:04, 60.9MiB/s]", end="", flush=is_flushed)
 print("Now downloading \\"Burst\\"...")
 for n in range({BARS}):
     bar(n)
