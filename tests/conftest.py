@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shutil
 import sys
 import tempfile
 from collections.abc import Generator
@@ -66,6 +67,10 @@ def _watch_loops() -> None:
     watch = LoopWatch(report, whole_process=False)
     watch_asyncio(watch)
     watch.start()
+
+
+def pytest_unconfigure() -> None:
+    shutil.rmtree(Path(os.environ[REPORT_VARIABLE]).parent, ignore_errors=True)
 
 
 @pytest.hookimpl(wrapper=True)

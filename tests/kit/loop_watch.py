@@ -59,8 +59,8 @@ _BLOCKING = frozenset(
     }
 )
 # What may block the loop's thread, and why: (file of the innermost frame of the service, its function) -> reason.
-# Always allowed are imports, and in a process of its own all that comes before the service listens. At present there
-# is nothing else.
+# Always allowed are imports, the sources that the traceback of an unexpected error shows, and in a process of its own
+# all that comes before the service listens. At present there is nothing else.
 ALLOWED: dict[tuple[str, str], str] = {}
 
 
@@ -154,7 +154,7 @@ class LoopWatch:
             return
         frame = sys._getframe(1)
         stack = _stack(frame)
-        if any("importlib" in place for place in stack):
+        if any("importlib" in place or "linecache.py" in place for place in stack):
             return
         own = next((place for place in stack if place.startswith(_SERVICE)), None)
         if own is None or not self._is_ours(stack):
