@@ -20,7 +20,6 @@ from service.logs import concerns_job, log_changes
 from service.metrics import Metrics
 from service.runner.controls import Controls
 from service.runner.installer import ResourceInstaller
-from service.runner.instance.attempt_program import read_scripts
 from service.runner.instance.connector import LOGIN_SECONDS_MAX, Connector
 from service.runner.instance.targets import check_host
 from service.runner.queue_positions import QueuePositions
@@ -148,7 +147,6 @@ class Service:
         self._housekeeping.start()
         self._connections.start()
         self._sockets.start()
-        read_scripts()
         await self._runner.setup()
         assert self._runner.server is not None
         try:

@@ -27,6 +27,7 @@ InstallerError
 │   └── DatabaseNewer            a newer version of the service wrote this database
 └── RemoteError
     ├── LinkDown                 the link broke or never came up: not a failure in itself
+    │   ├── NoAnswer             the instance is connected and does not do what it was asked to
     │   └── NoShell              the login ran no program: cause no_shell if no login of the job ever ran one
     ├── LinkFailed               the link cannot come up any more; carries the cause of the failure
     ├── TargetRefused            400  invalid            the address may not be a target
@@ -208,6 +209,12 @@ class LinkDown(RemoteError):
     def __init__(self, message: str, *, reason: str | None = None) -> None:
         super().__init__(message)
         self.reason = reason if reason is not None else self.reason
+
+
+class NoAnswer(LinkDown):
+    """The instance is connected and does not do what it was asked to: it says nothing, or never comes to the end."""
+
+    reason = "no_answer"
 
 
 class NoShell(LinkDown):

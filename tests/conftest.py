@@ -7,12 +7,19 @@ rule true: a test that uses the network fails there.
 
 from __future__ import annotations
 
+import json
+import os
 import re
+import shutil
 import sys
+import tempfile
+from collections.abc import Generator
 from pathlib import Path
 from typing import Any
 
 import pytest
+
+from tests.kit.loop_watch import REPORT_VARIABLE, LoopWatch, watch_asyncio
 
 TESTS = Path(__file__).parent
 REAL_PARTS = re.compile(
@@ -29,6 +36,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_configure(config: pytest.Config) -> None:
+    _watch_loops()
     if config.getoption("--unit"):
         sys.addaudithook(_refuse_network)
 
@@ -49,3 +57,34 @@ def _starts_something(path: Path) -> bool:
 def _refuse_network(event: str, _arguments: Any) -> None:
     if event in NETWORK_CALLS:
         raise RuntimeError(f"a unit test called {event}: import the part of tests/kit that it uses, or use no network")
+
+
+def _watch_loops() -> None:
+    """In this process and in every service that a test starts: see kit/loop_watch.py."""
+    report = Path(tempfile.mkdtemp(prefix="loop-watch-")) / "trips"
+    report.touch()
+    os.environ[REPORT_VARIABLE] = str(report)
+    watch = LoopWatch(report, whole_process=False)
+    watch_asyncio(watch)
+    watch.start()
+
+
+def pytest_unconfigure() -> None:
+    shutil.rmtree(Path(os.environ[REPORT_VARIABLE]).parent, ignore_errors=True)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_teardown() -> Generator[None]:
+    """A test whose loop was kept busy or blocked fails when all that it started has ended."""
+    yield
+    report = Path(os.environ[REPORT_VARIABLE])
+    trips = report.read_text(encoding="utf-8").splitlines()
+    if trips:
+        os.truncate(report, 0)
+        pytest.fail("the loop watchdog:\n" + "\n".join(map(_told, trips)), pytrace=False)
+
+
+def _told(line: str) -> str:
+    trip = json.loads(line)
+    stacks = ["\n".join(f"      {place}" for place in stack[:12]) for stack in trip["stacks"][:3]]
+    return "\n    --\n".join([f"  {trip['kind']}: {trip['what']}", *stacks])

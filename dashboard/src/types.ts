@@ -250,6 +250,7 @@ export interface LinkLostEvent {
   resource?: string;
   attempt?: number;
   reason: string;
+  times?: number;
 }
 export interface OutputEvent {
   type: "output";
@@ -281,6 +282,7 @@ export interface ProgressEvent {
   eta_seconds?: number | null;
   resource_eta_seconds?: number | null;
   job_eta_seconds?: number | null;
+  left_out?: number;
 }
 export interface QueuePositionChangedEvent {
   type: "queue_position_changed";
@@ -740,6 +742,7 @@ export interface Report {
   error: string | null;
   hint: string | null;
   events: number;
+  damaged_events: number;
   failures: Failure[];
   timeline: Span[];
   attempts: Attempt[];

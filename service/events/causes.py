@@ -32,6 +32,7 @@ class Cause(StrEnum):
     TIMEOUT = "timeout"
     KILLED = "killed"
     INSTANCE_LOST = "instance_lost"
+    INSTANCE_SILENT = "instance_silent"
     SSH_AUTH = "ssh_auth"
     SSH_UNREACHABLE = "ssh_unreachable"
     NO_SHELL = "no_shell"
@@ -296,6 +297,12 @@ _ROWS = (
         cause=Cause.INSTANCE_LOST,
         hint="The instance was restarted, replaced or is gone: start the install again on a running one.",
         transient="the instance was restarted during the download and answers again",
+    ),
+    CauseRow(
+        cause=Cause.INSTANCE_SILENT,
+        hint="The instance lets the service in and then does not answer: restart it, or rent another, and install "
+        "again.",
+        by_hand="only when the instance answers",
     ),
     CauseRow(
         cause=Cause.SSH_AUTH,

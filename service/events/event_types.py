@@ -104,7 +104,8 @@ class Progress(Event):
     ``stage``: images, model, cache (civitdl) or download. ``percent``: 0 to 100. ``downloaded, total, elapsed,
     remaining, speed``: the tool's own words. The numbers beside them are bytes, bytes a second and seconds.
     ``eta_seconds`` is the tool's own estimate; ``resource_eta_seconds`` and ``job_eta_seconds`` are the service's, for
-    the whole rest of the resource and of the job; None while there is no estimate.
+    the whole rest of the resource and of the job; None while there is no estimate. ``left_out``: the bars of this stage
+    since the last event of it that were left out because the service was late.
     """
 
     type: ClassVar[str] = "progress"
@@ -121,6 +122,7 @@ class Progress(Event):
     eta_seconds: float | None = None
     resource_eta_seconds: float | None = None
     job_eta_seconds: float | None = None
+    left_out: int = 0
 
     def with_estimates(self, resource_eta_seconds: float | None, job_eta_seconds: float | None) -> Progress:
         """The same bar with the service's estimates. Every bar is copied so: ``replace`` would cost twice as much."""
@@ -317,9 +319,9 @@ class LimitsChanged(Event):
 class Connecting(Event):
     """The service tries to connect again, because the last try failed. Said when the reason changes.
 
-    ``reason``: refused, no_route, name_unknown, timeout, key_refused, no_shell (the login runs no program) or broken;
-    reasons may be added. ``text``: the same for a person, with what the instance printed. ``seconds``: since the first
-    of these tries began. ``next_seconds``: until the next.
+    ``reason``: refused, no_route, name_unknown, timeout, key_refused, no_shell (the login runs no program), no_answer
+    (connected, but silent) or broken; reasons may be added. ``text``: the same for a person, with what the instance
+    printed. ``seconds``: since the first of these tries began. ``next_seconds``: until the next.
     """
 
     type: ClassVar[str] = "connecting"
@@ -354,10 +356,12 @@ class ResourceStarted(Event):
 @register
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LinkLost(Event):
-    """The connection to the instance broke. The install continues there."""
+    """The connection to the instance broke. The install continues there. ``times``: how often it broke since the last
+    of these events; more than one where it breaks so often that not each time is said."""
 
     type: ClassVar[str] = "link_lost"
     reason: str
+    times: int = 1
 
 
 @register

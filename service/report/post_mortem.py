@@ -37,15 +37,24 @@ class Reporter:
         self._terminal: dict[str, Any] = {}
         self._last_ms = 0
         self._count = 0
+        self._damaged = 0
 
     def feed(self, events: Iterable[RecordedEvent]) -> Reporter:
         for recorded in events:
             self._count = recorded.sequence
             self._last_ms = recorded.at_ms
-            handler = _HANDLERS.get(recorded.type)
-            if handler is not None:
+            if not self._head:
+                self._head = _head_without_beginning(recorded)
+            handler = _HANDLERS.get(recorded.type, Reporter._count_damaged)
+            try:
                 handler(self, recorded, orjson.loads(recorded.data_json))
+            except (LookupError, TypeError, ValueError, AttributeError):
+                # A field is missing or is not what it should be: the rest of the stream is reported all the same.
+                self._damaged += 1
         return self
+
+    def _count_damaged(self, recorded: RecordedEvent, data: Data) -> None:
+        self._damaged += "damaged" in data
 
     def report(self) -> dict[str, Any]:
         """The JSON of the report. Times are RFC 3339 in UTC, amounts bytes and seconds."""
@@ -61,6 +70,7 @@ class Reporter:
             "error": end.get("error"),
             "hint": end.get("hint"),
             "events": self._count,
+            "damaged_events": self._damaged,
             "failures": [attempt.failure() for attempt in self._failures.values()],
             "timeline": self._timeline.to_list(),
             "attempts": [attempt.to_dict() for attempt in self._attempts.values()],
@@ -189,6 +199,19 @@ _HANDLERS: dict[str, Callable[[Reporter, RecordedEvent, Data], None]] = {
     types.JobFailed.type: Reporter._job_ended,
     types.JobCancelled.type: Reporter._job_ended,
 }
+
+
+def _head_without_beginning(recorded: RecordedEvent) -> dict[str, Any]:
+    """What stands in place of a first event that is damaged."""
+    return {
+        "job_id": recorded.job_id,
+        "instance": "",
+        "ui_home": "",
+        "resources": [],
+        "retry_of": None,
+        "created_at": recorded.at,
+        "started_at": None,
+    }
 
 
 def report_of(history: Sequence[RecordedEvent]) -> dict[str, Any]:

@@ -1,6 +1,9 @@
 """One phase of an attempt: follows it on the instance, appends its output to the job, and makes the instance match
 what clients want of the job.
 
+Two things end the wait for an instance that never comes to the end of an attempt: what the heartbeat finds is a lost
+link (instance/heartbeat.py), and beyond the service's own time limit the attempt has timed out (time_limit.py).
+
 A link that breaks leaves the parser as it is, and the next attach continues at the byte after the last one that was
 fed. After a restart of the service the log is read again from its first byte into a fresh parser, and the events that
 are stored already are dropped: a parser that began in the middle would not know a total or a name.
@@ -20,10 +23,14 @@ from service.events.ledger import Evidence
 from service.events.recorded_event import NewEvent
 from service.runner.instance.attempt_program import AttemptSpec
 from service.runner.instance.ended import Ended, Ridden
-from service.runner.instance.remote import Remote, Signal
+from service.runner.instance.heartbeat import Heartbeat
+from service.runner.instance.remote import Attachment, Remote, Signal
 from service.runner.instance.ssh import Connection
 from service.runner.live_job import LiveJob
 from service.runner.phases import Phase
+from service.runner.tasks import cancel_and_wait
+from service.runner.thinning import DELAY_SECONDS_MAX, Thinner
+from service.runner.time_limit import TimeLimit
 
 logger = logging.getLogger(__name__)
 
@@ -32,6 +39,7 @@ SIGNAL_AGAIN_SECONDS = 0.5
 ANSWER_SECONDS_MAX = 30.0
 # A megabyte of bars is seventeen thousand events: in one append they would take a hundred megabytes.
 FEED_BYTES_MAX = 32 * 1024
+_TIMED_OUT = Ended(exit_code=None, timed_out=True)
 
 
 class Attempt:
@@ -60,6 +68,7 @@ class Attempt:
         self._stored_offset = stored_offset
         self._live_job = live_job
         self._clock = clock
+        self._time_limit = TimeLimit(spec.timeout_seconds, live_job, clock)
         self._fed_bytes = 0
         self._fed: list[NewEvent] = []
         self._needed_bytes: int | None = None
@@ -71,16 +80,31 @@ class Attempt:
 
     async def follow(self, connection: Connection) -> Ended:
         """Start it or find it, and follow it to its end. Raises LinkDown; then call again with a new connection."""
+        if self._time_limit.is_over():
+            return _TIMED_OUT
         remote = Remote(connection)
+        following = asyncio.create_task(self._follow(connection, remote))
+        limit = asyncio.create_task(self._time_limit.reached())
+        try:
+            await asyncio.wait([following, limit], return_when=asyncio.FIRST_COMPLETED)
+            if following.done():
+                return following.result()
+            await cancel_and_wait([following])
+            return await self._end_late(remote)
+        finally:
+            await cancel_and_wait([following, limit])
+
+    async def _follow(self, connection: Connection, remote: Remote) -> Ended:
         await self._signal_before_launch(remote)
         crash_point("before_launch")
         must_exist = self._spec.must_exist or self._fed_bytes > 0 or self._live_job.job.is_cancelling
-        signalling = asyncio.create_task(self._signal_changes(remote))
+        beside = [asyncio.create_task(self._signal_changes(remote))]
         try:
             async with remote.attach(replace(self._spec, must_exist=must_exist), self._fed_bytes) as attachment:
+                beside.append(asyncio.create_task(self._heartbeat(connection, remote, attachment).watch()))
                 async for chunk in attachment:
-                    for begin in range(0, len(chunk), FEED_BYTES_MAX):
-                        await self._feed(chunk[begin : begin + FEED_BYTES_MAX])
+                    await self._feed_all(chunk, attachment.received_at)
+                    connection.is_proven = True
                     await self._look_at_room(remote)
                 await self._wait_for_answer()
                 return attachment.ended()
@@ -89,8 +113,25 @@ class Attempt:
             self._in_effect = None
             raise
         finally:
-            signalling.cancel()
-            await asyncio.wait([signalling])
+            for task in beside:
+                task.cancel()
+            await asyncio.wait(beside)
+
+    def _heartbeat(self, connection: Connection, remote: Remote, attachment: Attachment) -> Heartbeat:
+        def answered() -> None:
+            connection.is_proven = True
+
+        return Heartbeat(attachment, ask=lambda: remote.sign_of(self._spec), answered=answered, clock=self._clock)
+
+    async def _end_late(self, remote: Remote) -> Ended:
+        """The instance should have ended the attempt long ago: tell it once more, and wait for no more than its
+        answer."""
+        logger.warning("job %s: %s has not ended in time", self._live_job.job.job_id, self._spec.directory)
+        try:
+            await self._signal(remote, Signal.CANCEL)
+        except RemoteError as error:
+            logger.info("job %s: %s", self._live_job.job.job_id, error)
+        return _TIMED_OUT
 
     def take(self, ridden: Ridden) -> Ended:
         """The same for a phase that ran with the end of the one before it. All of its log is here, a few lines, so its
@@ -104,14 +145,37 @@ class Attempt:
         fed = [self._with_estimates(event) for event in self._not_stored(self._fed)]
         return [*fed, *self._not_stored(parser.close(ended.exit_code))], parser.evidence
 
-    async def _feed(self, piece: bytes) -> None:
+    async def _feed_all(self, chunk: bytes, received_at: float) -> None:
+        """Piece by piece; once the service is late, the rest of this read at once, with fewer bars."""
+        time = asyncio.get_running_loop().time
+        for begin in range(0, len(chunk), FEED_BYTES_MAX):
+            if time() - received_at >= DELAY_SECONDS_MAX:
+                await self._feed_late(chunk[begin:])
+                return
+            piece = chunk[begin : begin + FEED_BYTES_MAX]
+            await self._append(self._parse(piece))
+            self._fed_bytes += len(piece)
+            # Where no event comes of it, nothing else gives the other tasks their turn.
+            await asyncio.sleep(0)
+
+    async def _feed_late(self, rest: bytes) -> None:
+        thinner = Thinner()
+        for begin in range(0, len(rest), FEED_BYTES_MAX):
+            thinner.add(self._parse(rest[begin : begin + FEED_BYTES_MAX]))
+            await asyncio.sleep(0)
+        await self._append(thinner.events())
+        self._fed_bytes += len(rest)
+
+    def _parse(self, piece: bytes) -> list[NewEvent]:
+        """The events of these bytes that the job does not have yet."""
         crash_point("before_parse")
         events = self._phase.parser.feed(piece)
         crash_point("after_parse")
-        new = [self._with_estimates(event) for event in self._not_stored(events)]
-        if new:
-            await self._live_job.append(new)
-        self._fed_bytes += len(piece)
+        return self._not_stored(events)
+
+    async def _append(self, events: Sequence[NewEvent]) -> None:
+        if events:
+            await self._live_job.append([self._with_estimates(event) for event in events])
 
     async def _look_at_room(self, remote: Remote) -> None:
         """A download that announces more than was free ends, unless the instance finds room by now."""

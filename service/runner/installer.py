@@ -131,8 +131,6 @@ class ResourceInstaller:
         warning = ui_home_warning(job.ui_home, found)
         if is_first and warning is not None:
             await live_job.append([NewEvent(event=warning)])
-        if self._rules.keep_remote_logs:
-            return
         try:
             # Those that this service does not know stay: another service may use the same instance.
             ended = await self._jobs.ended_among(found.job_ids)
@@ -140,15 +138,15 @@ class ResourceInstaller:
             logger.info("not swept: %s", error)
         else:
             if ended:
-                await remote.remove(*ended)
+                await remote.remove(*ended, keep_logs=self._rules.keep_remote_logs)
 
     async def _remove(self, job: Job, link: Link) -> None:
         """Remove the job's directory. If this fails, a later connection's sweep removes it."""
         connection = link.connection
-        if connection is None or self._rules.keep_remote_logs:
+        if connection is None:
             return
         try:
-            await Remote(connection).remove(job.job_id)
+            await Remote(connection).remove(job.job_id, keep_logs=self._rules.keep_remote_logs)
         except RemoteError as error:
             logger.info("the directory of job %s stays for now: %s", job.job_id, error)
 

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
-from collections.abc import Callable, Collection, Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from typing import Any
 
 from service.events.causes import Cause
@@ -15,10 +14,9 @@ from service.runner.endings import failed_resource
 from service.runner.live_job import LiveJob
 from service.runner.outcome import failed
 from service.runner.plan import is_done, lost_dependencies, seconds_until_due, startable
+from service.runner.tasks import cancel_and_wait
 
 logger = logging.getLogger(__name__)
-
-CANCEL_AGAIN_SECONDS = 0.5
 
 # The order within one turn of `until_done`, and why:
 #
@@ -122,15 +120,3 @@ class JobWork:
             logger.warning("job %s: the instance did not answer the cancel in time", job.job_id)
             return True
         return False
-
-
-async def cancel_and_wait(tasks: Collection[asyncio.Task[None]]) -> None:
-    """Until all of them have ended. A library below may swallow a cancellation, so it is repeated."""
-    waiting = set(tasks)
-    while waiting:
-        for task in waiting:
-            task.cancel()
-        _, waiting = await asyncio.wait(waiting, timeout=CANCEL_AGAIN_SECONDS)
-    for task in tasks:
-        with contextlib.suppress(asyncio.CancelledError, Exception):
-            task.result()

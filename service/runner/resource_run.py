@@ -83,7 +83,7 @@ class ResourceRun:
         is_new = self._resource.state is ResourceState.PENDING
         card: Resource | None = None
         try:
-            card = self._library.get(self._path)
+            card = await asyncio.to_thread(self._library.get, self._path)
         except (RequestError, CardError) as error:
             if is_new:
                 await self._append(resource_failed(failed(Cause.NOT_FOUND, str(error))))

@@ -25,10 +25,10 @@ from service.events.event_types import JobStarted
 from service.events.job import Job, JobState
 from service.events.recorded_event import NewEvent
 from service.runner.installer import ResourceInstaller
-from service.runner.job_work import cancel_and_wait
 from service.runner.live_job import LiveJob
 from service.runner.outcome import failed
 from service.runner.queue_positions import QueuePositions
+from service.runner.tasks import cancel_and_wait
 from service.store.background import BackgroundLoop
 from service.store.jobs import Jobs
 from service.store.journal import Journal

@@ -20,11 +20,12 @@ import weakref
 from collections.abc import AsyncIterator, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack, asynccontextmanager
+from operator import methodcaller
 from pathlib import Path
 from typing import IO, Any, TypeVar
 
 import aiosqlite
-from sqlalchemy import ColumnElement, Connection, Table, create_engine, event, func, text
+from sqlalchemy import ColumnElement, Connection, Table, case, create_engine, event, func, text
 from sqlalchemy.engine import URL
 from sqlalchemy.exc import DatabaseError, DBAPIError, OperationalError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
@@ -132,10 +133,11 @@ class SqliteDatabase:
         return update_of(table, names, keys)
 
     def json_field(self, column: ColumnElement[str], name: str) -> ColumnElement[Any]:
-        return func.json_extract(column, f"$.{name}")
+        # One damaged row would fail the whole query.
+        return case((func.json_valid(column) == 1, func.json_extract(column, f"$.{name}")))
 
     async def check(self) -> DatabaseHealth:
-        version, revision, detail = "", None, self._space() or self._damage
+        version, revision, detail = "", None, await asyncio.to_thread(self._space) or self._damage
         try:
             version, revision = await self.write(_probe)
         except StoreUnavailable as error:
@@ -234,7 +236,12 @@ def _lock(path: Path) -> IO[str]:
     return file
 
 
+# A text that is not UTF-8 is shown as well as it can be: it would fail the query of all rows beside it.
+_text = methodcaller("decode", "utf-8", "replace")
+
+
 def _prepare_writer(dbapi_connection: Any, _record: Any) -> None:
+    dbapi_connection.text_factory = _text
     # SQLAlchemy's own BEGIN is off: `_begin_immediate` begins the transaction.
     dbapi_connection.isolation_level = None
     _pragmas(
@@ -249,6 +256,7 @@ def _prepare_writer(dbapi_connection: Any, _record: Any) -> None:
 
 
 def _prepare_reader(dbapi_connection: Any, _record: Any) -> None:
+    dbapi_connection.driver_connection.text_factory = _text
     _pragmas(
         dbapi_connection,
         f"busy_timeout={BUSY_TIMEOUT_MS}",

@@ -22,6 +22,7 @@ from service.events.event_types import PRINTED_TYPES, Progress
 from service.events.recorded_event import RecordedEvent
 from service.store.append import Append, Statements
 from service.store.background import BackgroundLoop
+from service.store.damage import recorded_of
 from service.store.database import Database
 from service.store.pages import PAGE_EVENTS
 from service.store.tables import events, job_resources, jobs
@@ -105,7 +106,7 @@ class EventStore:
             query = query.where(events.c.type.in_(types))
         async with self._database.read() as connection:
             rows = (await connection.execute(query.order_by(events.c.sequence).limit(limit))).all()
-        return [RecordedEvent._make(row) for row in rows]
+        return [recorded_of(row) for row in rows]
 
     async def read_compact(self, job_id: str, after: int, upto: int) -> list[RecordedEvent]:
         """What a late screen needs of the events after ``after`` up to ``upto``: all but what tools printed, and the
@@ -116,7 +117,7 @@ class EventStore:
         kept = or_(events.c.type.not_in(PRINTED_TYPES), events.c.sequence.in_(last.group_by(events.c.resource, stage)))
         async with self._database.read() as connection:
             rows = (await connection.execute(select(events).where(*mine, kept).order_by(events.c.sequence))).all()
-        return [RecordedEvent._make(row) for row in rows]
+        return [recorded_of(row) for row in rows]
 
     async def last_at_ms(self) -> int:
         """When the newest event was appended, in milliseconds since the epoch; 0 for an empty log."""

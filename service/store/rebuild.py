@@ -1,17 +1,31 @@
-"""Rebuild the projection from the log alone: proof that the rows are a fold."""
+"""Rebuild the projection from the log alone: proof that the rows are a fold.
+
+Only where the log is damaged do rows prove more than it: a job whose beginning or end is lost in the log keeps the rows
+that it has.
+"""
 
 from __future__ import annotations
 
-from sqlalchemy import Connection, delete, insert, select
+import logging
+from typing import Any
 
+from sqlalchemy import Connection, delete, insert, select
+from sqlalchemy.exc import SQLAlchemyError
+
+from service.errors import InstallerError
+from service.events.event_types import UnknownEvent
 from service.events.fold import apply
-from service.events.job import Job
-from service.events.recorded_event import RecordedEvent
+from service.events.job import Job, JobState
+from service.store.damage import recorded_of
 from service.store.database import Database
 from service.store.pages import PAGE_EVENTS
 from service.store.places import nth_place
 from service.store.rows import job_row, resource_rows
 from service.store.tables import events, job_resources, jobs
+
+logger = logging.getLogger(__name__)
+
+_ENDED = (JobState.COMPLETED, JobState.FAILED, JobState.CANCELLED)
 
 
 async def rebuild(database: Database) -> int:
@@ -23,30 +37,52 @@ def _rebuild(connection: Connection) -> int:
     # These two are not in the log. Without a number the order of the log decides.
     known = select(jobs.c.job_id, jobs.c.number, jobs.c.thinned_at_ms)
     kept = {row.job_id: {"number": row.number, "thinned_at_ms": row.thinned_at_ms} for row in connection.execute(known)}
+    was_ended = set(connection.execute(select(jobs.c.job_id).where(jobs.c.state.in_(_ENDED))).scalars())
     first = select(events.c.job_id).where(events.c.sequence == 1).order_by(events.c.position)
     job_ids = connection.execute(first).scalars().all()
-    connection.execute(delete(job_resources))
-    connection.execute(delete(jobs))
+    for table in (job_resources, jobs):
+        connection.execute(delete(table).where(table.c.job_id.not_in(select(events.c.job_id))))
     for job_id in job_ids:
-        job = _folded(connection, job_id)
-        row = {**job_row(job), **kept.get(job_id, {})}
-        # Before there were places, the queue was in the order of the numbers.
-        row["place"] = row["place"] or nth_place(row.get("number", 0))
-        connection.execute(insert(jobs), [row])
-        connection.execute(insert(job_resources), resource_rows(job))
+        job, is_damaged = _folded(connection, job_id)
+        if job is None or (is_damaged and not job.is_terminal and job_id in was_ended):
+            logger.warning("job %s keeps its rows: its stream is damaged", job_id)
+            continue
+        try:
+            with connection.begin_nested():
+                _replace(connection, job, kept.get(job_id, {}))
+        except SQLAlchemyError:
+            logger.exception("job %s keeps its rows: its stream is damaged", job_id)
     return len(job_ids)
 
 
-def _folded(connection: Connection, job_id: str) -> Job:
-    """Page by page. Old streams are thinned: a hole in one is not an error."""
+def _replace(connection: Connection, job: Job, kept: dict[str, Any]) -> None:
+    for table in (job_resources, jobs):
+        connection.execute(delete(table).where(table.c.job_id == job.job_id))
+    row = {**job_row(job), **kept}
+    # Before there were places, the queue was in the order of the numbers.
+    row["place"] = row["place"] or nth_place(row.get("number", 0))
+    connection.execute(insert(jobs), [row])
+    connection.execute(insert(job_resources), resource_rows(job))
+
+
+def _folded(connection: Connection, job_id: str) -> tuple[Job | None, bool]:
+    """The job, and whether an event of it is damaged; None: it has no beginning any more. Page by page. Old streams are
+    thinned: a hole in one is not an error."""
     job: Job | None = None
-    after = 0
+    after, is_damaged = 0, False
     while True:
         query = select(events).where(events.c.job_id == job_id, events.c.sequence > after)
         rows = connection.execute(query.order_by(events.c.sequence).limit(PAGE_EVENTS)).all()
-        for recorded in map(RecordedEvent._make, rows):
-            job = apply(job, recorded, recorded.event(), thinned=True)
+        for recorded in map(recorded_of, rows):
+            try:
+                event = recorded.event()
+                # Damaged rows are among the unknown events; so is an end in a version that this service does not know.
+                is_damaged |= isinstance(event, UnknownEvent)
+                job = apply(job, recorded, event, thinned=True)
+            except (InstallerError, LookupError, TypeError, ValueError, AttributeError) as error:
+                # Its fields make no sense.
+                is_damaged = True
+                logger.warning("event %d of job %s is passed over: %s", recorded.sequence, job_id, error)
             after = recorded.sequence
-        if len(rows) < PAGE_EVENTS:
-            assert job is not None
-            return job
+        if len(rows) < PAGE_EVENTS or job is None:
+            return job, is_damaged

@@ -7,6 +7,7 @@ database that has to be upgraded loads it.
 from __future__ import annotations
 
 import re
+from functools import cache
 from pathlib import Path
 
 from sqlalchemy import Connection, inspect, text
@@ -71,6 +72,7 @@ def _migrations() -> Path:
     return packaged if packaged.is_dir() else Path(__file__).parents[2] / "migrations"
 
 
+@cache
 def _known_revisions() -> tuple[set[str], str]:
     """All revisions, and the newest."""
     known, followed = set(), set()

@@ -110,6 +110,7 @@ _SENTENCES = {
     "resource_installed": "installed",
     "resource_failed": "failed",
     "resource_cancelled": "cancelled",
+    "event_damaged": "this event is damaged in the service's log",
     "job_completed": "everything is installed",
     "job_failed": "the install failed",
     "job_cancelled": "the install was cancelled",

@@ -211,6 +211,7 @@ class Report(TypedDict):
     error: str | None
     hint: str | None
     events: Count
+    damaged_events: Annotated[int, Field(ge=0, description="Events that cannot be read in the log any more.")]
     failures: list[Failure]
     timeline: list[Span]
     attempts: list[Attempt]

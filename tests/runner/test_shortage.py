@@ -15,7 +15,7 @@ from service.errors import LinkDown, StoreError, is_shortage
 from service.library import Library
 from service.runner import worker
 from service.runner.instance import ssh
-from service.runner.instance.attempt_program import read_scripts, script
+from service.runner.instance.shell import script
 from service.runner.live_job import LiveJob
 from tests.kit.ports import silent_port
 from tests.kit.running import running, write_card
@@ -85,8 +85,6 @@ def test_a_card_or_a_key_that_cannot_be_opened_now_is_not_broken(
 
 
 def test_scripts_are_read_once_at_the_start(monkeypatch: pytest.MonkeyPatch) -> None:
-    read_scripts()
-
     def no_descriptor(*_arguments: object, **_options: object) -> str:
         raise shortage()
 

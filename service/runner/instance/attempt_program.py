@@ -11,13 +11,12 @@ import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
-from importlib import resources
 from uuid import UUID
 
 from service.errors import RemoteProtocolError
+from service.runner.instance.shell import script
 from service.runner.instance.shims import commands, shim_program
 
-_SCRIPTS = resources.files("service.runner.instance") / "scripts"
 # The parts of the verification and of the supervisor, each in the order in which they make one program.
 VERIFICATION = ("places.sh", "verify_files.sh", "verify_contents.sh", "verify_checks.sh")
 SUPERVISOR = ("places.sh", "left.sh", "watchdog.sh", "recorder.sh", "ending.sh", "riding.sh", "supervise.sh")
@@ -106,20 +105,6 @@ def program(name: str, /, **variables: str | int) -> bytes:
     if any("\0" in line for line in lines):
         raise RemoteProtocolError("a NUL byte cannot be sent to the instance")
     return "\n".join([*lines, script(name)]).encode()
-
-
-@cache
-def script(name: str) -> str:
-    """The text of one of ``scripts/``."""
-    return (_SCRIPTS / name).read_text(encoding="utf-8")
-
-
-def read_scripts() -> None:
-    """Read all scripts, so that no job ever needs a descriptor for one."""
-    for file in _SCRIPTS.iterdir():
-        if file.name.endswith(".sh"):
-            script(file.name)
-    shim_program()
 
 
 def civitdl_config(api_key: str, *, retry_count: int = 0, pause_seconds: float = 0.0) -> str:

@@ -92,14 +92,14 @@ class Connector:
     async def _accept(self, instance: Instance, address: str) -> Connection:
         """A handshake, and where one certain key is wanted and the instance shows another kind, the next: it may have
         the wanted key as well."""
-        known = self._known_hosts.keys(instance.host, instance.port)
+        known = await asyncio.to_thread(self._known_hosts.keys, instance.host, instance.port)
         rule = HostKeyRule(str(instance), self._policy, instance.host_key_sha256, known)
         refused_kinds: list[str] = []
         refusal: HostKeyChanged | None = None
         while algorithms := rule.algorithms(without=refused_kinds):
             check = HostKeyCheck(rule)
             try:
-                return self._remembered(await self._handshake(instance, address, algorithms, check))
+                return await self._remembered(await self._handshake(instance, address, algorithms, check))
             except HostKeyChanged as error:
                 if rule.wanted is None or not check.shown_algorithm:
                     raise
@@ -126,12 +126,13 @@ class Connector:
             login_seconds=self._login_timeout_seconds,
         )
 
-    def _remembered(self, connection: Connection) -> Connection:
+    async def _remembered(self, connection: Connection) -> Connection:
         key, instance = connection.host_key, connection.instance
         if key is not None and key.is_new:
+            remember = self._known_hosts.remember
             try:
-                self._known_hosts.remember(instance.host, instance.port, key.algorithm, key.blob)
-            except LinkDown:
+                await asyncio.to_thread(remember, instance.host, instance.port, key.algorithm, key.blob)
+            except BaseException:
                 connection.abort()
                 raise
         return connection

@@ -6,7 +6,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from service.errors import LinkDown
+from service.errors import LinkDown, NoAnswer
 
 FREE_KIB_MIN = 64
 REASON_CHARACTERS_MAX = 300
@@ -72,7 +72,7 @@ def ended_of(line: str) -> Ended:
     word, _, rest = line.partition(" ")
     match word:
         case "held":
-            raise LinkDown("the attempt still runs, but its log could not be followed")
+            raise NoAnswer("the attempt still runs, but its log could not be followed")
         case "unprepared":
             raise LinkDown("the programs that the service had sent are gone from the instance")
         case "refused":

@@ -12,6 +12,9 @@ import fcntl
 import hashlib
 import hmac
 import os
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from pathlib import Path
@@ -38,11 +41,13 @@ class KnownKey:
 class KnownHosts:
     """One writer at a time; the file is replaced whole and readable by its owner alone.
 
-    Nothing here waits, since the event loop calls it: while another process holds the lock, the file cannot be written.
+    For threads: reading and writing wait for the disk. Nobody waits for another process: while one holds the lock, the
+    file cannot be written.
     """
 
     def __init__(self, path: Path) -> None:
         self._path = path
+        self._writing = threading.Lock()
 
     def keys(self, host: str, port: int) -> list[KnownKey]:
         """Raises LinkDown when the file cannot be read: somebody may repair it while the install runs."""
@@ -58,15 +63,20 @@ class KnownHosts:
         name = _name(host, port)
         line = f"{name} {algorithm} {base64.b64encode(blob).decode()}"
         try:
-            self._path.parent.mkdir(parents=True, exist_ok=True)
-            with open(self._path.with_name(self._path.name + ".lock"), "a", encoding="utf-8") as lock:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            with self._writing, self._locked():
                 kept = [before for before in (_without(text, name) for text in self._lines()) if before is not None]
                 self._replace([*kept, line])
         except BlockingIOError as error:
             raise LinkDown(f"another process holds {self._path}.lock, so the host key cannot be kept yet") from error
         except OSError as error:
             raise self._unusable("write", error) from error
+
+    @contextmanager
+    def _locked(self) -> Iterator[None]:
+        self._path.parent.mkdir(parents=True, exist_ok=True)
+        with open(self._path.with_name(self._path.name + ".lock"), "a", encoding="utf-8") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            yield
 
     def _lines(self) -> list[str]:
         if not self._path.exists():

@@ -1,10 +1,11 @@
 """The link to one instance: connects, and reconnects until a lost link has been down for too long.
 
-A link is up once a login has run a program of ours. A link that is down is not a failure. Only time decides: a first
-connection that does not come up within ``connect_seconds`` is ``ssh_unreachable`` (``ssh_auth`` if the instance answers
-and refuses the key to the end), a link that was up and stays down for ``lost_seconds`` is ``instance_lost``. What time
-does not cure (a changed host key, a target that is not allowed) fails at once, and a login that never ran a program of
-this job after ``LOGIN_TRIES_MAX`` tries.
+A link is up once the instance has done what it was asked to over it: silence is not health, nor is a connection that
+breaks as soon as it is used. A link that is down is not a failure. Only time decides: a first connection that does not
+come up within ``connect_seconds`` is ``ssh_unreachable`` (``ssh_auth`` if the instance answers and refuses the key to
+the end), a link that was up and stays down for ``lost_seconds`` is ``instance_lost``, and either is ``instance_silent``
+where the instance lets the service in and then does nothing. What time does not cure (a changed host key, a target that
+is not allowed) fails at once, and a login that never ran a program of this job after ``LOGIN_TRIES_MAX`` tries.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from service.errors import (
     KeyUnusable,
     LinkDown,
     LinkFailed,
+    NoAnswer,
     NoShell,
     RemoteError,
     TargetRefused,
@@ -42,6 +44,9 @@ LOGIN_RETRY_SECONDS = 5.0
 LIVED_SECONDS_MIN = 1.0
 REASON_CHARACTERS_MAX = 500
 CONNECTING_EVENTS_MAX = 20
+# What a job's stream says of its link: so much at once, then one more each time. The rest is counted in the next.
+EVENTS_AT_ONCE = 20
+EVENT_SECONDS = 180.0
 T = TypeVar("T")
 
 # What time does not cure, and the cause that it is. The first class that fits decides.
@@ -84,6 +89,8 @@ class Link:
         self._clock = clock
         self._sleep = sleep
         self._outage = _Outage(clock)
+        self._allowance = _Allowance(clock)
+        self._losses = 0
 
     async def use(self, work: Callable[[Connection], Awaitable[T]]) -> T:
         """Do the work over the link, and again from its beginning after each loss of the link. Concurrent users share
@@ -101,6 +108,7 @@ class Link:
                 # A link that breaks as soon as it is up, again and again, must not fill the log.
                 await self._sleep(max(0.0, LIVED_SECONDS_MIN - (self._clock() - begin)))
             else:
+                connection.is_proven = True
                 self._note_up(connection)
                 return result
 
@@ -138,23 +146,27 @@ class Link:
             self._reattach = None
 
     def _note_up(self, connection: Connection) -> None:
-        if connection.has_run:
+        if connection.is_proven:
             self._was_up = True
             self._outage = _Outage(self._clock)
 
     async def _lost(self, connection: Connection, error: LinkDown) -> None:
-        """A connection broke, or ran nothing. A link that was up is tried again at once: then it has been down for no
+        """A connection broke, or was of no use. A link that was up is tried again at once: then it has been down for no
         time at all."""
         self._note_up(connection)
+        self._losses += 1
         await self.close()
         await self._append_lost(error)
-        if not connection.has_run:
+        if not connection.is_proven:
             await self._wait_after(error)
 
     async def _append_lost(self, error: LinkDown) -> None:
-        """One event each time a link that was up goes down, however many attempts to reconnect fail after it."""
-        if self._was_up and (self._reattach is None or self._reattach.after_restart):
-            await self._append(LinkLost(reason=self._text(error)))
+        """One event each time a link that was up goes down, however many attempts to reconnect fail after it; fewer
+        where it breaks again and again."""
+        is_said = self._reattach is not None and not self._reattach.after_restart
+        if self._was_up and not is_said and self._allowance.take():
+            await self._append(LinkLost(reason=self._text(error), times=max(1, self._losses)))
+            self._losses = 0
             self._reattach = JobReattached()
 
     async def _wait_after(self, error: RemoteError) -> None:
@@ -166,7 +178,7 @@ class Link:
         if self._failure is not None:
             raise self._failure
         seconds = self._seconds_until_next(error)
-        if outage.says(error):
+        if outage.is_news(error) and self._allowance.take():
             await self._append(
                 Connecting(
                     reason=_reason_of(error),
@@ -201,6 +213,11 @@ class Link:
         pause = KEY_RETRY_SECONDS if isinstance(error, AuthenticationFailed) else 0.0
         if self._outage.seconds + pause < self._limit_seconds:
             return None
+        if isinstance(error, NoAnswer) or (self._was_up and isinstance(error, NoShell)):
+            text = (
+                f"the instance has not done what it was asked for {self._limit_seconds:g} seconds: {self._text(error)}"
+            )
+            return LinkFailed(text, cause=Cause.INSTANCE_SILENT)
         if self._was_up:
             return LinkFailed(self._without_link(error), cause=Cause.INSTANCE_LOST)
         if isinstance(error, AuthenticationFailed):
@@ -217,13 +234,13 @@ class Link:
 
 
 class _Outage:
-    """A time without a link that is up, and what was tried in it. ``says``: whether this error is news."""
+    """A time without a link that is up, and what was tried in it."""
 
     def __init__(self, clock: Callable[[], float]) -> None:
         self._clock = clock
         self._begin = clock()
         self._last_reason: str | None = None
-        self._said = 0
+        self._changes = 0
         self.tries = 0
         self.login_tries = 0
 
@@ -231,12 +248,31 @@ class _Outage:
     def seconds(self) -> float:
         return self._clock() - self._begin
 
-    def says(self, error: RemoteError) -> bool:
+    def is_news(self, error: RemoteError) -> bool:
+        """Whether the reason is another one than before; an outage has a bound of these."""
         reason, before = _reason_of(error), self._last_reason
         self._last_reason = reason
-        is_news = reason != before and self._said < CONNECTING_EVENTS_MAX
-        self._said += is_news
-        return is_news
+        self._changes += reason != before
+        return reason != before and self._changes <= CONNECTING_EVENTS_MAX
+
+
+class _Allowance:
+    """The events that may still be said: an instance that answers each connection and drops it must not fill the log.
+    What was used grows back, one each ``EVENT_SECONDS``."""
+
+    def __init__(self, clock: Callable[[], float]) -> None:
+        self._clock = clock
+        self._left = float(EVENTS_AT_ONCE)
+        self._at = clock()
+
+    def take(self) -> bool:
+        now = self._clock()
+        self._left = min(EVENTS_AT_ONCE, self._left + (now - self._at) / EVENT_SECONDS)
+        self._at = now
+        if self._left < 1:
+            return False
+        self._left -= 1
+        return True
 
 
 def _reason_of(error: RemoteError) -> str:

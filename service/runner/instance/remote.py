@@ -16,7 +16,7 @@ from dataclasses import dataclass, replace
 from enum import StrEnum
 from uuid import UUID
 
-from service.errors import LinkDown, RemoteProtocolError
+from service.errors import LinkDown, NoAnswer, RemoteProtocolError
 from service.events.lines import plain
 from service.runner.instance.attempt_program import AttemptSpec, attach_program, program
 from service.runner.instance.ended import RIDDEN, Ended, ended_of, ridden_of
@@ -32,6 +32,8 @@ UI_HOMES_MAX = 5
 
 _LEDGER = b"ledger"
 _SIGNALLED = re.compile(rb"^signalled ([01]) (\d{1,9})$", re.MULTILINE)
+_SIZE = re.compile(rb"^size *(\d{1,15})$", re.MULTILINE)
+_JOB_ID = re.compile(rb"^[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}$", re.MULTILINE)
 _UI_HOME = re.compile(rb"^ui_home (ready|missing|other)$", re.MULTILINE)
 _ELSEWHERE = re.compile(rb"^elsewhere ([A-Za-z0-9+/=]{1,800})$", re.MULTILINE)
 _FILE = re.compile(rb"^file ([A-Za-z0-9+/=]{1,800})$", re.MULTILINE)
@@ -55,6 +57,14 @@ class SignalResult:
     partial_files: tuple[str, ...] = ()
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sign:
+    """What an instance says of an attempt: whether it runs, and the length of its log; None if there is none."""
+
+    is_running: bool
+    log_bytes: int | None
+
+
 class UiHome(StrEnum):
     """What an instance says about the folder that a job installs into."""
 
@@ -74,37 +84,55 @@ class Found:
 
 
 class Attachment:
-    """The log of an attempt from the wanted byte on, and after its end, how the attempt ended."""
+    """The log of an attempt from the wanted byte on, and after its end, how the attempt ended. ``position``: the offset
+    of the next byte of the log. ``has_begun``: the program that follows it has."""
 
-    def __init__(self, connection: Connection, stream: Stream, nonce: str) -> None:
+    def __init__(self, connection: Connection, stream: Stream, nonce: str, offset: int) -> None:
+        self.position = offset
+        self.has_begun = False
         self._connection = connection
         self._stream = stream
         self._nonce = nonce.encode()
-        self._has_begun = False
 
     async def __aiter__(self) -> AsyncIterator[bytes]:
         """Raises LinkDown, NoShell."""
         first = await program_begun(self._connection, self._stream, self._nonce)
-        self._has_begun = True
+        self.has_begun = True
         if first:
+            self.position += len(first)
             # The log comes after the programs were laid.
             self._connection.has_programs = True
             yield first
         async for chunk in self._stream:
+            self.position += len(chunk)
             self._connection.has_programs = True
             yield chunk
+
+    @property
+    def is_silent(self) -> bool:
+        """Whether all that came so far was taken."""
+        return self._stream.is_read
+
+    @property
+    def received_at(self) -> float:
+        """When the chunk that was read last came, by the event loop's clock."""
+        return self._stream.received_at
+
+    def give_up(self, error: LinkDown) -> None:
+        """The reader gets this error, after what came before it."""
+        self._stream.finished(error, None)
 
     def ended(self) -> Ended:
         """How the attempt ended; ask after the end of the log. Raises LinkDown, RemoteProtocolError."""
         mark = self._nonce + b" "
         _, begun, line = self._stream.stderr.rpartition(b"\n" + self._nonce + b" ")
-        if not begun and self._has_begun:
-            raise LinkDown("the instance ended the session before the attempt had ended")
+        if not begun and self.has_begun:
+            raise NoAnswer("the instance ended the session before the attempt had ended")
         if not begun:
             printed = _text(self._stream.stderr[-300:])
             raise RemoteProtocolError(f"the instance did not say how the attempt ended: {printed!r}")
         if line.startswith((_LEDGER, *RIDDEN)):
-            raise LinkDown("the instance ended the session before it said how the attempt ended")
+            raise NoAnswer("the instance ended the session before it said how the attempt ended")
         said = [line.removeprefix(mark) for line in self._stream.stderr.split(b"\n") if line.startswith(mark)]
         return replace(ended_of(_text(line)), ledger=self._ledger(), ridden=ridden_of(said))
 
@@ -129,7 +157,7 @@ class Remote:
         has_programs = self._connection.has_programs
         sent = attach_program(spec, nonce=nonce, offset=offset, has_programs=has_programs)
         async with self._connection.open(COMMAND, sent) as stream:
-            yield Attachment(self._connection, stream, nonce)
+            yield Attachment(self._connection, stream, nonce, offset)
 
     async def signal(
         self, job_id: str, directories: Sequence[str], signal: Signal, *, grace_seconds: int = GRACE_SECONDS
@@ -139,6 +167,15 @@ class Remote:
         Raises LinkDown, RemoteProtocolError.
         """
         return await self._signal(job_id, directories, signal.value, grace_seconds=grace_seconds)
+
+    async def sign_of(self, spec: AttemptSpec) -> Sign:
+        """Whether this attempt runs, asked beside its log. Raises LinkDown, also when the answer makes no sense."""
+        said, _ = await self._ask(spec.job_id, [spec.directory], "ask")
+        found = _SIGNALLED.search(said)
+        if found is None:
+            raise NoAnswer("the instance did not say whether the attempt runs")
+        size = _SIZE.search(said)
+        return Sign(is_running=found[1] == b"1", log_bytes=int(size[1]) if size is not None else None)
 
     async def end_without_room(self, spec: AttemptSpec, needed_bytes: int) -> SignalResult:
         """End this attempt unless this many bytes are free where it writes; its end then says so.
@@ -159,14 +196,8 @@ class Remote:
         needed_bytes: int = 0,
         ui_home: str = "",
     ) -> SignalResult:
-        said, stderr = await self._answer(
-            "signal.sh",
-            job=str(UUID(job_id)),
-            attempts=" ".join(directories),
-            what=what,
-            grace_seconds=grace_seconds,
-            needed_bytes=needed_bytes,
-            ui_home=ui_home,
+        said, stderr = await self._ask(
+            job_id, directories, what, grace_seconds=grace_seconds, needed_bytes=needed_bytes, ui_home=ui_home
         )
         found = _SIGNALLED.search(said)
         if found is None:
@@ -178,14 +209,35 @@ class Remote:
             partial_files=tuple(plain(base64.b64decode(file)) for file in files),
         )
 
-    async def remove(self, *job_ids: str) -> None:
-        """Remove what these jobs left on the instance."""
-        await self._connection.run(COMMAND, program("remove.sh", jobs=" ".join(str(UUID(j)) for j in job_ids)))
+    async def _ask(
+        self,
+        job_id: str,
+        directories: Sequence[str],
+        what: str,
+        *,
+        grace_seconds: int = GRACE_SECONDS,
+        needed_bytes: int = 0,
+        ui_home: str = "",
+    ) -> tuple[bytes, bytes]:
+        return await self._answer(
+            "signal.sh",
+            job=str(UUID(job_id)),
+            attempts=" ".join(directories),
+            what=what,
+            grace_seconds=grace_seconds,
+            needed_bytes=needed_bytes,
+            ui_home=ui_home,
+        )
+
+    async def remove(self, *job_ids: str, keep_logs: bool = False) -> None:
+        """Remove what these jobs left on the instance, except their logs if these are wanted."""
+        jobs = " ".join(str(UUID(job_id)) for job_id in job_ids)
+        await self._connection.run(COMMAND, program("remove.sh", jobs=jobs, keep_logs=int(keep_logs)))
 
     async def look(self, ui_home: str) -> Found:
         """What is on the instance: the directories of jobs, and whether its ``ui_home`` is what it should be."""
         listing, _ = await self._answer("list.sh", ui_home=ui_home)
-        names = [name for name in _text(listing).split() if _is_job_id(name)][:JOBS_LISTED_MAX]
+        names = [name.decode() for name in _JOB_ID.findall(listing)[:JOBS_LISTED_MAX]]
         said = _UI_HOME.search(listing)
         others = [plain(base64.b64decode(path)) for path in _ELSEWHERE.findall(listing)[:UI_HOMES_MAX]]
         return Found(
@@ -201,13 +253,6 @@ class Remote:
         async with self._connection.open(COMMAND, sent) as stream:
             first = await program_begun(self._connection, stream, nonce.encode())
             return first + await self._connection.rest(stream), stream.stderr
-
-
-def _is_job_id(name: str) -> bool:
-    try:
-        return str(UUID(name)) == name
-    except ValueError:
-        return False
 
 
 def _text(data: bytes) -> str:

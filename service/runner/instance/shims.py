@@ -8,13 +8,12 @@ and what a missing tool is installed from come from `service.events.tools`, so t
 from __future__ import annotations
 
 from functools import cache
-from importlib import resources
 
 from service.events.tools import COMMAND_TOOLS
 from service.events.tools.protocol import Tool
+from service.runner.instance.shell import script
 
 SHARED = ("shim.sh", "argv.sh", "places.sh", "halves.sh", "files.sh", "named.sh", "dead.sh")
-_SCRIPTS = resources.files("service.runner.instance") / "scripts"
 
 
 def commands() -> tuple[str, ...]:
@@ -25,11 +24,9 @@ def commands() -> tuple[str, ...]:
 @cache
 def shim_program() -> str:
     """A bash program."""
-    shared = [(_SCRIPTS / name).read_text(encoding="utf-8") for name in SHARED]
-    return "\n".join([*shared, "case $tool in", *map(_case, COMMAND_TOOLS), "esac", 'main "$@"', ""])
+    return "\n".join([*map(script, SHARED), "case $tool in", *map(_case, COMMAND_TOOLS), "esac", 'main "$@"', ""])
 
 
 def _case(tool: type[Tool]) -> str:
     package = f"package={tool.package.name} version={tool.package.version}\n" if tool.package is not None else ""
-    script = (_SCRIPTS / "tools" / f"{tool.name}.sh").read_text(encoding="utf-8")
-    return f"{' | '.join(tool.commands)})\n{package}{script};;"
+    return f"{' | '.join(tool.commands)})\n{package}{script(f'tools/{tool.name}.sh')};;"

@@ -23,8 +23,8 @@ from service.errors import (
     HostKeyChanged,
     KeyUnusable,
     LinkDown,
+    NoAnswer,
     NoShell,
-    RemoteError,
     is_shortage,
 )
 from service.runner.instance.host_keys import HostKey, HostKeyCheck
@@ -33,8 +33,9 @@ from service.runner.instance.targets import Instance
 
 # OpenSSH's MaxSessions is 10: eight attempts that are followed, and one for short commands.
 SESSIONS_MAX = 9
-ANSWER_BYTES_MAX = 4 << 20
+ANSWER_BYTES_MAX = 1 << 20
 RUN_SECONDS_MAX = 120
+CLOSE_SECONDS_MAX = 10
 OPEN_TRIES_MAX = 5
 OPEN_RETRY_SECONDS = 0.1
 REASON_CHARACTERS_MAX = 300
@@ -55,7 +56,8 @@ class CommandResult:
 class Connection:
     """One connection to one instance. Sessions beyond the bound wait for their turn. ``login_seconds``: how long a
     login may take to run its program; ``has_run``: one did, so the account's shell runs what it is given;
-    ``has_programs``: the programs of an attempt were sent, and it began."""
+    ``has_programs``: the programs of an attempt were sent, and it began. ``is_proven``: the instance did what it was
+    asked, so that the link is not only up, but of use."""
 
     def __init__(
         self,
@@ -69,13 +71,14 @@ class Connection:
         self.login_seconds = login_seconds
         self.has_run = False
         self.has_programs = False
+        self.is_proven = False
         self._connection = connection
         self._sessions = asyncio.Semaphore(SESSIONS_MAX)
 
     @asynccontextmanager
     async def open(self, command: str, stdin: bytes) -> AsyncIterator[Stream]:
-        """Run the command with these bytes on its standard input; the session ends with the block."""
-        async with self._sessions:
+        """Run the command with these bytes on its standard input; the session ends with the block. Raises LinkDown."""
+        async with self._place():
             with mapped(self.instance):
                 channel, stream = await self._create_session(command)
                 # A command that ended without reading its input closed the channel: what it printed says more.
@@ -89,7 +92,7 @@ class Connection:
 
     async def run(self, command: str, stdin: bytes) -> CommandResult:
         """All that a short command prints, up to a bound. Raises LinkDown, also when there is no answer in time."""
-        with mapped(self.instance):
+        with mapped(self.instance), self._answering("a command"):
             async with asyncio.timeout(RUN_SECONDS_MAX), self.open(command, stdin) as stream:
                 answer = await self.rest(stream)
                 return CommandResult(stdout=answer, stderr=stream.stderr, exit_status=stream.exit_status)
@@ -97,13 +100,31 @@ class Connection:
     async def rest(self, stream: Stream) -> bytes:
         """All that is still to come of a short answer, up to a bound. Raises LinkDown, also when it does not end."""
         answer = bytearray()
-        with mapped(self.instance):
+        with mapped(self.instance), self._answering("its answer"):
             async with asyncio.timeout(RUN_SECONDS_MAX):
                 async for chunk in stream:
                     answer += chunk
                     if len(answer) > ANSWER_BYTES_MAX:
-                        raise RemoteError(f"{self.instance} answered more than {ANSWER_BYTES_MAX} bytes")
+                        raise NoAnswer(f"{self.instance} answers with more than {ANSWER_BYTES_MAX} bytes")
         return bytes(answer)
+
+    @asynccontextmanager
+    async def _place(self) -> AsyncIterator[None]:
+        """One of the sessions. The one for short commands is soon free, unless the instance does not answer these."""
+        with self._answering("a session"):
+            async with asyncio.timeout(RUN_SECONDS_MAX):
+                await self._sessions.acquire()
+        try:
+            yield
+        finally:
+            self._sessions.release()
+
+    @contextlib.contextmanager
+    def _answering(self, what: str) -> Iterator[None]:
+        try:
+            yield
+        except TimeoutError as error:
+            raise NoAnswer(f"{self.instance} is connected, and did not end {what} in {RUN_SECONDS_MAX} s") from error
 
     @property
     def begin_seconds(self) -> float:
@@ -112,7 +133,9 @@ class Connection:
 
     async def close(self) -> None:
         self.abort()
-        await self._connection.wait_closed()
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(CLOSE_SECONDS_MAX):
+                await self._connection.wait_closed()
 
     def abort(self) -> None:
         self._connection.abort()
@@ -153,7 +176,7 @@ async def handshake(
 
     Raises LinkDown, AuthenticationFailed, KeyUnusable, HostKeyChanged.
     """
-    keys = client_keys(key_path)
+    keys = await asyncio.to_thread(client_keys, key_path)
     # Not asyncssh's own timeout: it is wait_for, which in Python 3.11 can swallow a cancellation.
     with mapped(instance, check, has_key=bool(keys)):
         async with asyncio.timeout(timeout_seconds):

@@ -25,6 +25,8 @@ class Channel(Protocol):
 class Stream:
     """Chunks of bytes with back-pressure: ``received`` and ``finished`` fill it, ``async for`` takes them.
 
+    ``received_at``: when the first byte of the chunk that was taken last came, by the event loop's clock.
+
     Above ``BUFFER_BYTES_MAX`` the channel pauses. The reader always takes all that waits before the channel resumes:
     asyncssh grants the whole window again with the first packet that it hands over, though more may wait behind it, so
     a reader that left something would let the buffer grow with every turn.
@@ -38,6 +40,8 @@ class Stream:
         self._buffered_bytes = 0
         self._is_paused = False
         self._has_finished = False
+        self._first_at = 0.0
+        self.received_at = 0.0
         self._error: Exception | None = None
         self._wake = asyncio.Event()
 
@@ -47,6 +51,8 @@ class Stream:
     async def __anext__(self) -> bytes:
         """Raises LinkDown when the link breaks."""
         while not self._chunks:
+            if isinstance(self._error, LinkDown):
+                raise self._error
             if self._error is not None:
                 raise LinkDown(f"the link broke: {self._error or type(self._error).__name__}") from self._error
             if self._has_finished:
@@ -56,11 +62,19 @@ class Stream:
         chunk = b"".join(self._chunks)
         self._chunks.clear()
         self._buffered_bytes = 0
+        self.received_at = self._first_at
         self._resume()
         return chunk
 
+    @property
+    def is_read(self) -> bool:
+        """Whether all that came was taken: the reader waits for the instance, and not the other way round."""
+        return not self._chunks
+
     def received(self, data: bytes) -> None:
         """Standard output."""
+        if not self._chunks:
+            self._first_at = asyncio.get_running_loop().time()
         self._chunks.append(data)
         self._buffered_bytes += len(data)
         if self._buffered_bytes > BUFFER_BYTES_MAX and not self._is_paused and self.channel is not None:

@@ -21,7 +21,7 @@ async def list_cards(services: Services) -> Cards:
 
 async def show_card(services: Services, *, path: str) -> CardWithScript:
     try:
-        card = services.library.get(path)
+        card = await asyncio.to_thread(services.library.get, path)
     except InvalidRequest as error:
         # A path that no card can have names no card.
         raise UnknownResource(error.message) from error

@@ -281,7 +281,7 @@ async def test_a_link_that_was_up_waits_for_a_login() -> None:
     clock = Clock()
     connector = Scripted(clock, [NoShell("no processes left")])
     failure = await Looking(connector, 22, was_up=True, lost_seconds=300.0, clock=clock, sleep=clock.sleep).failure()
-    assert failure.cause == Cause.INSTANCE_LOST
+    assert failure.cause == Cause.INSTANCE_SILENT
     assert len(connector.tries) > LOGIN_TRIES_MAX
     assert "no processes left" in str(failure)
 

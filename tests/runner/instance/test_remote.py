@@ -10,6 +10,7 @@ import shutil
 import signal
 import subprocess
 from collections.abc import AsyncIterator, Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -468,3 +469,25 @@ async def test_what_still_runs_ends_when_its_job_is_removed(connection: Connecti
     assert sshd.marked_processes(kept.job_id)
     await remote.remove(gone.job_id, str(uuid4()))
     assert directory(sshd, kept).exists()
+
+
+async def test_only_logs_stay_where_they_are_kept(connection: Connection, sshd: Sshd) -> None:
+    """Neither a token nor the configuration of a tool, nor the programs, wherever the service was when it ended."""
+    secrets = {"hf_token": "hf_sesame", "civitai_api_key": "civitai_sesame"}
+    of = spec("echo one; echo two >&2; touch $HOME/written", **secrets)
+    await run(connection, of)
+    of_verification = replace(of, directory="1-1-verify", is_card=False)
+    await run(connection, of_verification)
+    folder = directory(sshd, of)
+    (folder / ".hidden").write_text("x")
+    assert "hf_sesame" in (folder / "hf_token").read_text()
+    remote = Remote(connection)
+    for _ in range(2):
+        await remote.remove(of.job_id, keep_logs=True)
+        assert {path.name for path in folder.iterdir()} <= {"log", "exit", "ledger"}
+        assert (folder / "log").read_bytes().startswith(b"one\ntwo\n")
+        assert {path.name for path in directory(sshd, of_verification).iterdir()} <= {"log", "exit", "ledger"}
+    held = b"".join(path.read_bytes() for path in folder.parent.rglob("*") if path.is_file())
+    assert b"sesame" not in held
+    await remote.remove(of.job_id)
+    assert not folder.parent.exists()

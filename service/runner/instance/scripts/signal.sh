@@ -1,8 +1,9 @@
 # shellcheck shell=sh
-# Pauses, resumes or ends an attempt: `sh` reads it from standard input, after lines that set nonce, job, attempts
-# (directory names), what, grace_seconds, needed_bytes and ui_home (both only for "room": the attempt ends if that much is
-# not free, neither there nor where its runs write). Prints after the nonce: the files that a cancel left half done, each in
-# base64; then whether an attempt is running, and how many processes got the signal.
+# Pauses, resumes or ends an attempt, or only says whether it runs (what=ask): `sh` reads it from standard input, after
+# lines that set nonce, job, attempts (directory names), what, grace_seconds, needed_bytes and ui_home (both only for
+# "room": the attempt ends if that much is not free, neither there nor where its runs write). Prints after the nonce: the
+# files that a cancel left half done, each in base64, or for "ask" the length of the log; then whether an attempt is
+# running, and how many processes got the signal.
 
 ROUNDS_MAX=10
 
@@ -163,6 +164,7 @@ main() {
                 room) end_without_room ;;
             esac
         fi
+        [ "$what" != ask ] || printf 'size %s\n' "$(wc -c <"$dir/log")"
         # Also when the service asks again because the first answer was lost.
         [ "$what" != cancel ] || [ ! -e "$dir/partial" ] || cat "$dir/partial"
     done
