@@ -287,8 +287,7 @@ async def odd_headers(arena: Arena) -> str:
                     status = status_of(await answered(service.port, head + token + b"\r\n"))
                     assert status is None or status < 500, (target, status)
                     seen[status] = seen.get(status, 0) + 1
-        assert "Traceback" not in service.log
-        assert "exception" not in service.log
+        assert "Traceback" not in service.log, service.log[service.log.index("Traceback") - 500 :][:3000]
     return f"{sum(seen.values())} questions: {seen}"
 
 

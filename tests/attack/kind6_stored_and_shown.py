@@ -296,6 +296,13 @@ async def other_users(arena: Arena) -> str:
         assert (await service.ended(job_id))["state"] == "completed"
         left = [path for path in state.rglob("*") if path.is_file() and SECRET.encode() in path.read_bytes()]
         assert left == [], left
+        # A supervisor that is killed forgets nothing by itself: whoever finds the attempt does.
+        killed = await service.install(arena.instance, arena.ui_home, arena.new_card("echo x; sleep 60"))
+        await until(lambda: arena.instance.marked_processes("sleep", job_id=killed))
+        arena.instance.kill_marked(job_id=killed)
+        assert (await service.ended(killed))["state"] == "failed"
+        left = [path for path in state.parent.rglob("*") if path.is_file() and SECRET.encode() in path.read_bytes()]
+        assert left == [], left
         assert SECRET not in subprocess.run(["ps", "axww", "-o", "args"], capture_output=True, text=True).stdout
         for file in service.folder.glob("installer.sqlite3*"):
             assert stat.S_IMODE(file.stat().st_mode) & 0o077 == 0, file

@@ -77,6 +77,14 @@ wait_for_runs() {
     done
 } 2>/dev/null
 
+# The keys were for the tools of this attempt; its folder may stay.
+forget_keys() {
+    local file
+    for file in hf_token civitai_token config/civitdl/config.json; do
+        [ ! -s "$dir/$file" ] || printf '' >"$dir/$file"
+    done
+} 2>/dev/null
+
 has_dead_run() {
     local verb alive=0
     while read -r verb _; do

@@ -130,6 +130,7 @@ fi
 if [ "$RESOURCE_INSTALLER_IS_CARD" = 1 ]; then
     ! has_dead_run || bash -p "$dir/bin/shim" </dev/null >/dev/null 2>&1 9>&-
     record_what_it_left
+    forget_keys
 fi
 free=
 { read -r blocks size < <(exec stat -f -c '%a %S' -- "$dir" 9>&-) && free=$((blocks * size / 1024)); } 2>/dev/null
