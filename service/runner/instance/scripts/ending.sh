@@ -50,13 +50,15 @@ has_others() {
     return 1
 }
 
-# Returns when no run is alive and none can be expected any more.
+# Returns when no run is alive and none can be expected any more. Where the attempt's folder was deleted, nobody can know
+# of any, and no lock in it can be had.
 wait_for_runs() {
     local before at
     # The usual end. Asked in this order: a run that is only being started holds the first lock until it has the second.
     ! flock -n -x 7 7>>"$dir/card.lock" 9>&- || ! flock -n -x 7 7>>"$dir/runs.lock" 9>&- || has_others || return
-    while :; do
+    while [ -d "$dir" ]; do
         until flock -w 1 -x 7 7>>"$dir/runs.lock" 9>&-; do
+            [ -d "$dir" ] || return
             ! is_ending || [ -e "$dir/cancelled" ] || end_members
         done
         ! is_ending || return
