@@ -111,7 +111,7 @@ class Arena(World):
 
     @asynccontextmanager
     async def other_service(
-        self, name: str, python: list[str] | None = None, **settings: str
+        self, name: str, python: list[str] | None = None, settings: Mapping[str, str] | None = None
     ) -> AsyncIterator[ServiceProcess]:
         """A service of the attack's own, with these settings, beside that of the honest."""
         folder = self.folder / f"{name}-{self.chance.randrange(10**9)}"
@@ -125,7 +125,7 @@ class Arena(World):
                 "INSTALLER_SSH_KEY": str(self.instance.key_path),
                 "INSTALLER_KNOWN_HOSTS": str(folder / "known_hosts"),
                 "INSTALLER_MAX_ATTEMPTS": "1",
-                **settings,
+                **(settings or {}),
             },
         )
         try:

@@ -11,13 +11,13 @@ TIMEOUT_SECONDS = 120
 REQUEST = b"GET /healthz HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n"
 
 
-def loop_seconds(pid):
+def loop_seconds(pid: str) -> float:
     """Of the main thread, which runs the event loop."""
     with open(f"/proc/{pid}/task/{pid}/schedstat", encoding="ascii") as file:
         return int(file.read().split()[0]) / 1e9
 
 
-def ask(connection):
+def ask(connection: socket.socket) -> None:
     connection.sendall(REQUEST)
     answer = b""
     while b"\r\n\r\n" not in answer or not answer.endswith(b"}"):
@@ -27,14 +27,14 @@ def ask(connection):
         answer += more
 
 
-def main(port, pid, path):
-    connection = None
+def main(port: str, pid: str, path: str) -> None:
+    connection: socket.socket | None = None
     with open(path, "a", encoding="ascii", buffering=1) as file:
         while True:
             begin, used = time.monotonic(), loop_seconds(pid)
             try:
                 if connection is None:
-                    connection = socket.create_connection(("127.0.0.1", port), TIMEOUT_SECONDS)
+                    connection = socket.create_connection(("127.0.0.1", int(port)), TIMEOUT_SECONDS)
                     begin = time.monotonic()
                 ask(connection)
             except TimeoutError:

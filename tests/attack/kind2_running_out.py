@@ -24,9 +24,10 @@ from tests.kit.service import NAMESPACE, ServiceProcess, until
 MEGABYTE = 1 << 20
 OPEN = "connections without a token have no bound yet"
 UPGRADE = (
-    "GET /socket.io/?EIO=4&transport=websocket HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: Upgrade\r\n"
-    "Upgrade: websocket\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n\r\n"
-).encode()
+    b"GET /socket.io/?EIO=4&transport=websocket HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: Upgrade\r\n"
+    b"Upgrade: websocket\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n\r\n"
+)
+POST = b"POST /resources/install HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: application/json\r\n"
 FAT = "".join(f"X-{n}: {'a' * 7_900}\r\n" for n in range(60))
 POLL = f"GET /socket.io/?EIO=4&transport=polling HTTP/1.1\r\nHost: 127.0.0.1\r\n{FAT}\r\n".encode()
 
@@ -41,7 +42,7 @@ def resident_bytes(pid: int) -> int:
 async def poor(arena: Arena, **settings: str) -> AsyncIterator[ServiceProcess]:
     """A service with 1,024 file descriptors that has installed once."""
     python = ["prlimit", "--nofile=1024:1024", sys.executable]
-    async with arena.other_service("poor", python, **settings) as service:
+    async with arena.other_service("poor", python, settings) as service:
         await honest_install(service, arena.instance, arena.ui_home)
         yield service
 
@@ -113,8 +114,8 @@ async def idle(arena: Arena) -> str:
 )
 async def slow(arena: Arena) -> str:
     head = b"GET /resources/jobs HTTP/1.1\r\nHost: 127.0.0.1\r\nX: "
-    post = b"POST /resources/install HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: application/json\r\nContent-Length: 9000\r\n\r\n{"
-    chunked = b"POST /resources/install HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: application/json\r\nTransfer-Encoding: chunked\r\n\r\n1\r\n{"
+    post = POST + b"Content-Length: 9000\r\n\r\n{"
+    chunked = POST + b"Transfer-Encoding: chunked\r\n\r\n1\r\n{"
     async with poor(arena) as service, held(service.port, 400, UPGRADE, head, post, chunked) as writers:
         seen = await works_beside(arena, service)
         watch = Stopwatch()
@@ -235,7 +236,8 @@ async def followers(arena: Arena) -> str:
         while (await service.job(job_id))["last_sequence"] < 2_900:
             await asyncio.sleep(0.1)
         before = resident_bytes(service.pid)
-        ask = f"GET /resources/jobs/{job_id}/events HTTP/1.1\r\nHost: 127.0.0.1\r\nAccept: text/event-stream\r\n\r\n".encode()
+        line = f"GET /resources/jobs/{job_id}/events HTTP/1.1\r\n"
+        ask = f"{line}Host: 127.0.0.1\r\nAccept: text/event-stream\r\n\r\n".encode()
         async with held(service.port, 1_000, ask) as writers:
             for writer in writers:
                 writer.transport.pause_reading()  # type: ignore[attr-defined]

@@ -40,8 +40,10 @@ async def read_again_and_again(arena: Arena, *texts: str) -> tuple[int, int]:
     before="everything stopped for 13.5 s at each reading",
 )
 async def tildes(arena: Arena) -> str:
-    units = ["~", "`", "#", "=", "-", "*", "_", "[", "](", "![", "<", "<!--", "&", "\\", "|", "> ", "- ", "1. ", " ", "\t",
-             "\n", "\n\n", "$", "${", "$(", "'", '"', ";", "&&", "\\\n", "```", "~~~", "# ", "#\n", "---\n", "...\n", "a",
+    units = ["~", "`", "#", "=", "-", "*", "_", "[", "](", "![", "<", "<!--", "&", "\\", "|", "> ", "- ", "1. ",
+             " ", "\t",
+             "\n", "\n\n", "$", "${", "$(", "'", '"', ";", "&&", "\\\n", "```", "~~~", "# ", "#\n", "---\n",
+             "...\n", "a",
              "é", "a=", "wget ", "-O ", "https://a/", "@", "\u200b", "🧨", "\x0b", "\x85", "\u2028"]  # fmt: skip
     cards = []
     for unit in units:
@@ -65,13 +67,20 @@ async def yaml_tricks(arena: Arena) -> str:
         f"m{n}: &m{n} {{<<: [{', '.join(['*m' + str(n - 1)] * 9)}]}}\n" for n in range(1, 12)
     )
     fronts = [
-        "size: " + ":".join(["1"] + ["59"] * 20_000), "size: " + "9" * 50_000, "size: 0x" + "f" * 50_000, "size: 0b" + "1" * 50_000,
-        "size: 1e" + "9" * 50_000, "size: 1_" + "0_" * 25_000, "size: 0" + "7" * 50_000, bomb, merges, "x: " + "[" * 30_000,
-        "x: " + "{a: " * 10_000, "? " * 20_000, "- " * 20_000 + "a", "&a " * 10_000, "x: &x [*x]", "!" * 50_000, "!!python/name:os.system x",
-        "x: !<tag:" + "a" * 50_000 + "> y", "x: |" + "9" * 40_000, 'x: "' + "\\" * 50_000 + '"', 'x: "' + "\\x" * 20_000 + '"', "x: '" + "''" * 25_000,
-        "%YAML 1.1\n%TAG ! " + "a" * 10_000, "a: b: " * 10_000, "\n".join(f"k{n}: v" for n in range(8_000)), "x: 2001-12-14t21:59:43.10-05:00",
-        "x: " + "2001-01-01 " * 4_000, "tags: [" + "a, " * 20_000 + "]", "dependencies: [" + "a.md, " * 10_000 + "]", "files:\n" + "- path: a\n" * 5_000,
-        "x: " + "yes, " * 10_000, "<<: " * 10_000, "x: \u0085" * 5_000, "size: ~", "size: .inf", "size: -.inf", "size: .nan", "title: &t !!set {a, b}",
+        "size: " + ":".join(["1"] + ["59"] * 20_000), "size: " + "9" * 50_000, "size: 0x" + "f" * 50_000,
+        "size: 0b" + "1" * 50_000,
+        "size: 1e" + "9" * 50_000, "size: 1_" + "0_" * 25_000, "size: 0" + "7" * 50_000, bomb, merges,
+        "x: " + "[" * 30_000,
+        "x: " + "{a: " * 10_000, "? " * 20_000, "- " * 20_000 + "a", "&a " * 10_000, "x: &x [*x]", "!" * 50_000,
+        "!!python/name:os.system x",
+        "x: !<tag:" + "a" * 50_000 + "> y", "x: |" + "9" * 40_000, 'x: "' + "\\" * 50_000 + '"',
+        'x: "' + "\\x" * 20_000 + '"', "x: '" + "''" * 25_000,
+        "%YAML 1.1\n%TAG ! " + "a" * 10_000, "a: b: " * 10_000, "\n".join(f"k{n}: v" for n in range(8_000)),
+        "x: 2001-12-14t21:59:43.10-05:00",
+        "x: " + "2001-01-01 " * 4_000, "tags: [" + "a, " * 20_000 + "]",
+        "dependencies: [" + "a.md, " * 10_000 + "]", "files:\n" + "- path: a\n" * 5_000,
+        "x: " + "yes, " * 10_000, "<<: " * 10_000, "x: \u0085" * 5_000, "size: ~", "size: .inf", "size: -.inf",
+        "size: .nan", "title: &t !!set {a, b}",
     ]  # fmt: skip
     read, broken = await read_again_and_again(arena, *(f"---\n{front}\n---\n{BLOCK}" for front in fronts))
     return f"{len(fronts)} cards, ten times: {read} read, {broken} broken"
@@ -93,8 +102,8 @@ async def dependencies(arena: Arena) -> str:
             (folder / f"d{n}.md").write_text(f"---\ntitle: d\n{after}installs: nothing\n---\n{BLOCK}")
         body = {"ssh_host": "127.0.0.1", "ssh_port": 9, "ui_home": "/ui"}
         statuses = []
-        for wanted in (["web/c0.md"], ["web/d0.md"], ["same"], ["c5x"], [f"web/d{n}.md" for n in range(100)]):
-            status, _ = await arena.service.post("/resources/install", {**body, "resources": wanted})
+        for named in (["web/c0.md"], ["web/d0.md"], ["same"], ["c5x"], [f"web/d{n}.md" for n in range(100)]):
+            status, _ = await arena.service.post("/resources/install", {**body, "resources": named})
             statuses.append(status)
         assert set(statuses) == {400}, statuses
         for _ in range(3):
@@ -181,19 +190,25 @@ async def questions(arena: Arena) -> str:
     job = "/resources/jobs/" + "a-" * 3_500
     asked = 0
     for path in (
-        f"/resources/jobs?cursor={'9' * 7_900}", f"/resources/jobs?limit={'9' * 7_900}", f"/resources/jobs?host={'a.' * 3_900}",
+        f"/resources/jobs?cursor={'9' * 7_900}", f"/resources/jobs?limit={'9' * 7_900}",
+        f"/resources/jobs?host={'a.' * 3_900}",
         f"/resources/failures?since={'9' * 7_900}", "/resources/failures?since=0001-01-01T00:00:00%2B23:59",
-        "/resources/failures?since=9999-12-31T23:59:59-23:59", f"/resources/{'a/' * 3_900}x.md", f"/resources/{'..%2f' * 1_500}x.md", job,
-        f"/resources/jobs?{'&'.join(f'a{n}=' for n in range(1_500))}", f"/resources/jobs?{'&' * 7_900}", "/" * 7_900, "/%" * 3_900,
+        "/resources/failures?since=9999-12-31T23:59:59-23:59", f"/resources/{'a/' * 3_900}x.md",
+        f"/resources/{'..%2f' * 1_500}x.md", job,
+        f"/resources/jobs?{'&'.join(f'a{n}=' for n in range(1_500))}", f"/resources/jobs?{'&' * 7_900}",
+        "/" * 7_900, "/%" * 3_900,
     ):  # fmt: skip
         answer = await answered(port, f"GET {path} HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n".encode())
         status = status_of(answer)
         assert status is None or status < 500, (path[:60], answer[:300])
         asked += 1
     for header in (
-        "Accept: " + "a/b;q=0.1," * 780, "Accept: " + ";q=" * 2_600, "Cookie: " + "a=b; " * 1_500, "Origin: http://" + "a." * 3_900,
-        "Authorization: " + "Bearer " * 1_100, "Last-Event-ID: " + "9" * 7_900, "Idempotency-Key: " + "a" * 7_900, "Range: bytes=" + "0-1," * 1_900,
-        "Sec-WebSocket-Extensions: " + "permessage-deflate, " * 390, "Forwarded: " + "for=1;" * 1_300, "X: " + " " * 7_900, "If-None-Match: " + '"a",' * 1_900,
+        "Accept: " + "a/b;q=0.1," * 780, "Accept: " + ";q=" * 2_600, "Cookie: " + "a=b; " * 1_500,
+        "Origin: http://" + "a." * 3_900,
+        "Authorization: " + "Bearer " * 1_100, "Last-Event-ID: " + "9" * 7_900,
+        "Idempotency-Key: " + "a" * 7_900, "Range: bytes=" + "0-1," * 1_900,
+        "Sec-WebSocket-Extensions: " + "permessage-deflate, " * 390, "Forwarded: " + "for=1;" * 1_300,
+        "X: " + " " * 7_900, "If-None-Match: " + '"a",' * 1_900,
     ):  # fmt: skip
         text = f"GET /resources/jobs HTTP/1.1\r\nHost: 127.0.0.1\r\n{header}\r\n\r\n"
         answer = await answered(port, text.encode())
@@ -201,10 +216,14 @@ async def questions(arena: Arena) -> str:
         assert status is None or status < 500, (header[:60], answer[:300])
         asked += 1
     for field, value in (
-        ("ssh_host", '"' + "a-" * 125 + '"'), ("ssh_host", '"' + "a" * 900_000 + '"'), ("ssh_host", '"' + "1:" * 400_000 + '"'),
-        ("ssh_port", "9" * 900_000), ("ssh_port", "0." + "0" * 900_000), ("ssh_port", "1e" + "9" * 900_000), ("ui_home", '"' + "/" * 900_000 + '"'),
-        ("ssh_user", '"' + "a" * 900_000 + '"'), ("host_key_sha256", '"SHA256:' + "A" * 900_000 + '"'), ("resources", "[" + '"a.md",' * 100_000 + '"b.md"]'),
-        ("resources", '["' + "a/" * 400_000 + '.md"]'), ("x", "[" * 450_000 + "]" * 450_000), ("x", "{" * 9_999), ("x", '"' + "\\u0000" * 150_000 + '"'),
+        ("ssh_host", '"' + "a-" * 125 + '"'), ("ssh_host", '"' + "a" * 900_000 + '"'), ("ssh_host",
+        '"' + "1:" * 400_000 + '"'),
+        ("ssh_port", "9" * 900_000), ("ssh_port", "0." + "0" * 900_000), ("ssh_port", "1e" + "9" * 900_000),
+        ("ui_home", '"' + "/" * 900_000 + '"'),
+        ("ssh_user", '"' + "a" * 900_000 + '"'), ("host_key_sha256", '"SHA256:' + "A" * 900_000 + '"'),
+        ("resources", "[" + '"a.md",' * 100_000 + '"b.md"]'),
+        ("resources", '["' + "a/" * 400_000 + '.md"]'), ("x", "[" * 450_000 + "]" * 450_000), ("x",
+        "{" * 9_999), ("x", '"' + "\\u0000" * 150_000 + '"'),
         ("x", "{" + ",".join(f'"k{n}":1' for n in range(60_000)) + "}"), ("x" * 900_000, "1"),
     ):  # fmt: skip
         body = f'{{"{field}":{value}}}'
@@ -220,10 +239,14 @@ async def questions(arena: Arena) -> str:
 @attack(3, "frames of Socket.IO: 64 KB of nesting, digits, dashes, commas, brackets and placeholders")
 async def frames(arena: Arena) -> str:
     size = 60_000
-    bodies = ["[" * size, "{" * size, '{"a":' * 10_000, "1" * size, "-" * size, "," * size, "51-" * 20_000, "[" + "[]," * 20_000,
-              '["subscribe_install",' + "[" * 30_000 + "]" * 30_000 + "]", '["subscribe_install",{"job_id":"' + "a" * size + '"}]',
-              '["subscribe_install",{"job_id":"x","after":' + "9" * size + "}]", '["' + "a" * size + '"]', "/" * size, "/a," * 20_000,
-              '["subscribe_install",1e' + "9" * size + "]", '["subscribe_install","\\ud800"]', "\x00" * size, "￿" * 20_000]  # fmt: skip
+    bodies = ["[" * size, "{" * size, '{"a":' * 10_000, "1" * size, "-" * size, "," * size, "51-" * 20_000,
+              "[" + "[]," * 20_000,
+              '["subscribe_install",' + "[" * 30_000 + "]" * 30_000 + "]",
+              '["subscribe_install",{"job_id":"' + "a" * size + '"}]',
+              '["subscribe_install",{"job_id":"x","after":' + "9" * size + "}]", '["' + "a" * size + '"]',
+              "/" * size, "/a," * 20_000,
+              '["subscribe_install",1e' + "9" * size + "]", '["subscribe_install","\\ud800"]', "\x00" * size,
+              "￿" * 20_000]  # fmt: skip
     sent = 0
     for kind in (
         "40",

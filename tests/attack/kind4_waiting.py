@@ -28,7 +28,7 @@ async def impatient(arena: Arena) -> AsyncIterator[ServiceProcess]:
         "KEEPALIVE": "1",
     }
     async with arena.other_service(
-        "impatient", **{f"INSTALLER_{name}": value for name, value in limits.items()}
+        "impatient", settings={f"INSTALLER_{name}": value for name, value in limits.items()}
     ) as service:
         yield service
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -18,18 +19,25 @@ from tests.kit.service import NAMESPACE, ServiceProcess
 SOCKET_PATHS = ("/socket.io/?EIO=4&transport=polling", "/socket.io/?EIO=4&transport=websocket")
 PATHS = ("/resources/jobs", "/resources", "/readyz", "/openapi.json", "/metrics", *SOCKET_PATHS)
 REFUSED = (400, 401, 403, 404, 405)
-UPGRADE = "Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n"
+UPGRADE = (
+    "Connection: Upgrade\r\nUpgrade: websocket\r\n"
+    "Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n"
+)
 
 
 def origins(port: int) -> list[str]:
     """None of them is the service's own at this Host (127.0.0.1 and its port)."""
     own = f"127.0.0.1:{port}"
     return [
-        "null", "", "http://localhost:8080", f"http://localhost:{port}", f"https://{own}x", f"http://{own}.evil.example",
-        f"http://{own}@evil.example", f"http://evil.example#{own}", f"http://evil.example/{own}", f"http://evil.example?{own}",
-        f"http://[::1]:{port}", f"http://[::ffff:127.0.0.1]:{port}", f"http://127.0.0.1.:{port}", f"http://127.1:{port}",
+        "null", "", "http://localhost:8080", f"http://localhost:{port}", f"https://{own}x",
+        f"http://{own}.evil.example",
+        f"http://{own}@evil.example", f"http://evil.example#{own}", f"http://evil.example/{own}",
+        f"http://evil.example?{own}",
+        f"http://[::1]:{port}", f"http://[::ffff:127.0.0.1]:{port}", f"http://127.0.0.1.:{port}",
+        f"http://127.1:{port}",
         f"http://2130706433:{port}", f"http://0x7f000001:{port}", f"http://127.0.0.1:{port + 1}", "http://127.0.0.1",
-        f"file://{own}", f"ftp://{own}", f"chrome-extension://{own}", f"ws://{own}", f"javascript:{own}", f"//{own}", own,
+        f"file://{own}", f"ftp://{own}", f"chrome-extension://{own}", f"ws://{own}", f"javascript:{own}",
+        f"//{own}", own,
         f"http:///{own}", f"http:\\\\{own}", f"http://user@{own}", f"http://user:pass@{own}", f"http://{own}:80",
         f"http://{own}, http://evil.example", f"http://evil.example http://{own}", f" http://evil.example {own}",
         f"HTTP://EVIL.EXAMPLE:{port}", f"http://127.0.0.1%00.evil.example:{port}", f"http://１２７.0.0.1:{port}",
@@ -42,7 +50,8 @@ HOSTS = [
     "evil.example@127.0.0.1", "127.0.0.1@evil.example", "127.1", "2130706433", "0x7f.1", "0.0.0.0", "[::]", "127.0.0.2",
     "[::ffff:127.0.0.1]", "[fe80::1%25lo]", "127.0.0.1:5000:5000", "127.0.0.1 evil.example", "evil.example, localhost",
     "localhost\x00.evil.example", "localhost/evil.example", "localhost#evil", "localhost?evil", "localhost\\evil", "",
-    "xn--localhost", "ｌｏｃａｌｈｏｓｔ", "localhost%2eevil.example", "[::1", "::1]", "a" * 5_000, "*", "metadata.google.internal",
+    "xn--localhost", "ｌｏｃａｌｈｏｓｔ", "localhost%2eevil.example", "[::1", "::1]", "a" * 5_000, "*",
+    "metadata.google.internal",
 ]  # fmt: skip
 
 
@@ -109,7 +118,7 @@ async def hosts(arena: Arena) -> str:
     ):
         status, answer = await ask(port, "/resources/jobs", headers)
         assert status in (*REFUSED, None), (headers, answer[:300])
-    good = f"Host: evil.example\r\nX-Forwarded-Host: 127.0.0.1:{port}\r\nForwarded: host=127.0.0.1\r\nX-Host: 127.0.0.1\r\n"
+    good = f"Host: evil.example\r\nX-Forwarded-Host: 127.0.0.1:{port}\r\nForwarded: host=127.0.0.1\r\n"
     status, _ = await ask(port, "/resources/jobs", good)
     assert status in REFUSED
     origin = f"Host: 127.0.0.1:{port}\r\nX-Forwarded-Host: evil.example\r\nOrigin: http://evil.example\r\n"
@@ -142,7 +151,8 @@ async def fetch_metadata(arena: Arena) -> str:
 async def without_preflight(arena: Arena) -> str:
     port = arena.service.port
     host = f"Host: 127.0.0.1:{port}\r\n"
-    kinds = ("text/plain", "application/x-www-form-urlencoded", "multipart/form-data; boundary=x", "", "application/jsonx",
+    kinds = ("text/plain", "application/x-www-form-urlencoded", "multipart/form-data; boundary=x", "",
+             "application/jsonx",
              "text/plain; application/json", "application/json\x0bx")  # fmt: skip
     for kind in kinds:
         status, answer = await ask(
@@ -162,20 +172,25 @@ async def without_preflight(arena: Arena) -> str:
 @attack(5, "paths that look open, and others that look like Socket.IO's, reach what needs the token")
 async def paths(arena: Arena) -> str:
     tried = [
-        "/healthz/../resources/jobs", "/healthz/%2e%2e/resources/jobs", "/healthz%2f..%2fresources/jobs", "//resources/jobs",
-        "/socket.io/../resources/jobs", "/socket.io/%2e%2e/resources/jobs", "/socket.io//resources/jobs", "/./resources/jobs",
+        "/healthz/../resources/jobs", "/healthz/%2e%2e/resources/jobs", "/healthz%2f..%2fresources/jobs",
+        "//resources/jobs",
+        "/socket.io/../resources/jobs", "/socket.io/%2e%2e/resources/jobs", "/socket.io//resources/jobs",
+        "/./resources/jobs",
         "/resources/jobs/", "/resources/jobs?x=/healthz", "/resources/jobs;/healthz", "/resources/jobs#/healthz",
-        "/RESOURCES/JOBS", "/resources%2fjobs", "/resources/jobs%00", "/readyz;/resources/jobs", "/resources/../resources/jobs",
+        "/RESOURCES/JOBS", "/resources%2fjobs", "/resources/jobs%00", "/readyz;/resources/jobs",
+        "/resources/../resources/jobs",
         "/resources/other/../../resources/jobs", "/socket.io/..%5c../resources/jobs", "/docs/../resources/jobs", "*",
-        "/resources/" + "../" * 40 + "etc/passwd.md", "/resources/%2e%2e/%2e%2e/etc/passwd.md", "/resources/..%2f..%2fx.md",
-        "/assets/../../../../etc/passwd", "/assets/%2e%2e/%2e%2e/config.py", "/assets//etc/passwd", "/metrics", "/openapi.json",
+        "/resources/" + "../" * 40 + "etc/passwd.md", "/resources/%2e%2e/%2e%2e/etc/passwd.md",
+        "/resources/..%2f..%2fx.md",
+        "/assets/../../../../etc/passwd", "/assets/%2e%2e/%2e%2e/config.py", "/assets//etc/passwd", "/metrics",
+        "/openapi.json",
     ]  # fmt: skip
     async with guarded(arena) as (service, job_id):
         host = f"Host: 127.0.0.1:{service.port}\r\n"
         for path in tried:
             status, answer = await ask(service.port, path, host)
             assert job_id.encode() not in answer, path
-            assert b"root:" not in answer and b"class Settings" not in answer, path
+            assert not re.search(rb"root:|class Settings", answer), path
             assert status != 500, path
             assert status != 200 or b"<!doctype html>" in answer.lower() or b'"status"' in answer, (path, answer[:300])
     return f"{len(tried)} paths, none of them shows a job or a file"
@@ -185,7 +200,7 @@ async def paths(arena: Arena) -> str:
 async def guarded(arena: Arena, **settings: str) -> AsyncIterator[tuple[ServiceProcess, str]]:
     """A service with a token, and a job of it that no stranger may see."""
     more = {"INSTALLER_API_TOKEN": TOKEN, "INSTALLER_PRIVATE_TARGETS": "true", **settings}
-    async with arena.other_service("guarded", **more) as service:
+    async with arena.other_service("guarded", settings=more) as service:
         headers = {"Authorization": f"Bearer {TOKEN}"}
         async with aiohttp.ClientSession(headers=headers) as http:
             body = json.loads(order(arena)) | {"ssh_port": arena.instance.port, "ui_home": str(arena.ui_home)}
@@ -198,14 +213,17 @@ async def guarded(arena: Arena, **settings: str) -> AsyncIterator[tuple[ServiceP
 @attack(5, "tokens that are almost the token, in every place that might be asked for one")
 async def tokens(arena: Arena) -> str:
     tried = [
-        "", TOKEN[:-1], TOKEN + "x", TOKEN.upper(), TOKEN[::-1], f"{TOKEN}\x00", f"'{TOKEN}'", f'"{TOKEN}"', f"{TOKEN},{TOKEN}",
+        "", TOKEN[:-1], TOKEN + "x", TOKEN.upper(), TOKEN[::-1], f"{TOKEN}\x00", f"'{TOKEN}'", f'"{TOKEN}"',
+        f"{TOKEN},{TOKEN}",
         f"{TOKEN} x", "é" * 30, "\udcff", "null", "true", "0", "a" * 7_000,
     ]  # fmt: skip
     asked = 0
-    async with guarded(arena) as (service, job_id):
+    async with guarded(arena) as (service, _job_id):
         host = f"Host: 127.0.0.1:{service.port}\r\n"
-        places = ["Authorization: Bearer {}", "Authorization: Bearer  x{}", "Authorization: Token {}", "Authorization: {}",
-                  "X-Api-Key: {}", "X-Auth-Token: {}", "Cookie: token={}", "Proxy-Authorization: Bearer {}"]  # fmt: skip
+        places = ["Authorization: Bearer {}", "Authorization: Bearer  x{}", "Authorization: Token {}",
+                  "Authorization: {}",
+                  "X-Api-Key: {}", "X-Auth-Token: {}", "Cookie: token={}",
+                  "Proxy-Authorization: Bearer {}"]  # fmt: skip
         for token in tried:
             for place in places[:2]:
                 raw = f"GET /resources/jobs HTTP/1.1\r\n{host}{place.format(token)}\r\n\r\n"
@@ -248,7 +266,8 @@ async def joins(service: ServiceProcess, auth: str) -> bool:
 async def odd_headers(arena: Arena) -> str:
     names = ("Host", "Origin", "Authorization", "Accept", "Last-Event-ID", "Idempotency-Key", "Content-Type", "Cookie",
              "Sec-Fetch-Site", "X-Forwarded-For", "Referer", "User-Agent", "If-None-Match", "Range", "Accept-Encoding",
-             "Content-Encoding", "Expect", "Upgrade", "Sec-WebSocket-Key", "Sec-WebSocket-Protocol", "Access-Control-Request-Method")  # fmt: skip
+             "Content-Encoding", "Expect", "Upgrade", "Sec-WebSocket-Key", "Sec-WebSocket-Protocol",
+             "Access-Control-Request-Method")  # fmt: skip
     values = (
         b"\xff",
         b"Bearer \xff\xfe",
@@ -273,35 +292,41 @@ async def odd_headers(arena: Arena) -> str:
                     assert status is None or status < 500 or name == "Expect", (name, value[:20], path, answer[:300])
                     assert job_id.encode() not in answer
                     seen[status] = seen.get(status, 0) + 1
-        for value in (b"\xff", b"%ff", b"%ed%a0%80", b"%00", b"%", b"%zz", b"\xe2\x80\xae", b"a" * 8_000):
-            for path in (
+        for part in (b"\xff", b"%ff", b"%ed%a0%80", b"%00", b"%", b"%zz", b"\xe2\x80\xae", b"a" * 8_000):
+            for place in (
                 b"/",
                 b"/resources/",
                 b"/resources/jobs/",
                 b"/resources/jobs?host=",
                 b"/resources/failures?since=",
             ):
-                target = path + value + (b".md" if path == b"/resources/" else b"")
+                target = place + part + (b".md" if place == b"/resources/" else b"")
                 head = b"GET " + target + b" HTTP/1.1\r\nHost: 127.0.0.1\r\n"
-                for token in (b"", f"Authorization: Bearer {TOKEN}\r\n".encode()):
-                    status = status_of(await answered(service.port, head + token + b"\r\n"))
+                for proof in (b"", f"Authorization: Bearer {TOKEN}\r\n".encode()):
+                    status = status_of(await answered(service.port, head + proof + b"\r\n"))
                     assert status is None or status < 500, (target, status)
                     seen[status] = seen.get(status, 0) + 1
         assert "Traceback" not in service.log, service.log[service.log.index("Traceback") - 500 :][:3000]
     return f"{sum(seen.values())} questions: {seen}"
 
 
-# --- which machines may be named as an instance ------------------------------------------------------------------------
+# --- which machines may be named as an instance ---------------------------------------------------------------------
 
 PRIVATE = [
     "127.0.0.1", "127.1", "2130706433", "0x7f000001", "0177.0.0.1", "localhost", "localhost.", "LOCALHOST", "0.0.0.0",
-    "::1", "[::1]", "::", "::ffff:127.0.0.1", "::127.0.0.1", "::ffff:0:127.0.0.1", "64:ff9b::7f00:1", "64:ff9b::10.0.0.1",
-    "64:ff9b:1::7f00:1", "2002:7f00:1::", "2002:0a00:0001::1", "2001:0:0:0:0:0:80ff:fffe", "fe80::1", "fec0::1", "fc00::1", "10.0.0.1",
+    "::1", "[::1]", "::", "::ffff:127.0.0.1", "::127.0.0.1", "::ffff:0:127.0.0.1", "64:ff9b::7f00:1",
+    "64:ff9b::10.0.0.1",
+    "64:ff9b:1::7f00:1", "2002:7f00:1::", "2002:0a00:0001::1", "2001:0:0:0:0:0:80ff:fffe", "fe80::1", "fec0::1",
+    "fc00::1", "10.0.0.1",
     "172.16.0.1", "192.168.1.1", "169.254.169.254", "168.63.129.16", "192.0.0.192", "192.88.99.1", "100.64.0.1",
-    "100.100.100.200", "198.18.0.1", "224.0.0.1", "255.255.255.255", "240.0.0.1", "metadata.google.internal", "metadata.",
+    "100.100.100.200", "198.18.0.1", "224.0.0.1", "255.255.255.255", "240.0.0.1", "metadata.google.internal",
+    "metadata.",
     "fd00:ec2::254", "ff02::1", "100::1", "2001:db8::1", "::ffff:169.254.169.254", "0", "127.0.0.1.", "１２７.0.0.1",
     "fe80::1%lo", "::1%lo", "127.0.0.1%00", "5f00::1", "2001:10::1",
 ]  # fmt: skip
+
+
+PROXIED = {"INSTALLER_API_TOKEN": TOKEN, "INSTALLER_MAX_CONCURRENT_JOBS": "200"}
 
 
 @attack(
@@ -313,7 +338,7 @@ async def private_targets(arena: Arena) -> str:
     with Listener() as listener:
         async with (
             guarded(arena) as (_, _job),
-            arena.other_service("proxied", INSTALLER_API_TOKEN=TOKEN, INSTALLER_MAX_CONCURRENT_JOBS="200") as service,
+            arena.other_service("proxied", settings=PROXIED) as service,
         ):
             ids = await asyncio.gather(*(targeted(arena, service, host, listener.port) for host in PRIVATE))
             headers = {"Authorization": f"Bearer {TOKEN}"}

@@ -11,6 +11,7 @@ import stat
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 from urllib.parse import quote
 
 import aiohttp
@@ -119,7 +120,7 @@ async def printed(arena: Arena) -> str:
     return f"{state}; none in {await check_all_that_is_shown(arena, arena.service, job_id):,} characters"
 
 
-async def lied(arena: Arena, script: str, front: str = "", **lies: object) -> tuple[str, str]:
+async def lied(arena: Arena, script: str, front: str = "", **lies: Any) -> tuple[str, str]:
     job, history = await arena.lied_to(script, front, **lies)
     return history[0]["job_id"], job["state"]
 
@@ -146,7 +147,8 @@ async def reasons(arena: Arena) -> str:
 @attack(6, "a verification finds files whose names, words and problems hold the key in every form, and escapes")
 async def verified(arena: Arena) -> str:
     words = "\n".join(
-        f"verify name {n % 900} {encoded(form)}\nverify bad {n % 900} html {encoded(form)}\nverify said {encoded(form)}\n"
+        f"verify name {n % 900} {encoded(form)}\nverify bad {n % 900} html {encoded(form)}\n"
+        f"verify said {encoded(form)}\n"
         f"verify bad {n % 900} text 5 {encoded(form)}\nverify unlisted {n % 900}\nverify good {n % 900} - - -"
         for n, form in enumerate([*ALL_FORMS, ESCAPES])
     )
@@ -249,16 +251,19 @@ SAFE = {
 
 @attack(
     6,
-    "every answer, refusal, page, stream and malformed request: can it be framed, kept, guessed; does it name versions?",
+    "every answer, refusal, page and stream: can it be framed, kept, guessed; does it name versions?",
     before="the report could be framed; nosniff and no-store were missing; Server named versions",
 )
 async def answers(arena: Arena) -> str:
     job_id = await arena.service.install(arena.instance, arena.ui_home, "other/honest.md")
     await arena.service.ended(job_id)
     job = f"/resources/jobs/{job_id}"
-    paths = ["/", "/docs", "/healthz", "/readyz", "/metrics", "/openapi.json", "/asyncapi.json", "/resources", "/nowhere",
-             "/resources/jobs", job, f"{job}/events", f"{job}/report", f"{job}/report?format=html", "/resources/failures",
-             "/resources/none.md", "/socket.io/?EIO=4&transport=polling", "/socket.io/?EIO=3", "/socket.io/"]  # fmt: skip
+    paths = ["/", "/docs", "/healthz", "/readyz", "/metrics", "/openapi.json", "/asyncapi.json", "/resources",
+             "/nowhere",
+             "/resources/jobs", job, f"{job}/events", f"{job}/report", f"{job}/report?format=html",
+             "/resources/failures",
+             "/resources/none.md", "/socket.io/?EIO=4&transport=polling", "/socket.io/?EIO=3",
+             "/socket.io/"]  # fmt: skip
     looked = 0
     async with aiohttp.ClientSession() as http:
         for path in paths:
@@ -287,7 +292,7 @@ async def other_users(arena: Arena) -> str:
         "INSTALLER_HF_TOKEN": "hf_" + SECRET,
         "INSTALLER_KEEP_REMOTE_LOGS": "true",
     }
-    async with arena.other_service("kept", **keys) as service:
+    async with arena.other_service("kept", settings=keys) as service:
         job_id = await service.install(arena.instance, arena.ui_home, arena.new_card("echo x; sleep 0.5"))
         state = arena.instance.home / ".local/state/resource-installer" / job_id
         await until(lambda: (state / "1-1/log").exists())
@@ -312,7 +317,9 @@ async def other_users(arena: Arena) -> str:
 
 @attack(6, "the token, guessed, sent and logged: no answer, event or line of the log shows it")
 async def token_in_logs(arena: Arena) -> str:
-    async with arena.other_service("token", INSTALLER_API_TOKEN=TOKEN, INSTALLER_LOG_LEVEL="debug") as service:
+    async with arena.other_service(
+        "token", settings={"INSTALLER_API_TOKEN": TOKEN, "INSTALLER_LOG_LEVEL": "debug"}
+    ) as service:
         shown = ""
         async with aiohttp.ClientSession(headers={"Authorization": f"Bearer {TOKEN}"}) as http:
             for path in ("/resources/jobs", f"/resources/jobs/{TOKEN}", f"/{TOKEN}", f"/resources/jobs?host={TOKEN}"):

@@ -40,7 +40,7 @@ async def on_another_clock(arena: Arena) -> AsyncIterator[tuple[ServiceProcess, 
     try:
         python = [sys.executable, str(LAUNCHER)]
         settings = {"INSTALLER_MAX_ATTEMPTS": "2", "INSTALLER_RETRY_DELAY": "2"}
-        async with arena.other_service("clock", python, **settings) as service:
+        async with arena.other_service("clock", python, settings) as service:
             yield service, clock
     finally:
         del os.environ["ATTACK_CLOCK"]

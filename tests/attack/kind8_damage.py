@@ -183,7 +183,7 @@ async def files_of_the_service(arena: Arena) -> str:
     shutil.copy(arena.instance.key_path, key)
     settings = {"INSTALLER_RESOURCES_DIR": cards, "INSTALLER_SSH_KEY": key, "INSTALLER_KNOWN_HOSTS": hosts}
     seen = []
-    async with arena.other_service("files", **{name: str(path) for name, path in settings.items()}) as service:
+    async with arena.other_service("files", settings={name: str(path) for name, path in settings.items()}) as service:
         for broken in (hosts, key, cards):
             away = broken.with_name(broken.name + "-away")
             if broken.exists():
@@ -219,7 +219,7 @@ async def outcome(arena: Arena, service: ServiceProcess) -> str:
 @attack(8, "an attempt's files on the instance are deleted, truncated and replaced while it runs")
 async def files_of_the_attempt(arena: Arena) -> str:
     seen = []
-    harms: list[Callable[[Path], None]] = [
+    harms: list[Callable[[Path], Any]] = [
         shutil.rmtree,
         lambda folder: (folder / "log").unlink(),
         lambda folder: os.truncate(folder / "log", 0),
@@ -233,7 +233,7 @@ async def files_of_the_attempt(arena: Arena) -> str:
             arena.liar.sshd, arena.ui_home, arena.new_card("echo x; sleep 1.5; echo y")
         )
         folder = arena.liar.sshd.home / ".local/state/resource-installer" / job_id / "1-1"
-        await until(lambda folder=folder: (folder / "group").exists())
+        await until((folder / "group").exists)
         harm(folder)
         job = await arena.service.ended(job_id)
         check_stream(await arena.service.history(job_id))

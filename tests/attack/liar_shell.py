@@ -1,8 +1,9 @@
 """What a lying instance runs in place of each command: the real ``sh``, and lies about what it prints.
 
 Its only argument is a JSON file that is read at each session: ``out`` and ``err`` are pairs of a pattern and what
-stands in its place (latin-1; @NONCE@ and @MARK@ are the program's), ``before`` is printed first, byte by byte where ``drip`` is true, ``mode`` is "silent"
-(print nothing, for ever) or "deaf" (print the nonce and nothing more). The standard library alone: it starts often.
+stands in its place (latin-1; @NONCE@ and @MARK@ are the program's), ``before`` is printed first, byte by byte where
+``drip`` is true, ``mode`` is "silent" (print nothing, for ever) or "deaf" (print the nonce and nothing more). The
+standard library alone: it starts often.
 """
 
 import json
@@ -12,12 +13,15 @@ import subprocess
 import sys
 import threading
 import time
+from functools import partial
+from typing import IO
 
-rules = json.load(open(sys.argv[1], encoding="utf-8"))
+with open(sys.argv[1], encoding="utf-8") as file:
+    rules = json.load(file)
 program = sys.stdin.buffer.read()
 
 
-def value_of(name):
+def value_of(name: bytes) -> bytes:
     found = re.search(rb"^" + name + rb"='?([0-9a-f]+)", program, re.M)
     return found[1] if found else b""
 
@@ -25,24 +29,29 @@ def value_of(name):
 NONCE, MARK = value_of(b"nonce"), value_of(b"mark")
 
 
-def write(descriptor, data):
+def write(descriptor: int, data: bytes) -> None:
     while data:
         data = data[os.write(descriptor, data) :]
 
 
-def filled(text):
+def filled(text: str) -> bytes:
     return text.encode("latin-1").replace(b"@NONCE@", NONCE).replace(b"@MARK@", MARK)
 
 
-def pump(source, target, pairs):
+def _same(instead: bytes, _found: re.Match[bytes]) -> bytes:
+    return instead
+
+
+def pump(source: IO[bytes], target: int, pairs: list[list[str]]) -> None:
     compiled = [(re.compile(filled(a), re.M), filled(b)) for a, b in pairs]
     while chunk := os.read(source.fileno(), 65536):
         for pattern, instead in compiled:
-            chunk = pattern.sub(lambda _found, instead=instead: instead, chunk)
+            # A function: a backslash in what stands in its place is nothing but a backslash.
+            chunk = pattern.sub(partial(_same, instead), chunk)
         write(target, chunk)
 
 
-def main():
+def main() -> None:
     before = rules.get("before", "").encode("latin-1")
     if rules.get("mode") == "deaf":
         write(1, b"\n" + NONCE + b"\n")
@@ -59,6 +68,9 @@ def main():
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
     )
+    assert shell.stdin is not None
+    assert shell.stdout is not None
+    assert shell.stderr is not None
     pumps = [
         threading.Thread(target=pump, args=(shell.stdout, 1, rules.get("out", [])), daemon=True),
         threading.Thread(target=pump, args=(shell.stderr, 2, rules.get("err", [])), daemon=True),

@@ -32,7 +32,7 @@ class RawWatcher:
         self._joined = asyncio.Event()
 
     async def join(self) -> None:
-        """Connect and subscribe; returns after the acknowledgement. Raises ConnectionError when the link breaks before."""
+        """Connect and subscribe; returns after the acknowledgement. Raises ConnectionError if the link breaks."""
         self._joined.clear()
         self._http = aiohttp.ClientSession()
         target = self.url.replace("http", "ws") + "/socket.io/?EIO=4&transport=websocket"
