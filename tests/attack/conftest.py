@@ -11,7 +11,7 @@ import pytest_asyncio
 
 from tests.attack.arena import Arena
 from tests.attack.attack import ATTACKS, KINDS
-from tests.kit.service import START_SECONDS_MAX
+from tests.kit.service import until as _real_part  # noqa: F401
 
 COLUMNS = "| kind | attack | before | after | test |\n|---|---|---|---|---|"
 
@@ -29,7 +29,6 @@ def pytest_configure(config: pytest.Config) -> None:
 async def arena(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Arena]:
     seed = request.config.getoption("--attack-seed")
     built = Arena(tmp_path_factory.mktemp("attack"), random.randrange(10**9) if seed is None else seed)
-    assert START_SECONDS_MAX
     try:
         await built.start()
         yield built
@@ -41,12 +40,14 @@ def pytest_terminal_summary(terminalreporter: Any) -> None:
     """The table, over the attacks that were run."""
     attacks = {attack.id: attack for attack in ATTACKS}
     rows: dict[str, str] = {}
+    seeds: set[str] = set()
     for outcome in ("passed", "failed", "xfailed", "error"):
         for report in terminalreporter.stats.get(outcome, []):
             properties = dict(report.user_properties)
             attack = attacks.get(properties.get("attack", ""))
             if attack is None or (report.when != "call" and outcome != "error"):
                 continue
+            seeds.add(properties["seed"])
             after = properties.get("after") or ("still open" if outcome == "xfailed" else "IT SUCCEEDED")
             before = attack.before or "our own"
             kind = f"{attack.kind} {KINDS[attack.kind]}"
@@ -57,4 +58,4 @@ def pytest_terminal_summary(terminalreporter: Any) -> None:
     terminalreporter.write_line(COLUMNS)
     for attack_id in sorted(rows):
         terminalreporter.write_line(rows[attack_id])
-    terminalreporter.write_line(f"{len(rows)} attacks")
+    terminalreporter.write_line(f"{len(rows)} attacks, seed {', '.join(sorted(seeds))}")

@@ -366,3 +366,29 @@ async def queue(arena: Arena) -> str:
     states = {(await arena.service.ended(job_id))["state"] for job_id in ids[::30]}
     assert states == {"cancelled"}
     return f"{len(ids)} queued, all cancelled"
+
+
+@attack(
+    2,
+    "300 clients leave in the middle of a stream of events, by a reset and by a goodbye",
+    before="an error each in the log",
+)
+async def leavers(arena: Arena) -> str:
+    script = "for n in $(seq 200); do echo line $n of some length; sleep 0.01; done"
+    job_id = await arena.service.install(arena.liar.sshd, arena.ui_home, arena.new_card(script))
+    before = len(arena.service.log)
+    for kind in ("text/event-stream", "application/x-ndjson"):
+        head = f"GET /resources/jobs/{job_id}/events HTTP/1.1\r\nHost: 127.0.0.1\r\nAccept: {kind}\r\n\r\n".encode()
+        for n in range(150):
+            reader, writer = await asyncio.open_connection("127.0.0.1", arena.service.port)
+            writer.write(head)
+            await reader.read(1 + n)
+            if n % 2:
+                writer.transport.abort()
+            else:
+                writer.close()
+    await arena.service.ended(job_id)
+    log = arena.service.log[before:]
+    assert "Traceback" not in log, log[log.index("Traceback") - 500 :][:2000]
+    assert '"error"' not in log, log[log.index('"error"') - 500 :][:2000]
+    return "no error in the log"

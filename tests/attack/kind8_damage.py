@@ -60,15 +60,40 @@ def swapped_for_another(file: Path) -> None:
 
 
 def damaged(file: Path) -> None:
+    """Overwrite the second half: pages of events."""
     size = file.stat().st_size
     with file.open("r+b") as stream:
-        for page in range(size // 4096 // 4, size // 4096):
-            stream.seek(page * 4096)
-            stream.write(os.urandom(4096))
-    # What the WAL still holds would hide it.
-    checkpoint_gone = file.with_name(file.name + "-wal")
-    with checkpoint_gone.open("r+b") as stream:
-        stream.write(os.urandom(min(4096, checkpoint_gone.stat().st_size)))
+        stream.seek(size // 2)
+        stream.write(os.urandom(size - size // 2))
+
+
+@attack(
+    8,
+    "half of the pages of the database are damaged, then the service starts",
+    before="/readyz 200, and everything else 500",
+    harms_own=True,
+)
+async def pages_damaged(arena: Arena) -> str:
+    async with arena.other_service("pages") as service:
+        lines = arena.new_card("for n in $(seq 500); do echo line $n; done")
+        job_id = await service.install(arena.instance, arena.ui_home, lines)
+        await service.ended(job_id)
+        await service.terminate()
+        damaged(service.folder / "installer.sqlite3")
+        try:
+            await service.start()
+        except RuntimeError:
+            assert "damaged" in service.log, service.log[-1000:]
+            return "it does not start, and says what is damaged"
+        async with aiohttp.ClientSession() as http:
+            for path in ("/events", "/report", ""):
+                async with http.get(f"{service.url}/resources/jobs/{job_id}{path}") as response:
+                    assert response.status in (200, 404, 503), (path, await response.text())
+            async with http.get(f"{service.url}/readyz") as response:
+                answer = await response.text()
+                assert response.status == 503, answer
+                assert "damaged" in answer, answer
+        return "/readyz 503, named; what cannot be read is 503"
 
 
 @attack(8, "the database is deleted under the running service", before=TOLD, harms_own=True)

@@ -32,6 +32,7 @@ def marked(attack: Attack) -> object:
 async def test_attack(arena: Arena, attack: Attack, record_property: object, pytestconfig: pytest.Config) -> None:
     assert callable(record_property)
     record_property("attack", attack.id)
+    record_property("seed", str(arena.seed))
     print(f"seed {arena.seed}")
     result = await arena.run(attack)
     measured = f"honest 1..{result.honest_events}, /healthz p99 {result.p99_ms:.0f} ms"
