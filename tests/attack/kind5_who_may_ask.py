@@ -244,7 +244,7 @@ async def tokens(arena: Arena) -> str:
             '{{"Token":"{}"}}',
             '{{"token":{{"token":"{}"}}}}',
             "null",
-            "{}",
+            "{{}}",
         )
         guesses = [auth.format(TOKEN) for auth in given]
         assert not any(await asyncio.gather(*(joins(service, guess) for guess in guesses)))
