@@ -85,6 +85,9 @@ test: $(VENV)/.dev $(VENV)/.dashboard ## the whole suite, in minutes
 test-long: $(VENV)/.dev $(VENV)/.dashboard ## the tests that take many minutes each
 	$(BIN)/python -m pytest -m long --timeout 1800 -s
 
+attack: $(VENV)/.dev $(VENV)/.dashboard ## every known attack against a live service, and a table [SEED=n] [ONLY=kind or name]
+	$(BIN)/python -m tests.attack $(if $(SEED),--attack-seed $(SEED)) $(if $(ONLY),-k "$(ONLY)")
+
 types: $(VENV)/.tools $(VENV)/.dashboard ## write the dashboard's types from the service's own
 	$(BIN)/python scripts/dashboard_types.py
 
@@ -116,4 +119,4 @@ dashboard: $(VENV)/.dashboard ## build the pages
 build: $(VENV)/.venv ## the wheel, in dist/
 	$(BIN)/python -m pip wheel --quiet --no-deps --wheel-dir dist .
 
-.PHONY: help demo serve setup unit check test test-long types tables coverage format bench figures constraints dashboard build
+.PHONY: help demo serve setup unit check test test-long attack types tables coverage format bench figures constraints dashboard build

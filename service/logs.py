@@ -105,9 +105,11 @@ def _formatter(log_format: LogFormat, redact: Callable[[str], str], *, colors: b
 def _shorten_malformed_http(record: logging.LogRecord) -> bool:
     """Malformed HTTP is the client's fault: log one line, no traceback, so that nobody can flood the log."""
     error = record.exc_info[1] if record.exc_info else None
-    if isinstance(error, HttpProcessingError):
+    # The second: aiohttp's own answer to an Expect with bytes that are not UTF-8 repeats them.
+    if isinstance(error, HttpProcessingError | UnicodeEncodeError):
+        text = error.message if isinstance(error, HttpProcessingError) else str(error)
         record.levelno, record.levelname, record.exc_info = logging.INFO, "INFO", None
-        record.msg, record.args = "malformed HTTP from a client: %s", (" ".join(error.message.split())[:200],)
+        record.msg, record.args = "malformed HTTP from a client: %s", (" ".join(text.split())[:200],)
     return True
 
 

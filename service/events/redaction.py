@@ -11,8 +11,11 @@ REDACTED = "[redacted]"
 SECRET_CHARACTERS_MIN = 6
 
 # What may stand between the characters of a secret without being seen: it would be found by who reads the text, and
-# not by a search for the secret.
-_UNSEEN = "[\\x00-\\x1f\\x7f\\u00ad\\u200b-\\u200f\\u2028-\\u202e\\u2060-\\u2064\\ufeff]"
+# not by a search for the secret. Controls, marks of direction, joiners, fillers, selectors of variants, tags.
+_UNSEEN = re.compile(
+    "[\x00-\x1f\x7f-\x9f\u00ad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180b-\u180f\u200b-\u200f\u2028-\u202e\u2060-\u206f"
+    "\u3164\ufe00-\ufe0f\ufeff\uffa0\ufff0-\ufffb\U000e0000-\U000e0fff]"
+)
 
 _PARAMETER = re.compile(
     r"([?&;](?:[\w.-]{0,40}?(?:token|api[_-]?key|secret|signature|credential|password|security-token)|key|sig|auth|"
@@ -44,22 +47,31 @@ class Secrets:
         forms = sorted({form for secret in known for form in _forms(secret)}, key=len, reverse=True)
         # One `in` for each is cheaper than one pattern for all, which would stop at every second character.
         self._forms = tuple(forms)
-        spelled = (f"{_UNSEEN}*".join(map(re.escape, secret)) for secret in sorted(known, key=len, reverse=True))
-        self._spelled = re.compile("|".join(spelled)) if known else None
 
     def redacted(self, text: str) -> str:
+        """A text that hides a secret between unseen characters loses all of those."""
+        text = self._replaced(text)
+        return text if self._is_plain(text) or not self._has(bare := _UNSEEN.sub("", text)) else self._replaced(bare)
+
+    def are_in(self, text: str) -> bool:
+        return self._has(text) or (not self._is_plain(text) and self._has(_UNSEEN.sub("", text)))
+
+    def _is_plain(self, text: str) -> bool:
+        """Nothing unseen is in most texts."""
+        return not self._forms or (text.isascii() and text.isprintable())
+
+    def _has(self, text: str) -> bool:
+        # No generator: this runs for every event.
+        for form in self._forms:  # noqa: SIM110
+            if form in text:
+                return True
+        return False
+
+    def _replaced(self, text: str) -> str:
         for form in self._forms:
             if form in text:
                 text = text.replace(form, REDACTED)
-        if self._spelled is not None and not text.isprintable():
-            text = self._spelled.sub(REDACTED, text)
         return text
-
-    def are_in(self, text: str) -> bool:
-        for form in self._forms:
-            if form in text:
-                return True
-        return self._spelled is not None and not text.isprintable() and self._spelled.search(text) is not None
 
 
 def _forms(secret: str) -> Iterator[str]:

@@ -14,6 +14,7 @@ from __future__ import annotations
 import hmac
 import ipaddress
 import logging
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -51,6 +52,8 @@ _SAFE_HEADERS = {
     "Referrer-Policy": "no-referrer",
     "Cross-Origin-Resource-Policy": "same-origin",
 }
+# A name or an address, and a port. Anything else is nobody's name, whatever a lenient reader would make of it.
+_HOST = re.compile(r"(?:\[(?P<address>[0-9A-Fa-f:.]+)\]|(?P<name>[A-Za-z0-9._-]+))(?::[0-9]{0,5})?")
 _ALLOWED_HEADERS = "Authorization, Content-Type, Idempotency-Key, Last-Event-ID"
 _ALLOWED_METHODS = "GET, HEAD, POST, PATCH, DELETE, OPTIONS"
 _OTHER_SITE = "a page of another site asked: only pages of INSTALLER_CORS_ORIGINS may"
@@ -96,7 +99,7 @@ class Guard:
         if self.api_token is None:
             return True
         scheme, _, token = (authorization or "").partition(" ")
-        return scheme.lower() == "bearer" and hmac.compare_digest(token.strip().encode(), self.api_token.encode())
+        return scheme.lower() == "bearer" and hmac.compare_digest(_bytes(token.strip()), _bytes(self.api_token))
 
     @web.middleware
     async def _check_host_and_origin(self, request: web.Request, handler: Handler) -> web.StreamResponse:
@@ -207,14 +210,17 @@ def _cors(origin: str) -> dict[str, str]:
     }
 
 
+def _bytes(text: str) -> bytes:
+    """A header may hold bytes that are not UTF-8; aiohttp makes surrogates of them."""
+    return text.encode("utf-8", "surrogateescape")
+
+
 def _host_name(header: str) -> str | None:
     """The name in a Host header, in lower case and without its port; None if there is none."""
-    try:
-        name = urlsplit(f"//{header.strip()}").hostname
-    except ValueError:
+    found = _HOST.fullmatch(header.strip())
+    if found is None:
         return None
-    if name is None or "@" in header:
-        return None
+    name = (found["address"] or found["name"]).lower()
     try:
         return str(ipaddress.ip_address(name))
     except ValueError:

@@ -32,14 +32,18 @@ class RawWatcher:
         self._joined = asyncio.Event()
 
     async def join(self) -> None:
-        """Connect and subscribe; returns after the acknowledgement."""
+        """Connect and subscribe; returns after the acknowledgement. Raises ConnectionError if the link breaks."""
         self._joined.clear()
         self._http = aiohttp.ClientSession()
         target = self.url.replace("http", "ws") + "/socket.io/?EIO=4&transport=websocket"
         self._socket = await self._http.ws_connect(target, max_msg_size=0, compress=0)
         await self._socket.send_str(f"40{NAMESPACE},")
         self._reading = asyncio.create_task(self._read(self._socket))
-        await asyncio.wait_for(self._joined.wait(), ANSWER_SECONDS_MAX)
+        joining = asyncio.create_task(self._joined.wait())
+        await asyncio.wait({joining, self._reading}, timeout=ANSWER_SECONDS_MAX, return_when=asyncio.FIRST_COMPLETED)
+        joining.cancel()
+        if not self._joined.is_set():
+            raise ConnectionError("the service did not acknowledge the subscription")
 
     async def cut(self) -> None:
         """Break the connection without a close, as a tunnel does to a train."""

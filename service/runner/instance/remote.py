@@ -7,7 +7,6 @@ the log, which is hostile, cannot forge it.
 
 from __future__ import annotations
 
-import base64
 import re
 import secrets
 from collections.abc import AsyncIterator, Sequence
@@ -21,6 +20,7 @@ from service.events.lines import plain
 from service.runner.instance.attempt_program import AttemptSpec, attach_program, program
 from service.runner.instance.ended import RIDDEN, Ended, ended_of, ridden_of
 from service.runner.instance.login import program_begun
+from service.runner.instance.problems import decoded
 from service.runner.instance.ssh import Connection
 from service.runner.instance.stream import Stream
 
@@ -206,7 +206,7 @@ class Remote:
         return SignalResult(
             was_running=found[1] == b"1",
             processes=int(found[2]),
-            partial_files=tuple(plain(base64.b64decode(file)) for file in files),
+            partial_files=_paths(files),
         )
 
     async def _ask(
@@ -239,7 +239,7 @@ class Remote:
         listing, _ = await self._answer("list.sh", ui_home=ui_home)
         names = [name.decode() for name in _JOB_ID.findall(listing)[:JOBS_LISTED_MAX]]
         said = _UI_HOME.search(listing)
-        others = [plain(base64.b64decode(path)) for path in _ELSEWHERE.findall(listing)[:UI_HOMES_MAX]]
+        others = _paths(_ELSEWHERE.findall(listing)[:UI_HOMES_MAX])
         return Found(
             job_ids=tuple(names),
             ui_home=UiHome(said[1].decode()) if said is not None else None,
@@ -253,6 +253,11 @@ class Remote:
         async with self._connection.open(COMMAND, sent) as stream:
             first = await program_begun(self._connection, stream, nonce.encode())
             return first + await self._connection.rest(stream), stream.stderr
+
+
+def _paths(words: Sequence[bytes]) -> tuple[str, ...]:
+    """The paths that these words in base64 name, without the words that are none."""
+    return tuple(plain(path) for word in words if (path := decoded(word.decode("ascii"))))
 
 
 def _text(data: bytes) -> str:

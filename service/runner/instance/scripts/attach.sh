@@ -258,9 +258,12 @@ broken() {
     say held
 }
 
-# The supervisor did not come to it: ends what is left, and sets the halves aside.
+# The supervisor did not come to it: ends what is left, sets the halves aside, and forgets the keys.
 settle() {
     ! is_same_boot || kill_leftovers
+    for file in hf_token civitai_token config/civitdl/config.json; do
+        [ ! -s "$dir/$file" ] || printf '' >"$dir/$file"
+    done
     [ ! -e "$dir/ledger" ] || RESOURCE_INSTALLER_ATTEMPT=$dir RESOURCE_INSTALLER_PATH=$PATH bash -p "$place/bin/shim"
 } >/dev/null 2>&1
 

@@ -76,13 +76,15 @@ has_others() {
     return 1
 }
 
-# Returns when no run is alive and none can be expected any more.
+# Returns when no run is alive and none can be expected any more. Where the attempt's folder was deleted, nobody can know
+# of any, and no lock in it can be had.
 wait_for_runs() {
     local before at
     # The usual end. Asked in this order: a run that is only being started holds the first pipe until it holds the second.
     ! is_let_go "$card_pipe" "$INSTANT" || ! is_let_go "$run_pipe" "$INSTANT" || has_others || return
-    while :; do
+    while [ -d "$dir" ]; do
         until is_let_go "$run_pipe" 1; do
+            [ -d "$dir" ] || return
             ! is_ending || [ -e "$dir/cancelled" ] || end_members
         done
         ! is_ending || return
@@ -100,6 +102,14 @@ wait_for_runs() {
         fi
         [ "$(grep -c '^begin ' "$dir/ledger" 9>&-)" = "$before" ] || continue
         ! is_let_go "$run_pipe" "$INSTANT" || return
+    done
+} 2>/dev/null
+
+# The keys were for the tools of this attempt; its folder may stay.
+forget_keys() {
+    local file
+    for file in hf_token civitai_token config/civitdl/config.json; do
+        [ ! -s "$dir/$file" ] || printf '' >"$dir/$file"
     done
 } 2>/dev/null
 

@@ -162,6 +162,7 @@ if [ "$RESOURCE_INSTALLER_IS_CARD" = 1 ]; then
     # Where a shim died, its half is set aside here.
     [ "$alive" -le 0 ] || bash -p "$programs/bin/shim" </dev/null >/dev/null 2>&1 9>&-
     record_what_it_left
+    forget_keys
 fi
 [ "$pipes" = "$dir" ] || rm -rf -- "$pipes" 9>&-
 free=
