@@ -41,6 +41,7 @@ class ThreadedHandler(logging.Handler):
         self._stream = stream
         self._lines: deque[str] = deque()
         self._waiting_bytes = 0
+        self._writing_bytes = 0
         self._lost = 0
         self._is_closing = False
         self._changed = threading.Condition()
@@ -82,14 +83,16 @@ class ThreadedHandler(logging.Handler):
                 self._stream.write("".join(lines))
                 self._stream.flush()
             with self._changed:
-                self._waiting_bytes -= sum(map(len, lines))
+                self._waiting_bytes -= self._writing_bytes
                 self._changed.notify_all()
 
     def _next(self) -> list[str] | None:
+        """All lines that wait; None at the end."""
         with self._changed:
             self._changed.wait_for(lambda: self._lines or self._is_closing)
             lines = list(self._lines)
             self._lines.clear()
+            self._writing_bytes = self._waiting_bytes
             lost, self._lost = self._lost, 0
         if lost:
             lines.append(self._line_about(lost))

@@ -26,6 +26,7 @@ CODES = [
     "conflict",
     "too_large",
     "unsupported_media",
+    "too_many",
     "unavailable",
 ]
 _NULL: dict[str, Any] = {"default": None}

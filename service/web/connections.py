@@ -42,7 +42,7 @@ RESERVE = 64
 RESERVE_PER_JOB = 4
 CONNECTIONS_MIN = 16
 CONNECTIONS_MAX = 20_000
-# Of them, those that nobody knows: each costs some 25 KB.
+# Of them, those that nobody knows and whose session has not joined: each costs some 25 KB.
 STRANGERS_MAX = 4_000
 HEAD_BYTES_MAX = 16 << 10
 UNANSWERED_BYTES_MAX = 32 << 20
@@ -171,7 +171,7 @@ class Connection(asyncio.Protocol):
     def admit(self) -> None:
         """It carries a session that has joined, until its next request."""
         self._is_admitted = True
-        self._registry.forgive(self)
+        self._registry.moved(self)
 
     def subscribe(self) -> None:
         """It carries a subscription more."""
@@ -199,12 +199,15 @@ class Connection(asyncio.Protocol):
         self._registry.forgive(self)
         self._registry.moved(self)
 
-    async def writable(self) -> None:
-        """Until the client reads, if too much waits for it. Raises ConnectionResetError when it has left."""
+    async def writable(self) -> bool:
+        """Until the client reads, if too much waits for it; whether it did. Raises ConnectionResetError when the client
+        has left."""
+        waits = self._writable is not None
         if self._writable is not None:
             await asyncio.shield(self._writable)
         if self.transport is None or self.transport.is_closing():
             raise ConnectionResetError("the client has left")
+        return waits
 
     def abort(self) -> None:
         if self.transport is not None:
@@ -267,6 +270,8 @@ class Connections:
         self._clock = clock
         self._open: dict[asyncio.Transport, Connection] = {}
         self._strangers: OrderedDict[Connection, None] = OrderedDict()
+        # The strangers whose session has not joined either.
+        self._unadmitted: OrderedDict[Connection, None] = OrderedDict()
         self._of_peer: dict[str, dict[Connection, None]] = {}
         self._unanswered = 0
         self._closed = 0
@@ -298,12 +303,13 @@ class Connections:
         peer = self._peers.of_address(address)
         if peer is not None and not self._make_room_of(peer, self._peer_max - 1):
             return False
-        if len(self._open) + accepted < self.connections_max and len(self._strangers) < self._strangers_max:
+        if len(self._unadmitted) >= self._strangers_max:
+            self._close(next(iter(self._unadmitted)))
+        if len(self._open) + accepted < self.connections_max:
             return True
-        longest = next((c for c in self._strangers if not _is_closing(c)), None)
-        if longest is None:
-            return len(self._open) + accepted < self.connections_max
-        self._close(longest)
+        if not self._strangers:
+            return False
+        self._close(next(iter(self._strangers)))
         return True
 
     @web.middleware
@@ -341,18 +347,24 @@ class Connections:
 
     def moved(self, connection: Connection) -> None:
         """Its time begins anew, and it may have become a stranger, or none."""
-        self._strangers.pop(connection, None)
+        self._take_out(connection)
         connection.since = self._clock()
         if connection.transport in self._open and connection.is_stranger:
             self._strangers[connection] = None
+        if connection.transport in self._open and not connection.is_admitted:
+            self._unadmitted[connection] = None
         else:
             self.forgive(connection)
+
+    def _take_out(self, connection: Connection) -> None:
+        self._strangers.pop(connection, None)
+        self._unadmitted.pop(connection, None)
 
     def hold(self, connection: Connection, count: int) -> None:
         connection.unanswered += count
         self._unanswered += count
         while self._unanswered > UNANSWERED_BYTES_MAX:
-            heaviest = max(self._strangers, key=lambda c: c.unanswered, default=None)
+            heaviest = max(self._unadmitted, key=lambda c: c.unanswered, default=None)
             if heaviest is None or not heaviest.unanswered:
                 return
             self._close(heaviest)
@@ -365,7 +377,7 @@ class Connections:
     def closed(self, connection: Connection) -> None:
         if connection.transport is not None:
             self._open.pop(connection.transport, None)
-        self._strangers.pop(connection, None)
+        self._take_out(connection)
         self.forgive(connection)
         self._leave_peer(connection)
 
@@ -373,12 +385,10 @@ class Connections:
 
     async def _sweep(self) -> float:
         now = self._clock()
-        for connection in tuple(self._strangers):
+        for connection in tuple(self._unadmitted):
             idle = now - connection.since
             if idle < HEAD_SECONDS_MAX:
                 break
-            if connection.is_admitted:
-                continue
             is_late = connection.is_in_head and not connection.answered
             if is_late or connection.unanswered or idle >= STILL_SECONDS_MAX:
                 self._close(connection)
@@ -414,7 +424,7 @@ class Connections:
                 self._of_peer.pop(connection.peer, None)
 
     def _close(self, connection: Connection) -> None:
-        self._strangers.pop(connection, None)
+        self._take_out(connection)
         self.forgive(connection)
         self._closed += 1
         connection.abort()

@@ -20,6 +20,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from collections.abc import Callable, Iterable, Sequence
 from functools import cached_property
 from typing import Any
@@ -52,6 +53,7 @@ SESSIONS_MAX = 20_000
 UNJOINED_MAX = 1_000
 JOIN_SECONDS_MAX = 20.0
 UPGRADE_SECONDS_MAX = 20.0
+SILENT_SECONDS = 10.0
 SWEEP_SECONDS = 2.0
 # Answers that a client has not read. Events have bounds of their own, in rooms.py and replay.py.
 UNREAD_BEFORE_JOIN_MAX = 16
@@ -62,6 +64,7 @@ SESSION = "session"
 # What the decoders of Engine.IO and Socket.IO raise on garbage.
 _UNREADABLE = (ValueError, TypeError, LookupError, AttributeError, RecursionError)
 _FROM_CLIENTS = "123456"
+_NOOP = "6"
 _CONNECT, _DISCONNECT, _EVENT = 0, 1, 2
 
 
@@ -144,6 +147,7 @@ class Session:
         self._socket = socket
         self._connections = connections
         self._is_kept = False
+        self._read_at = 0.0
         # The connections that carry it now, and whether each counts as subscribed.
         self._carried_by: dict[Connection, bool] = {}
         self._taken: list[Any] = []
@@ -181,6 +185,16 @@ class Session:
             if not is_subscribed:
                 self._carried_by[connection] = True
                 connection.subscribe()
+
+    def reads(self) -> None:
+        """Its client has just read a lot, so it is alive, even if it answers a ping only once it has read all that was
+        sent before."""
+        self._read_at = time.time()
+        if self._socket.last_ping:
+            self._socket.last_ping = self._read_at
+
+    def has_read_since(self, at: float) -> bool:
+        return self._read_at >= at
 
     async def drop(self) -> None:
         """End it at once, whatever its client does."""
@@ -315,10 +329,13 @@ class _WebSocket:
 
     async def wait(self) -> str:
         """The next frame. Raises OSError: Engine.IO's word for the end."""
+        begin = time.time()
         try:
-            async with asyncio.timeout(None if self._socket.upgraded else UPGRADE_SECONDS_MAX):
-                text = (await self._response.receive()).data
+            seconds = SILENT_SECONDS if self._socket.upgraded else UPGRADE_SECONDS_MAX
+            text = (await self._response.receive(timeout=seconds)).data
         except TimeoutError:
+            if self._socket.upgraded:
+                return await self._after_silence(begin)
             raise self._end() from None
         if not isinstance(text, str):
             raise self._end() if isinstance(text, bytes) else OSError
@@ -330,6 +347,11 @@ class _WebSocket:
             raise self._end()
         return text
 
+    async def _after_silence(self, begin: float) -> str:
+        """Engine.IO hangs up on who says nothing for as long as a ping may take, but one who has much to read answers a
+        ping only after that: as long as it reads, it says nothing in words that Engine.IO passes over."""
+        return _NOOP if self._session.has_read_since(begin) else await self.wait()
+
     async def send(self, data: Any) -> None:
         """Write whole frames, then wait until the client has read most of them."""
         connection = self._connection
@@ -340,7 +362,8 @@ class _WebSocket:
             connection.transport.write(frames[0])
         else:
             connection.transport.writelines(frames)
-        await connection.writable()
+        if await connection.writable():
+            self._session.reads()
 
     async def close(self) -> None:
         await self._response.close()

@@ -18,6 +18,10 @@ logger = logging.getLogger(__name__)
 
 # Long enough that no honest client waits for its next SYN, a second later, while many knock.
 BACKLOG = 4_096
+# The kernel's buffers for a connection, which it would let grow to megabytes: a client that reads slowly would have
+# minutes of events waiting for it, and each ping after them.
+SEND_BYTES = 128 << 10
+RECEIVE_BYTES = 64 << 10
 # The loop comes back to everything else after so many.
 ACCEPTS_AT_ONCE = 32
 NO_DESCRIPTOR_SECONDS = 0.1
@@ -59,6 +63,9 @@ class Listener:
                 listening = socket.create_server(address[:2], family=family, backlog=BACKLOG)
                 self._sockets.append(listening)
                 listening.setblocking(False)
+                # Who is accepted inherits these.
+                listening.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BYTES)
+                listening.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, RECEIVE_BYTES)
                 loop.add_reader(listening.fileno(), self._accept, listening)
         except OSError:
             self.stop()

@@ -48,6 +48,7 @@ CODES = {
     409: "conflict",
     413: "too_large",
     415: "unsupported_media",
+    429: "too_many",
 }
 
 
