@@ -58,8 +58,10 @@ class Pages:
             page = await asyncio.shield(task)
             if len(page) == PAGE_EVENTS:
                 return page
-            # This look may have begun before the caller's.
-            return Page(await self._read(job_id, sequence))
+            # That read may have begun before this call. The next one has not, and all who waited share it.
+            task = self._reading.get(key)
+            if task is not None:
+                return await asyncio.shield(task)
         task = self._reading[key] = asyncio.create_task(self._load(key))
         # If all readers leave, nobody asks for its error.
         task.add_done_callback(lambda done: done.cancelled() or done.exception())

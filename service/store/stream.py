@@ -35,7 +35,7 @@ RECENT_EVENTS_MAX = 2_000
 Publish = Callable[[str, Sequence[RecordedEvent]], Awaitable[None]]
 
 
-class Listener(Protocol):
+class Following(Protocol):
     """Follows a stream: see follower.py."""
 
     def notify(self) -> None:
@@ -55,7 +55,7 @@ class Stream:
         self.job: Job | None = None
         self.published = 0
         self.recent: deque[Page] = deque()
-        self.followers: set[Listener] = set()
+        self.followers: set[Following] = set()
 
     def publish(self, events: Sequence[RecordedEvent]) -> None:
         self.published = events[-1].sequence

@@ -200,6 +200,9 @@ class Session:
         """End it at once, whatever its client does."""
         await self._socket.close(wait=False, abort=True)
         self._outbox.put_nowait(None)
+        self.abort()
+
+    def abort(self) -> None:
         for connection in tuple(self._carried_by):
             connection.abort()
 
@@ -450,7 +453,10 @@ class SocketServer:
         return await self.server._handle_eio_connect(engine_sid, {SESSION: session})
 
     async def _disconnect(self, engine_sid: str, reason: Any) -> None:
-        self._sessions.pop(engine_sid, None)
+        session = self._sessions.pop(engine_sid, None)
+        if session is not None and reason == self.server.reason.PING_TIMEOUT:
+            # It reads nothing either: a farewell would wait for it for ever.
+            session.abort()
         await self.server._handle_eio_disconnect(engine_sid, reason)
 
     async def _make_room(self) -> bool:

@@ -35,7 +35,7 @@ class Peers:
 
     def trusts(self, address: str) -> bool:
         """Whether the proxy at this address is believed."""
-        found = _address(address)
+        found = _address(address) if self._trusted else None
         return found is not None and self._is_trusted(found)
 
     def of_address(self, address: str) -> str | None:

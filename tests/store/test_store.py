@@ -190,6 +190,78 @@ async def test_follow_never_ends_before_the_last_event(store: Store) -> None:
     assert await asyncio.gather(*followers) == [list(range(1, 56))] * 20
 
 
+class SilentSubscriber(FakeSubscriber):
+    """Never takes more than it has."""
+
+    async def ready(self) -> None:
+        if self.seen:
+            await asyncio.Event().wait()
+
+
+async def test_a_subscriber_that_reads_nothing_holds_up_no_append(store: Store) -> None:
+    job_id = await running_job(store)
+    silent = SilentSubscriber([])
+    joining = asyncio.create_task(store.journal.hand_over(job_id, 0, silent))
+    while not silent.seen:
+        await asyncio.sleep(0.001)
+    await store.journal.append(job_id, [bar(1)])
+    assert not joining.done()
+    joining.cancel()
+    await asyncio.gather(joining, return_exceptions=True)
+
+
+async def test_followers_share_what_is_published_and_the_log_is_read_for_history_alone(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job_id = await running_job(store)
+    reads = 0
+    real = store.journal._pages._read
+
+    async def read(job: str, after: int) -> Sequence[RecordedEvent]:
+        nonlocal reads
+        reads += 1
+        return await real(job, after)
+
+    monkeypatch.setattr(store.journal._pages, "_read", read)
+    followers = [store.journal.follow(job_id, 0) for _ in range(50)]
+    first = await asyncio.gather(*(follower.next() for follower in followers))
+    assert all(page is not None and len(page) == 3 for page in first)
+    history = reads
+    assert history <= 4
+    for n in range(20):
+        waiting = [asyncio.create_task(follower.next()) for follower in followers]
+        await store.journal.append(job_id, [bar(n), bar(n)])
+        pages = await asyncio.gather(*waiting)
+        assert all(page is pages[0] for page in pages)
+        assert pages[0] is not None
+        assert pages[0].form("a", lambda _page: object()) is pages[1].form("a", lambda _page: object())  # type: ignore[union-attr]
+    assert reads == history
+    stream = store.journal._streams.of(job_id)
+    assert len(stream.recent) == 20
+    # One that fell behind what is in memory reads the log, and then follows again.
+    for _ in range(3):
+        await store.journal.append(job_id, [bar(n % 100) for n in range(900)])
+    seen = [3 + 40]
+    while seen[-1] < 3 + 40 + 2_700:
+        page = await followers[0].next()
+        assert page is not None
+        assert page[0].sequence == seen[-1] + 1
+        seen.append(page[-1].sequence)
+    assert reads > history
+    store.journal.end_followers()
+    for follower in followers:
+        assert await follower.next() is None
+        follower.close()
+    assert not stream.recent
+
+
+async def test_a_follower_hears_nothing_for_a_while(store: Store) -> None:
+    follower = store.journal.follow(await running_job(store), 3)
+    page = await follower.next(0.01)
+    assert page == []
+    follower.close()
+
+
 async def test_rebuild_gives_the_same_rows(store: Store) -> None:
     ids = [await running_job(store) for _ in range(5)]
     for job_id in ids[1:]:
