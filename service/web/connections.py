@@ -43,7 +43,7 @@ RESERVE_PER_JOB = 4
 CONNECTIONS_MIN = 16
 CONNECTIONS_MAX = 20_000
 # Of them, those that nobody knows and whose session has not joined: each costs some 25 KB.
-STRANGERS_MAX = 4_000
+STRANGERS_MAX = 8_000
 HEAD_BYTES_MAX = 16 << 10
 UNANSWERED_BYTES_MAX = 32 << 20
 # A stranger's WebSocket has only to join: with its token, in one frame.

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from contextlib import closing
 from pathlib import Path
 
 import aiohttp
@@ -24,7 +25,8 @@ LINES = """
 exec python3 -S -c '
 import os, time
 while not os.path.exists(os.environ["HOME"] + "/go"):
-    time.sleep(0.05)
+    print("waits", flush=True)
+    time.sleep(1)
 begin = time.time()
 for n in range({count}):
     print("line", n, flush=True)
@@ -43,27 +45,26 @@ async def live(world: World, kind: type[Client], clients: int, lines: int, rate:
     job_id = await service.install(
         world.instance, world.ui_home, world.card("other/lines.md", LINES.format(count=lines, rate=rate))
     )
-    watching = Clients(service.url, kind)
-    begin = time.monotonic()
-    await asyncio.to_thread(watching.connect, clients, HANDSHAKE if framed else FOLLOW, job=job_id)
-    if framed:
-        watching.subscribe(job_id)
-    # All of them have seen the first events, so all are subscribed.
-    await asyncio.to_thread(watching.hold, 1)
-    joined, idle = time.monotonic() - begin, resident_mb(service.pid)
-    (world.instance.home / "go").touch()
-    begin = time.monotonic()
-    reading = asyncio.create_task(asyncio.to_thread(watching.hold, lines))
-    job = await service.ended(job_id, 1_000)
-    ended = time.monotonic() - begin
-    await reading
-    assert job["state"] == "completed", job
-    history = await expected(service.url, job_id, framed=framed)
-    await asyncio.to_thread(watching.hold, history.count)
-    watching.compare(history)
-    count = history.count
-    seconds, peak = time.monotonic() - begin, resident_mb(service.pid)
-    watching.close()
+    with closing(Clients(service.url, kind)) as watching:
+        begin = time.monotonic()
+        await asyncio.to_thread(watching.connect, clients, HANDSHAKE if framed else FOLLOW, job=job_id)
+        if framed:
+            watching.subscribe(job_id)
+        # All of them have seen the first events, so all are subscribed.
+        await asyncio.to_thread(watching.hold, 1)
+        joined, idle = time.monotonic() - begin, resident_mb(service.pid)
+        (world.instance.home / "go").touch()
+        begin = time.monotonic()
+        reading = asyncio.create_task(asyncio.to_thread(watching.hold, lines))
+        job = await service.ended(job_id, 1_000)
+        ended = time.monotonic() - begin
+        await reading
+        assert job["state"] == "completed", job
+        history = await expected(service.url, job_id, framed=framed)
+        await asyncio.to_thread(watching.hold, history.count)
+        watching.compare(history)
+        count = history.count
+        seconds, peak = time.monotonic() - begin, resident_mb(service.pid)
     print(
         f"\n{clients} {'subscribers' if framed else 'followers'}, connected in {joined:.1f} s; {count} events at {rate}"
         f" a second: the job ended after {ended:.1f} s, each holds 1..{count} after {seconds:.1f} s; memory "
@@ -105,19 +106,18 @@ async def late(world: World, clients: int, events: int) -> float:
     assert len((await service.get(f"/resources/jobs/{job_id}/events?limit=10"))["events"]) == 10
     history = await expected(service.url, job_id, framed=True)
     before = peak = resident_mb(service.pid)
-    watching = Clients(service.url, history=history)
-    await asyncio.to_thread(watching.connect, clients, HANDSHAKE)
-    begin = time.monotonic()
-    watching.subscribe(job_id)
-    reading = asyncio.create_task(asyncio.to_thread(watching.hold, history.count))
-    while not reading.done():
-        peak = max(peak, resident_mb(service.pid))
-        await asyncio.wait([reading], timeout=0.2)
-    await reading
-    watching.compare(history)
-    count = history.count
-    seconds = time.monotonic() - begin
-    watching.close()
+    with closing(Clients(service.url, history=history)) as watching:
+        await asyncio.to_thread(watching.connect, clients, HANDSHAKE)
+        begin = time.monotonic()
+        watching.subscribe(job_id)
+        reading = asyncio.create_task(asyncio.to_thread(watching.hold, history.count))
+        while not reading.done():
+            peak = max(peak, resident_mb(service.pid))
+            await asyncio.wait([reading], timeout=0.2)
+        await reading
+        watching.compare(history)
+        count = history.count
+        seconds = time.monotonic() - begin
     print(
         f"\n{clients} clients join {count} events at once: each holds 1..{count} after {seconds:.1f} s, "
         f"{clients * count / seconds:,.0f} events a second; memory {before:.0f} MB, +{peak - before:.0f} MB"

@@ -161,7 +161,7 @@ class Clients:
             self._selector.register(one, selectors.EVENT_READ, client)
             one.send(hello.format(host=self._host, **fields).encode())
             if n % CONNECTS_A_TURN == 0:
-                self.turn(0)
+                self.until(lambda: all(client.is_ready for client in self.all))
         self.until(lambda: all(client.is_ready for client in self.all))
 
     def subscribe(self, job_id: str) -> None:
@@ -175,8 +175,7 @@ class Clients:
     def until(self, condition: Callable[[], bool]) -> float:
         begin = time.monotonic()
         while not condition():
-            for _ in range(20):
-                self.turn(0.05)
+            self.turn(0.05)
         return time.monotonic() - begin
 
     def turn(self, seconds: float) -> None:
