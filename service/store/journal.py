@@ -137,7 +137,8 @@ class Journal:
 
     async def check_after(self, job_id: str, after: int) -> Job:
         """Check that the job has reached the sequence ``after``, and return it. Raises UnknownJob, InvalidRequest."""
-        job = await self._jobs.get(job_id)
+        # Ten thousand who subscribe at once must not wait for as many reads of one row.
+        job = self._streams.of(job_id).job or await self._jobs.get(job_id)
         if after > job.last_sequence:
             message = f"after is {after}, but the job has {job.last_sequence} events: send the last sequence you saw"
             raise InvalidRequest(message, [FieldError("after", message)])
@@ -145,8 +146,10 @@ class Journal:
 
     async def forget(self, job_id: str) -> None:
         """Delete an ended job: its events and its rows."""
-        async with self._streams.of(job_id).lock:
+        stream = self._streams.of(job_id)
+        async with stream.lock:
             await self._event_store.forget(job_id)
+            stream.job = None
             self._pages.forget(job_id)
 
     async def drain(self) -> None:
