@@ -24,8 +24,8 @@ class Lookups:
         self._places = asyncio.Semaphore(LOOKUPS_MAX)
 
     async def addresses(self, host: str, port: int) -> list[str]:
-        """Raises OSError, UnicodeError. A caller that is cancelled leaves the thread behind, which keeps its place to its
-        end."""
+        """Raises OSError, UnicodeError. A caller that is cancelled leaves the thread behind, which keeps its
+        place to its end."""
         await self._places.acquire()
         loop = asyncio.get_running_loop()
         future: asyncio.Future[list[str]] = loop.create_future()
