@@ -305,6 +305,7 @@ def test_the_tables_hold_every_cause_that_the_output_can_name() -> None:
     elsewhere = {
         Cause.TIMEOUT,
         Cause.INSTANCE_LOST,
+        Cause.INSTANCE_SILENT,
         Cause.SSH_AUTH,
         Cause.SSH_UNREACHABLE,
         Cause.HOST_KEY_CHANGED,

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import socket
 from collections.abc import Sequence
 from pathlib import Path
 from weakref import WeakValueDictionary
@@ -18,6 +17,7 @@ from service.events.addresses import instance_key
 from service.runner.instance import ssh
 from service.runner.instance.host_keys import HostKeyCheck, HostKeyPolicy, HostKeyRule
 from service.runner.instance.known_hosts import KnownHosts
+from service.runner.instance.lookups import Lookups
 from service.runner.instance.ssh import Connection
 from service.runner.instance.targets import Instance, check_target
 
@@ -44,6 +44,7 @@ class Connector:
     ) -> None:
         self._key_path = key_path
         self._known_hosts = KnownHosts(known_hosts_path)
+        self._lookups = Lookups()
         self._policy = host_key_policy
         self._private_targets = private_targets
         self._targets = tuple(ssh_targets)
@@ -76,9 +77,8 @@ class Connector:
         """The addresses to connect to. They are checked here, and no other look-up follows."""
         with ssh.mapped(instance):
             async with asyncio.timeout(self._connect_timeout_seconds):
-                loop = asyncio.get_running_loop()
-                found = await loop.getaddrinfo(instance.host, instance.port, type=socket.SOCK_STREAM)
-        addresses = list(dict.fromkeys(str(entry[4][0]) for entry in found))[:ADDRESSES_MAX]
+                found = await self._lookups.addresses(instance.host, instance.port)
+        addresses = list(dict.fromkeys(found))[:ADDRESSES_MAX]
         for address in addresses:
             check_target(
                 instance.host,
