@@ -56,6 +56,17 @@ def test_text_without_a_secret_stays(text: str) -> None:
 
 
 @pytest.mark.parametrize(
+    "unseen", ["\u200b", "\u00ad", "\u034f", "\u115f", "\u180e", "\ufe0f", "\U000e0041", "\x01", "\r\n"]
+)
+def test_characters_that_nobody_sees_hide_no_secret(unseen: str) -> None:
+    redact = Redactor([SECRET])
+    for form in (SECRET, SECRET.encode().hex()):
+        assert redact(f"a {unseen.join(form)} b") == f"a {REDACTED} b"
+        assert redact(f"a {form[:7]}{unseen}{form[7:]} b") == f"a {REDACTED} b"
+    assert redact(f"caf\u00e9{unseen}") == f"caf\u00e9{unseen}"
+
+
+@pytest.mark.parametrize(
     "output",
     [
         f"key {SECRET} here\n",

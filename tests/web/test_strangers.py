@@ -193,6 +193,7 @@ async def test_a_preflight_needs_no_token(guarded: Service, http: aiohttp.Client
         {"Origin": ""},
         {"Host": "evil.example"},
         {"Host": "127.0.0.1.evil.example"},
+        {"Host": "127.0.0.1:5000:5000"},
         {"Host": "evil.example:80@127.0.0.1"},
         {"Host": "gpu.example.evil"},
     ],
