@@ -22,7 +22,6 @@ from tests.kit.raw_watcher import RawWatcher
 from tests.kit.service import NAMESPACE, ServiceProcess, until
 
 MEGABYTE = 1 << 20
-OPEN = "connections without a token have no bound yet"
 UPGRADE = (
     b"GET /socket.io/?EIO=4&transport=websocket HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: Upgrade\r\n"
     b"Upgrade: websocket\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n\r\n"
@@ -98,7 +97,6 @@ async def works_beside(arena: Arena, service: ServiceProcess) -> str:
     2,
     "1,100 idle connections without a token at 1,024 file descriptors",
     before='a running install failed ("Too many open files: verify_files.sh")',
-    still_open=OPEN,
 )
 async def idle(arena: Arena) -> str:
     async with poor(arena) as service, held(service.port, 1_100):
@@ -109,7 +107,6 @@ async def idle(arena: Arena) -> str:
     2,
     "400 half-open upgrades, slow headers and slow bodies: are they given up within a minute?",
     before="they lived for ever",
-    still_open=OPEN,
     is_long=True,
 )
 async def slow(arena: Arena) -> str:
@@ -133,7 +130,6 @@ async def slow(arena: Arena) -> str:
     2,
     "1,500 polling sessions without a token, with 60 headers of 8,000 bytes each",
     before="1.5 GB, held over 50 s",
-    still_open=OPEN,
     is_long=True,
 )
 async def fat(arena: Arena) -> str:
@@ -179,7 +175,6 @@ async def memory_while(
     2,
     "one joined client announces 99,999,999 attachments and sends them",
     before="576 MB were kept",
-    still_open="announced attachments are kept without a bound",
 )
 async def attachments(arena: Arena) -> str:
     async def send(ws: aiohttp.ClientWebSocketResponse) -> None:
@@ -197,7 +192,6 @@ async def attachments(arena: Arena) -> str:
     2,
     "4 MB of frames of 3 bytes, each malformed in another way",
     before="94 MB of log, a traceback each",
-    still_open="a malformed frame still costs a traceback in the log",
 )
 async def tiny_frames(arena: Arena) -> str:
     async def send(ws: aiohttp.ClientWebSocketResponse) -> None:
@@ -225,7 +219,6 @@ async def tiny_frames(arena: Arena) -> str:
     2,
     "1,000 followers by server-sent events, none of which reads",
     before="927 MB (250 are enough)",
-    still_open=OPEN,
     is_long=True,
 )
 async def followers(arena: Arena) -> str:
@@ -253,7 +246,6 @@ async def followers(arena: Arena) -> str:
     2,
     "nobody reads the service's log: the pipe on its standard error is full",
     before="the service froze",
-    still_open="a log that nobody reads still blocks the service",
     is_long=True,
     harms_own=True,
 )
@@ -303,7 +295,6 @@ def is_listening(port: int) -> bool:
     2,
     "2,000 guesses of the token",
     before="nothing slowed them down",
-    still_open="guesses of the token are not slowed down yet",
     is_long=True,
 )
 async def guesses(arena: Arena) -> str:

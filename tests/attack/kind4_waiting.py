@@ -11,7 +11,6 @@ from tests.attack.arena import Arena
 from tests.attack.attack import attack
 from tests.kit.service import ServiceProcess, check_stream
 
-OPEN = "a wait for an instance has no limit of its own yet"
 FOREVER = "running long after every timeout; two of them filled MAX_CONCURRENT"
 ENDS_SECONDS_MAX = 240
 EVENTS_MAX = 200
@@ -56,7 +55,7 @@ async def silent(arena: Arena) -> str:
     return await ends(arena, mode="silent")
 
 
-@attack(4, "an instance prints the nonce and nothing more", before=FOREVER, still_open=OPEN, is_long=True)
+@attack(4, "an instance prints the nonce and nothing more", before=FOREVER, is_long=True)
 async def nonce_only(arena: Arena) -> str:
     return await ends(arena, mode="deaf")
 
@@ -65,14 +64,13 @@ async def nonce_only(arena: Arena) -> str:
     4,
     'an instance says "held" at each end of an attempt, again and again',
     before="170,000 events a day, running for ever",
-    still_open=OPEN,
     is_long=True,
 )
 async def held(arena: Arena) -> str:
     return await ends(arena, err=[(r" (exit|killed|lost|full).*$", " held")])
 
 
-@attack(4, "an instance never says how an attempt ended, and closes the session", is_long=True, still_open=OPEN)
+@attack(4, "an instance never says how an attempt ended, and closes the session", is_long=True)
 async def no_end(arena: Arena) -> str:
     return await ends(arena, err=[(r"^@NONCE@.*$", "")])
 
