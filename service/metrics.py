@@ -6,6 +6,7 @@ looked up at a scrape.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Sequence
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector, generate_latest
@@ -92,7 +93,8 @@ class Metrics:
         self._clients_replaying.set(len(self._replaying()))
         self._replay_lag.set(lag)
         self._wal.set(self._database.wal_bytes())
-        return generate_latest(self._registry)
+        # It reads this process's files in /proc.
+        return await asyncio.to_thread(generate_latest, self._registry)
 
     async def _look_up(self) -> tuple[dict[str, int], int, int]:
         """Jobs by state, instances with a queue, the lag of the slowest replay."""

@@ -7,7 +7,7 @@ unknown type is kept and passed on unchanged, so that an older service can serve
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, TypeVar
 
@@ -44,8 +44,7 @@ class UnknownEvent:
 
 
 EventClass = TypeVar("EventClass", bound=type[Event])
-Decoder = Callable[[Mapping[str, Any]], Event]
-_DECODERS: dict[tuple[str, int], Decoder] = {}
+_CLASSES: dict[tuple[str, int], type[Event]] = {}
 _FIELD_NAMES: dict[type, tuple[str, ...]] = {}
 
 
@@ -60,28 +59,29 @@ def register(cls: EventClass) -> EventClass:
     """Make the class the decoder of its own (type, version). It ignores fields that it does not have, so that a field
     added later does not break an older reader of the same version."""
     key = (cls.type, cls.version)
-    if key in _DECODERS:
-        raise ValueError(f"two decoders for {key}")
-
-    def decode_fields(data: Mapping[str, Any]) -> Event:
-        names = _field_names(cls)
-        return cls(**{name: value for name, value in data.items() if name in names})
-
-    _DECODERS[key] = decode_fields
+    if key in _CLASSES:
+        raise ValueError(f"two classes for {key}")
+    _CLASSES[key] = cls
     return cls
 
 
+def class_of(event_type: str, version: int) -> type[Event] | None:
+    """The class of events of this type and version; None for those that this service does not know."""
+    return _CLASSES.get((event_type, version))
+
+
 def decode(event_type: str, version: int, data: Mapping[str, Any]) -> Event | UnknownEvent:
-    """The event of this type and version with this data; an UnknownEvent if there is no decoder for it."""
-    decoder = _DECODERS.get((event_type, version))
-    if decoder is None:
+    """The event of this type and version with this data; an UnknownEvent if there is no class for it."""
+    cls = _CLASSES.get((event_type, version))
+    if cls is None:
         return UnknownEvent(type=event_type, version=version, fields=dict(data))
-    return decoder(data)
+    names = _field_names(cls)
+    return cls(**{name: value for name, value in data.items() if name in names})
 
 
 def registered() -> tuple[tuple[str, int], ...]:
-    """Every (type, version) that has a decoder."""
-    return tuple(_DECODERS)
+    """Every (type, version) that has a class."""
+    return tuple(_CLASSES)
 
 
 # --- output of the instance: the parser yields these ------------------------------------------------------------
@@ -140,6 +140,7 @@ class Progress(Event):
             eta_seconds=self.eta_seconds,
             resource_eta_seconds=resource_eta_seconds,
             job_eta_seconds=job_eta_seconds,
+            left_out=self.left_out,
         )
 
 

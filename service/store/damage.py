@@ -14,6 +14,7 @@ import orjson
 from sqlalchemy import Row
 
 from service.events.event_types import JobCancelled, JobCompleted, JobFailed
+from service.events.field_types import fits
 from service.events.recorded_event import RecordedEvent
 
 logger = logging.getLogger(__name__)
@@ -40,12 +41,14 @@ def recorded_of(row: Row[Any]) -> RecordedEvent:
 def _is_sound(event: RecordedEvent) -> bool:
     """Whether it can be passed on as it is. SQLite keeps whatever it is given in a column."""
     try:
+        data = orjson.loads(event.data_json)
         return (
-            type(orjson.loads(event.data_json)) is dict
+            type(data) is dict
             and type(event.data_json) is str
             and type(event.at_ms) is int
             and 0 <= event.at_ms < 1 << 47
             and type(event.type) is str
+            and fits(event.type, event.version, data)
             and _is(event.resource, str)
             and _is(event.attempt, int)
         )

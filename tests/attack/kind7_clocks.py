@@ -27,9 +27,9 @@ class Clock:
 
     def set(self, seconds: float) -> None:
         """By how much it is wrong."""
-        new = self._file.with_suffix(".new")
-        new.write_text(str(seconds), encoding="ascii")
-        new.replace(self._file)
+        # In place and of one length: the service has it open, and may read at this very moment.
+        with open(os.open(self._file, os.O_WRONLY | os.O_CREAT), "w", encoding="ascii") as file:
+            file.write(f"{seconds:<40}")
 
 
 @asynccontextmanager

@@ -7,12 +7,13 @@ import sys
 import time
 from pathlib import Path
 
-FILE = Path(os.environ["ATTACK_CLOCK"])
+# Opened once: the suite lets nobody open a file on the loop.
+FILE = os.open(os.environ["ATTACK_CLOCK"], os.O_RDONLY)
 real_ns = time.time_ns
 
 
 def wrong_ns() -> int:
-    return real_ns() + int(float(FILE.read_text(encoding="ascii")) * 1e9)
+    return real_ns() + int(float(os.pread(FILE, 100, 0)) * 1e9)
 
 
 time.time_ns = wrong_ns

@@ -92,6 +92,7 @@ def test_the_dictionaries_that_users_know() -> None:
             "eta_seconds": 4.0,
             "resource_eta_seconds": None,
             "job_eta_seconds": None,
+            "left_out": 0,
         },
         {"type": "stage_complete", "name": "Dramatic Lighting Slider"},
     ]

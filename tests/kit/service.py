@@ -27,8 +27,6 @@ EVENT_NAMES = (PROGRESS, COMPLETE, ERROR, STATUS, OUTPUT)
 # How long a busy machine may take. python-socketio's own bound for the answer to a connect is one second.
 START_SECONDS_MAX = 60
 ANSWER_SECONDS_MAX = 60
-# The suite watches its loop (loop_watch.py); the benchmarks do not.
-MODULE = "tests.kit.watched_service" if REPORT_VARIABLE in os.environ else "service"
 TERMINAL = ("job_completed", "job_failed", "job_cancelled")
 
 
@@ -73,11 +71,13 @@ class ServiceProcess:
     async def start_under(self, python: Sequence[str], **settings: str) -> ServiceProcess:
         """Start it with this command in place of the interpreter."""
         inherited = {name: value for name, value in os.environ.items() if not name.startswith("INSTALLER_")}
+        # The suite watches its loop (loop_watch.py); the benchmarks do not.
+        module = "tests.kit.watched_service" if REPORT_VARIABLE in os.environ else "service"
         with open(self.folder / "service.log", "ab") as log:
             self._process = await asyncio.create_subprocess_exec(
                 *python,
                 "-m",
-                MODULE,
+                module,
                 "serve",
                 "--port",
                 str(self.port),

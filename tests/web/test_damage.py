@@ -124,13 +124,14 @@ async def test_everything_goes_on(tmp_path: Path, what: str, place: str) -> None
         assert (after["state"], after["last_sequence"]) == ("failed", last)
 
 
-async def test_a_damaged_event_is_shown_as_such(tmp_path: Path) -> None:
+@pytest.mark.parametrize("data", ['{"stage": "mo', '{"stage": ["model"], "percent": 5}', '{"percent": 5}'])
+async def test_a_damaged_event_is_shown_as_such(tmp_path: Path, data: str) -> None:
     write_card(tmp_path, "a.md")
     async with running(tmp_path) as service, aiohttp.ClientSession() as http:
         job_id = await a_job(service, http)
-        damage(tmp_path / "installer.sqlite3", job_id, 5, "data_json", '{"stage": "mo')
+        damage(tmp_path / "installer.sqlite3", job_id, 7, "data_json", data)
         page = await get(http, service, job_id, "/events?limit=10000")
-        shown = page["events"][4]
+        shown = page["events"][6]
         assert shown["type"] == "event_damaged"
         assert set(shown) >= {"job_id", "sequence", "at", "damaged", "text"}
         report = await get(http, service, job_id, "/report?format=json")

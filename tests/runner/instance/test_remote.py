@@ -480,7 +480,8 @@ async def test_only_logs_stay_where_they_are_kept(connection: Connection, sshd: 
     await run(connection, of_verification)
     folder = directory(sshd, of)
     (folder / ".hidden").write_text("x")
-    assert "hf_sesame" in (folder / "hf_token").read_text()
+    # What the supervisor forgets, unless it was killed.
+    (folder / "hf_token").write_text("hf_sesame")
     remote = Remote(connection)
     for _ in range(2):
         await remote.remove(of.job_id, keep_logs=True)
