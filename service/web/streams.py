@@ -14,6 +14,8 @@ from service.web.guard import cors_headers
 
 logger = logging.getLogger(__name__)
 
+PIECE_BYTES = 8 * 1024
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Stream:
@@ -41,14 +43,21 @@ class Stream:
             try:
                 with self._carried_by(connection):
                     await response.prepare(request)
-                    async for chunk in chunks:
-                        await response.write(chunk)
-                        if connection is not None:
-                            connection.moves()
+                    if request.method != "HEAD":
+                        async for chunk in chunks:
+                            await self._write(response, chunk, connection)
                     await response.write_eof()
             except ConnectionResetError:
                 logger.debug("a client left the stream %s", request.path)
         return response
+
+    async def _write(self, response: web.StreamResponse, chunk: bytes, connection: Connection | None) -> None:
+        """In pieces: what a client does not read waits in memory, for each client, and a chunk may be a whole page."""
+        whole = memoryview(chunk)
+        for begin in range(0, len(chunk), PIECE_BYTES):
+            await response.write(whole[begin : begin + PIECE_BYTES])
+            if connection is not None:
+                connection.moves()
 
     @contextmanager
     def _carried_by(self, connection: Connection | None) -> Iterator[None]:

@@ -415,3 +415,19 @@ async def test_a_full_disk_is_answered_as_unavailable_and_passes(tmp_path: Path,
 async def _jobs(http: aiohttp.ClientSession, url: str) -> Any:
     async with http.get(f"{url}/resources/jobs?limit=500") as response:
         return await response.json()
+
+
+@pytest.mark.parametrize("accept", ["text/event-stream", "application/x-ndjson"])
+async def test_the_head_of_a_stream_is_all_of_it(service: Service, accept: str) -> None:
+    """Whatever came after it would be read as the answer to the next request of that connection."""
+    stream = await Running(service).begin()
+    path = f"/resources/jobs/{stream.job_id}/events"
+    reader, writer = await asyncio.open_connection("127.0.0.1", int(service.url.rpartition(":")[2]))
+    head = f"HEAD {path} HTTP/1.1\r\nHost: 127.0.0.1\r\nAccept: {accept}\r\n\r\n"
+    writer.write(f"{head}GET /healthz HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close\r\n\r\n".encode())
+    async with asyncio.timeout(30):
+        answers = (await reader.read()).decode()
+    writer.close()
+    first, _, second = answers.partition("\r\n\r\n")
+    assert first.startswith("HTTP/1.1 200 OK\r\n")
+    assert second.startswith("HTTP/1.1 200 OK\r\n")
