@@ -28,6 +28,7 @@ from service.runner.instance.remote import Attachment, Remote, Signal
 from service.runner.instance.ssh import Connection
 from service.runner.live_job import LiveJob
 from service.runner.phases import Phase
+from service.runner.pipeline import Pipeline
 from service.runner.tasks import cancel_and_wait
 from service.runner.thinning import DELAY_SECONDS_MAX, Thinner
 from service.runner.time_limit import TimeLimit
@@ -69,6 +70,7 @@ class Attempt:
         self._live_job = live_job
         self._clock = clock
         self._time_limit = TimeLimit(spec.timeout_seconds, live_job, clock)
+        self._pipeline = Pipeline(live_job)
         self._fed_bytes = 0
         self._fed: list[NewEvent] = []
         self._needed_bytes: int | None = None
@@ -90,6 +92,7 @@ class Attempt:
             if following.done():
                 return following.result()
             await cancel_and_wait([following])
+            await self._pipeline.settle()
             return await self._end_late(remote)
         finally:
             await cancel_and_wait([following, limit])
@@ -106,11 +109,13 @@ class Attempt:
                     await self._feed_all(chunk, attachment.received_at)
                     connection.is_proven = True
                     await self._look_at_room(remote)
+                await self._pipeline.settle()
                 await self._wait_for_answer()
                 return attachment.ended()
         except LinkDown:
             # The last signal may never have reached the instance.
             self._in_effect = None
+            await self._pipeline.settle()
             raise
         finally:
             for task in beside:
@@ -174,8 +179,7 @@ class Attempt:
         return self._not_stored(events)
 
     async def _append(self, events: Sequence[NewEvent]) -> None:
-        if events:
-            await self._live_job.append([self._with_estimates(event) for event in events])
+        await self._pipeline.append([self._with_estimates(event) for event in events])
 
     async def _look_at_room(self, remote: Remote) -> None:
         """A download that announces more than was free ends, unless the instance finds room by now."""

@@ -101,6 +101,18 @@ class LiveJob:
                 with attempt:
                     await self._decide_once(decide)
 
+    async def submit(self, events: Sequence[NewEvent]) -> asyncio.Future[None]:
+        """Begin to append these events; the future says when they are stored. Raises StoreUnavailable, and so does the
+        future: then call `append`."""
+        job, done = await self._journal.submit(self.job.job_id, events)
+
+        def settled(future: asyncio.Future[None]) -> None:
+            if not future.cancelled() and future.exception() is None:
+                self._keep(job)
+
+        done.add_done_callback(settled)
+        return done
+
     async def refresh(self) -> None:
         """Read the job again from the journal: a change made before this object existed woke nobody."""
         await self.append([])

@@ -84,17 +84,24 @@ class Journal:
         TransitionRefused, UnstorableEvent, and StoreUnavailable (the same call may be made again); nothing was
         appended then.
         """
+        after, done = await self.submit(job_id, events)
+        await done
+        return after
+
+    async def submit(self, job_id: str, events: Sequence[NewEvent] | Decide) -> tuple[Job, asyncio.Future[None]]:
+        """The same without the wait: the job after them, and the future of their commit, which raises what `append`
+        does. The next submission for this job waits until that commit is settled."""
         async with self._hold(job_id) as hold:
             before = hold.stream.job
             if before is None:
                 before = await self._jobs.get(job_id)
             new = events(before) if callable(events) else events
-            if not new:
-                return before
-            after, done = self._submit(hold, job_id, before, new)
-        # The append and the lock now belong to the writer: a caller that is cancelled here leaves both alone.
-        await done
-        return after
+            if new:
+                # The append and the lock now belong to the writer: a caller that is cancelled leaves both alone.
+                return self._submit(hold, job_id, before, new)
+        nothing: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        nothing.set_result(None)
+        return before, nothing
 
     async def hand_over(self, job_id: str, after: int, subscriber: Subscriber) -> None:
         """Deliver all events after the sequence ``after`` in order, then call ``join`` at the one moment when none can
