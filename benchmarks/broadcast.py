@@ -21,7 +21,7 @@ from benchmarks.table import Row, median
 from benchmarks.watchers import watchers
 from service.runner.controls import Controls
 from service.web.connections import Connections
-from service.web.engine import SocketServer
+from service.web.engine.server import SocketServer
 from service.web.guard import Guard
 from service.web.listener import Listener
 from service.web.rooms import Rooms

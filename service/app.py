@@ -32,9 +32,10 @@ from service.store.housekeeping import Housekeeping
 from service.store.jobs import Jobs
 from service.store.journal import Journal
 from service.store.queue_keys import renew_queue_keys
-from service.web.connections import HTTP_BOUNDS, Connections, connections_max
+from service.web.bounds import HTTP_BOUNDS, connections_max
+from service.web.connections import Connections
 from service.web.endpoints import OPEN_PATHS
-from service.web.engine import SocketServer
+from service.web.engine.server import SocketServer
 from service.web.guard import BODY_BYTES_MAX, Guard, set_safe_headers
 from service.web.listener import Listener
 from service.web.pages import Pages, is_page

@@ -10,9 +10,9 @@ import re
 from dataclasses import dataclass
 
 from service.events.causes import Cause, cause_in, concluded_in, sentence_cause, status_in
-from service.events.error_lines import unwrapped
 from service.events.hints import EXPIRED, NO_WORDS, NO_WORDS_FROM_DISK, NO_WORDS_FROM_SITE, hint_for
 from service.events.ledger import Evidence
+from service.events.line_kinds import unwrapped
 from service.events.tools import exit_status
 
 COMMAND_NOT_FOUND = 127

@@ -65,7 +65,6 @@ _EXCEPTION = re.compile(
     r"^(?:uncaught )?(?:[A-Za-z_]\w*\.)*(?:[A-Z]\w*)?(?:Error|Exception|Timeout|Interrupt|IncompleteRead|"
     r"Disconnected)\w*(?::| \(|\(|$)|^(?:[a-z_]\w*\.)+[A-Z]\w+: |^Exception: "
 )
-_IN_TRACEBACK = re.compile(r"^(?:[A-Za-z_]\w*\.)*[A-Z]\w+(?:: |$)")
 _OF_A_PROGRAM = re.compile(
     rf"^(?:(?:/[\w.-]+)*/?(?:{_PROGRAMS}): |[\w./-]+: line \d+: |[\w./+-]{{1,80}}: (?:error|fatal)\b)",
 )
@@ -126,10 +125,6 @@ _WARNING_EXPLAINS = re.compile(
     r"retrying|will retry|broken by|computed checksum|warning: problem|failed to (?:open|fetch|create|write|connect)|"
     r"w: .*temporary failure",
 )
-# curl breaks a long warning into lines, each with its own "Warning: "; the reason comes in the last.
-_CURL_WARNING = "Warning: "
-_CURL_WARNING_EXPLAINS = "Warning: Failed to open the file"
-_CURL_WARNING_CHARACTERS = 79
 _DECORATION = re.compile(r"[\W\d_]*$|([#=*~_+-])\1{2,}|\W*(?:#{3,}|={3,})")
 _BAR = re.compile(r"\d{1,3}%.{0,4}(?:\||\[|#{2,})")
 _ADVICE = re.compile(
@@ -145,58 +140,6 @@ _PROGRESS = re.compile(
     r"creating|building|updating|retrying|inflating|receiving|reading|get:\d|hit:\d|ign:\d|download completed|"
     r"archive: |length: |location: |--\d{4}-)"
 )
-_HELP = re.compile(r"usage:? ", re.IGNORECASE)
-_TRACEBACK = "Traceback (most recent call last):"
-
-
-class LineKinds:
-    """Tells the lines of one output apart, in their order: a help text, a traceback and a warning that ends with a
-    colon reach over several lines."""
-
-    def __init__(self) -> None:
-        self._in_help = False
-        self._in_traceback = False
-        self._warning_goes_on = False
-        self._curl_explains = False
-
-    def kind(self, text: str) -> Kind:
-        if self._warning_goes_on:
-            self._warning_goes_on = False
-            return Kind.HARMLESS
-        if text.startswith(_CURL_WARNING):
-            self._curl_explains = self._curl_explains or text.startswith(_CURL_WARNING_EXPLAINS)
-            if self._curl_explains:
-                return Kind.EXPLAINS
-        else:
-            self._curl_explains = False
-        if self._in_traceback and _IN_TRACEBACK.match(text):
-            self._in_traceback = False
-            return Kind.ERROR
-        kind = kind_of(text)
-        if text == _TRACEBACK:
-            self._in_traceback = True
-        elif text[:1] in "uU" and _HELP.match(text):
-            self._in_help = True
-        elif kind is Kind.ERROR:
-            self._in_help = self._in_traceback = False
-        elif kind is Kind.HARMLESS and text.endswith(":"):
-            self._warning_goes_on = _WARNING.search(text.lower()) is not None
-        return Kind.HARMLESS if kind is Kind.PLAIN and (self._in_help or self._in_traceback) else kind
-
-
-def unwrapped(lines: Sequence[str]) -> list[str]:
-    """Error lines, with the pieces of curl's long warning as one line."""
-    joined: list[str] = []
-    last = ""
-    for line in lines:
-        if joined and joined[-1].startswith(_CURL_WARNING_EXPLAINS) and line.startswith(_CURL_WARNING):
-            # Where there is no blank to break at, it breaks at its width.
-            glue = "" if len(last) >= _CURL_WARNING_CHARACTERS else " "
-            joined[-1] += glue + line.removeprefix(_CURL_WARNING)
-        else:
-            joined.append(line)
-        last = line
-    return joined
 
 
 @lru_cache(maxsize=512)
@@ -213,6 +156,11 @@ def kind_of(text: str) -> Kind:
     if (_is_error_anywhere(small) or (not is_progress and _is_error(text, small))) and _has_any(small, _OF_ERRORS):
         return Kind.ERROR
     return Kind.HARMLESS if is_progress else Kind.PLAIN
+
+
+def is_warning(text: str) -> bool:
+    """Whether this line calls itself a warning, harmless or not."""
+    return _WARNING.search(text.lower()) is not None
 
 
 def _is_error_anywhere(small: str) -> bool:

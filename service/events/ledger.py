@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections import deque
 from dataclasses import dataclass, field
 
-from service.events.error_lines import Kind, LineKinds
+from service.events.error_lines import Kind
+from service.events.line_kinds import LineKinds
 from service.events.runs import RunLedger
 
 TAIL_LINES = 40

@@ -18,13 +18,14 @@ from dataclasses import replace
 
 from service.crash_points import crash_point
 from service.errors import LinkDown, RemoteError
-from service.events.event_types import Progress
 from service.events.ledger import Evidence
 from service.events.recorded_event import NewEvent
+from service.runner.eta import with_estimates
+from service.runner.instance.attachment import Attachment
 from service.runner.instance.attempt_program import AttemptSpec
 from service.runner.instance.ended import Ended, Ridden
 from service.runner.instance.heartbeat import Heartbeat
-from service.runner.instance.remote import Attachment, Remote, Signal
+from service.runner.instance.remote import Remote, Signal
 from service.runner.instance.ssh import Connection
 from service.runner.live_job import LiveJob
 from service.runner.phases import Phase
@@ -249,18 +250,4 @@ class Attempt:
 
     def _with_estimates(self, new: NewEvent) -> NewEvent:
         """The parser knows no clock, so the estimates, which depend on the time, are added here."""
-        progress = new.event
-        if not isinstance(progress, Progress) or new.resource is None or progress.downloaded_bytes is None:
-            return new
-        eta, now = self._live_job.eta, self._clock()
-        if self._phase.is_measured:
-            eta.observe(new.resource, now, progress.downloaded_bytes, progress.total_bytes, progress.bytes_per_second)
-            if progress.downloaded is None and progress.bytes_per_second is None:
-                # No tool printed it: only its bytes are known, so its speed is the measured one.
-                speed = eta.bytes_per_second(new.resource, now)
-                progress = replace(progress, bytes_per_second=None if speed is None else round(speed, 1))
-        estimates = eta.estimates(new.resource, now)
-        if estimates == (None, None) and progress is new.event:
-            return new
-        estimated = progress.with_estimates(*estimates)
-        return NewEvent(event=estimated, resource=new.resource, attempt=new.attempt, source_offset=new.source_offset)
+        return with_estimates(new, self._live_job.eta, self._clock(), is_measured=self._phase.is_measured)

@@ -7,8 +7,11 @@ is not known is None.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import NamedTuple
 
+from service.events.event_types import Progress
+from service.events.recorded_event import NewEvent
 from service.runner.downloads import MEASURE_SECONDS, Download
 
 SECONDS_MAX = 30 * 86_400.0
@@ -110,6 +113,24 @@ class Eta:
     def _at(self, now: float) -> float:
         """The time without the pauses."""
         return (now if self._paused_at is None else min(now, self._paused_at)) - self._paused_seconds
+
+
+def with_estimates(new: NewEvent, eta: Eta, now: float, *, is_measured: bool) -> NewEvent:
+    """A progress with its estimates, any other event as it is. ``is_measured``: its bytes count for the rate."""
+    progress = new.event
+    if not isinstance(progress, Progress) or new.resource is None or progress.downloaded_bytes is None:
+        return new
+    if is_measured:
+        eta.observe(new.resource, now, progress.downloaded_bytes, progress.total_bytes, progress.bytes_per_second)
+        if progress.downloaded is None and progress.bytes_per_second is None:
+            # No tool printed it: only its bytes are known, so its speed is the measured one.
+            speed = eta.bytes_per_second(new.resource, now)
+            progress = replace(progress, bytes_per_second=None if speed is None else round(speed, 1))
+    estimates = eta.estimates(new.resource, now)
+    if estimates == (None, None) and progress is new.event:
+        return new
+    estimated = progress.with_estimates(*estimates)
+    return NewEvent(event=estimated, resource=new.resource, attempt=new.attempt, source_offset=new.source_offset)
 
 
 def _rounded(seconds: float | None) -> float | None:

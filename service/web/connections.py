@@ -11,241 +11,34 @@ The strategy, in the order in which it acts:
 - **Idle** means since the last answer, or since the connection began. Bytes that trickle in do not count: a client that
   sends its headers one by one is as idle as one that sends none.
 - **Bytes.** The head of a request has a bound, which aiohttp only has for each line of it. What all strangers have
-  sent and nobody has answered has a bound as well. Bodies are bounded where they are read, frames in ``engine.py``.
-- **Seconds.** A head must be whole, and a request must move, within the times below; aiohttp closes idle connections.
+  sent and nobody has answered has a bound as well. Bodies are bounded where they are read, frames in ``engine/``.
+- **Seconds.** A head must be whole, and a request must move, within the times in ``strangers.py``; aiohttp closes idle
+  connections.
 - **A peer** beyond loopback has a number of connections of its own (see ``peers.py``).
 
-``Connection`` stands between the transport and aiohttp's handler: it needs nothing of aiohttp but its public protocol.
+The numbers stand where they are kept: ``bounds.py``, ``request_head.py``, ``connection.py`` (one connection) and
+``strangers.py`` (who gives way). Here is the registry, which knows all connections and closes them.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
-import resource
 import time
-from collections import OrderedDict
 from collections.abc import Callable
-from typing import Any, cast
 
 from aiohttp import web
 from aiohttp.typedefs import Handler
 
 from service.store.background import BackgroundLoop
+from service.web.bounds import CONNECTIONS_MAX
+from service.web.connection import CONNECTION, Connection
 from service.web.peers import Peers
+from service.web.strangers import STRANGERS_MAX, Strangers
 
 logger = logging.getLogger(__name__)
 
-# Descriptors that clients never get: a link, a name that is looked up and a reader of the database for each job at
-# work, and what the process itself has open.
-RESERVE = 64
-RESERVE_PER_JOB = 4
-CONNECTIONS_MIN = 16
-CONNECTIONS_MAX = 20_000
-# Of them, those that nobody knows and whose session has not joined: each costs some 25 KB.
-STRANGERS_MAX = 8_000
-HEAD_BYTES_MAX = 16 << 10
-UNANSWERED_BYTES_MAX = 32 << 20
-# A stranger's WebSocket has only to join: with its token, in one frame.
-FRAMES_BYTES_MAX = 32 << 10
-HEAD_SECONDS_MAX = 20.0
-KEEPALIVE_SECONDS = 75.0
-STILL_SECONDS_MAX = 75.0
 SWEEP_SECONDS = 2.0
-# aiohttp's own bounds: a line, a field and their number in a head, a body that nobody reads yet, an idle connection,
-# and what it still reads of a refused body.
-HTTP_BOUNDS: dict[str, Any] = {
-    "max_line_size": 8_190,
-    "max_field_size": 8_190,
-    "max_headers": 64,
-    "read_bufsize": 32 << 10,
-    "keepalive_timeout": KEEPALIVE_SECONDS,
-    "lingering_time": 5.0,
-}
-HEAD_END = b"\r\n\r\n"
-TOO_LARGE = (
-    b"HTTP/1.1 431 Request Header Fields Too Large\r\nContent-Length: 0\r\nConnection: close\r\n"
-    b"Server: resource-installer\r\n\r\n"
-)
-
-
-class Connection(asyncio.Protocol):
-    """One client's connection. ``peer``: see Peers. ``since``: when it was last answered, on the registry's clock."""
-
-    __slots__ = (
-        "_handler",
-        "_head",
-        "_in_head",
-        "_is_admitted",
-        "_is_known",
-        "_registry",
-        "_subscriptions",
-        "_tail",
-        "_writable",
-        "answered",
-        "is_websocket",
-        "peer",
-        "since",
-        "transport",
-        "unanswered",
-        "when_lost",
-    )
-
-    def __init__(self, handler: asyncio.Protocol, registry: Connections, peer: str | None) -> None:
-        self._handler = handler
-        self._registry = registry
-        self.peer = peer
-        self.since = 0.0
-        self.transport: asyncio.Transport | None = None
-        self.is_websocket = False
-        self.answered = 0
-        self.unanswered = 0
-        self._in_head = True
-        self._head = 0
-        self._tail = b""
-        self._is_known = False
-        self._is_admitted = False
-        self._subscriptions = 0
-        self._writable: asyncio.Future[None] | None = None
-        # To be called once the client has left.
-        self.when_lost: set[Callable[[], None]] = set()
-
-    # --- what the transport calls -------------------------------------------------------------------------------
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        # uvloop's transports do not derive from asyncio's.
-        self.transport = cast(asyncio.Transport, transport)
-        self._registry.opened(self)
-        self._handler.connection_made(transport)
-
-    def data_received(self, data: bytes) -> None:
-        if not self.is_admitted and not self._may_send(data):
-            return
-        self._handler.data_received(data)
-
-    def eof_received(self) -> bool | None:
-        return self._handler.eof_received()
-
-    def pause_writing(self) -> None:
-        self._writable = asyncio.get_running_loop().create_future()
-        self._handler.pause_writing()
-
-    def resume_writing(self) -> None:
-        self._release()
-        self._registry.moved(self)
-        self._handler.resume_writing()
-
-    def connection_lost(self, exc: Exception | None) -> None:
-        self._registry.closed(self)
-        self.transport = None
-        self._release()
-        self._handler.connection_lost(exc)
-        while self.when_lost:
-            self.when_lost.pop()()
-
-    # --- what the service says about it ---------------------------------------------------------------------------
-
-    @property
-    def is_stranger(self) -> bool:
-        return not self._is_known and not self._subscriptions
-
-    @property
-    def is_admitted(self) -> bool:
-        """Its bytes and its seconds are not counted: it is no stranger, or its session has joined."""
-        return self._is_admitted or not self.is_stranger
-
-    @property
-    def is_in_head(self) -> bool:
-        """It has sent no whole request since its last answer."""
-        return self._in_head
-
-    def know(self) -> None:
-        """Its request has shown the right token: it is no stranger until its next request."""
-        self._is_known = True
-        self._registry.moved(self)
-
-    def moves(self) -> None:
-        """A part of a long answer was sent."""
-        self._registry.moved(self)
-
-    def admit(self) -> None:
-        """It carries a session that has joined, until its next request."""
-        self._is_admitted = True
-        self._registry.moved(self)
-
-    def subscribe(self) -> None:
-        """It carries a subscription more."""
-        self._subscriptions += 1
-        self._registry.moved(self)
-
-    def unsubscribe(self) -> None:
-        self._subscriptions -= 1
-        self._registry.moved(self)
-
-    def began(self) -> None:
-        """A whole head is there, and its request is being answered."""
-        self._in_head = False
-        self._is_known = self._is_admitted = False
-        self._registry.moved(self)
-
-    def forgiven(self) -> None:
-        """Its request is there, whole."""
-        self._registry.forgive(self)
-
-    def ended(self) -> None:
-        """The request was answered, and its body is read."""
-        self.answered += 1
-        self._in_head, self._head, self._tail = True, 0, b""
-        self._registry.forgive(self)
-        self._registry.moved(self)
-
-    async def writable(self) -> bool:
-        """Until the client reads, if too much waits for it; whether it did. Raises ConnectionResetError when the client
-        has left."""
-        waits = self._writable is not None
-        if self._writable is not None:
-            await asyncio.shield(self._writable)
-        if self.transport is None or self.transport.is_closing():
-            raise ConnectionResetError("the client has left")
-        return waits
-
-    def abort(self) -> None:
-        if self.transport is not None:
-            self.transport.abort()
-
-    def _release(self) -> None:
-        if self._writable is not None:
-            self._writable.set_result(None)
-            self._writable = None
-
-    def _may_send(self, data: bytes) -> bool:
-        """Whether a stranger may send this as well; if not, its connection is closed."""
-        if self.transport is None or self.transport.is_closing():
-            return False
-        if self._in_head and self._head_grows(data) > HEAD_BYTES_MAX:
-            self.transport.write(TOO_LARGE)
-            self.transport.close()
-            return False
-        self._registry.hold(self, len(data))
-        if self.is_websocket and self.unanswered > FRAMES_BYTES_MAX:
-            self.abort()
-            return False
-        return True
-
-    def _head_grows(self, data: bytes) -> int:
-        """The bytes of the head so far. Each byte is looked at once, however it comes."""
-        window = self._tail + data
-        end = window.find(HEAD_END)
-        if end >= 0:
-            self._in_head = False
-            size, self._tail = self._head + end - len(self._tail), b""
-            return size
-        self._tail = window[-len(HEAD_END) + 1 :]
-        self._head += len(data)
-        return self._head
-
-
-CONNECTION = web.RequestKey("connection", Connection)
 
 
 class Connections:
@@ -264,16 +57,12 @@ class Connections:
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.connections_max = connections_max
-        self._strangers_max = min(connections_max, STRANGERS_MAX)
         self._peer_max = peer_max
         self._peers = peers or Peers()
         self._clock = clock
         self._open: dict[asyncio.Transport, Connection] = {}
-        self._strangers: OrderedDict[Connection, None] = OrderedDict()
-        # The strangers whose session has not joined either.
-        self._unadmitted: OrderedDict[Connection, None] = OrderedDict()
+        self._strangers = Strangers(min(connections_max, STRANGERS_MAX))
         self._of_peer: dict[str, dict[Connection, None]] = {}
-        self._unanswered = 0
         self._closed = 0
         self._sweeper = BackgroundLoop("connection-sweeper", self._sweep)
 
@@ -303,13 +92,15 @@ class Connections:
         peer = self._peers.of_address(address)
         if peer is not None and not self._make_room_of(peer, self._peer_max - 1):
             return False
-        if len(self._unadmitted) >= self._strangers_max:
-            self._close(next(iter(self._unadmitted)))
+        one_too_many = self._strangers.one_too_many()
+        if one_too_many is not None:
+            self._close(one_too_many)
         if len(self._open) + accepted < self.connections_max:
             return True
-        if not self._strangers:
+        longest_idle = self._strangers.longest_idle()
+        if longest_idle is None:
             return False
-        self._close(next(iter(self._strangers)))
+        self._close(longest_idle)
         return True
 
     @web.middleware
@@ -347,51 +138,33 @@ class Connections:
 
     def moved(self, connection: Connection) -> None:
         """Its time begins anew, and it may have become a stranger, or none."""
-        self._take_out(connection)
         connection.since = self._clock()
-        if connection.transport in self._open and connection.is_stranger:
-            self._strangers[connection] = None
-        if connection.transport in self._open and not connection.is_admitted:
-            self._unadmitted[connection] = None
+        if connection.transport in self._open:
+            self._strangers.place(connection)
         else:
-            self.forgive(connection)
-
-    def _take_out(self, connection: Connection) -> None:
-        self._strangers.pop(connection, None)
-        self._unadmitted.pop(connection, None)
+            self._strangers.remove(connection)
 
     def hold(self, connection: Connection, count: int) -> None:
-        connection.unanswered += count
-        self._unanswered += count
-        while self._unanswered > UNANSWERED_BYTES_MAX:
-            heaviest = max(self._unadmitted, key=lambda c: c.unanswered, default=None)
-            if heaviest is None or not heaviest.unanswered:
-                return
+        """It has sent so many bytes more, and nobody has answered them."""
+        self._strangers.hold(connection, count)
+        while (heaviest := self._strangers.heaviest()) is not None:
             self._close(heaviest)
 
     def forgive(self, connection: Connection) -> None:
         """What it sent has been answered."""
-        self._unanswered -= connection.unanswered
-        connection.unanswered = 0
+        self._strangers.forgive(connection)
 
     def closed(self, connection: Connection) -> None:
         if connection.transport is not None:
             self._open.pop(connection.transport, None)
-        self._take_out(connection)
-        self.forgive(connection)
+        self._strangers.remove(connection)
         self._leave_peer(connection)
 
     # --- closing ----------------------------------------------------------------------------------------------------
 
     async def _sweep(self) -> float:
-        now = self._clock()
-        for connection in tuple(self._unadmitted):
-            idle = now - connection.since
-            if idle < HEAD_SECONDS_MAX:
-                break
-            is_late = connection.is_in_head and not connection.answered
-            if is_late or connection.unanswered or idle >= STILL_SECONDS_MAX:
-                self._close(connection)
+        for connection in self._strangers.late(self._clock()):
+            self._close(connection)
         if self._closed:
             logger.info("closed %d connections that were idle, too slow, or gave way to others", self._closed)
             self._closed = 0
@@ -424,19 +197,9 @@ class Connections:
                 self._of_peer.pop(connection.peer, None)
 
     def _close(self, connection: Connection) -> None:
-        self._take_out(connection)
-        self.forgive(connection)
+        self._strangers.remove(connection)
         self._closed += 1
         connection.abort()
-
-
-def connections_max(max_concurrent_jobs: int) -> int:
-    """How many connections clients may hold: the process's limit of descriptors, less what the work needs."""
-    limit, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
-    if limit == resource.RLIM_INFINITY:
-        return CONNECTIONS_MAX
-    free = limit - RESERVE - RESERVE_PER_JOB * min(max_concurrent_jobs, 100)
-    return max(CONNECTIONS_MIN, min(CONNECTIONS_MAX, free))
 
 
 def _is_closing(connection: Connection) -> bool:

@@ -33,7 +33,7 @@ from service.errors import (
     is_shortage,
 )
 from service.web import refusals
-from service.web.connections import CONNECTION
+from service.web.connection import CONNECTION
 from service.web.peers import TokenBrake
 
 logger = logging.getLogger(__name__)

@@ -26,7 +26,8 @@ from service.errors import (
 from service.events.job import Job
 from service.store.journal import Journal
 from service.web import refusals
-from service.web.engine import SESSION, ConnectionRefusedError, Session, SocketServer
+from service.web.engine.server import ConnectionRefusedError, SocketServer
+from service.web.engine.session import SESSION, Session
 from service.web.peers import TokenBrake
 from service.web.replay import Replay
 from service.web.rooms import Rooms, Subscription

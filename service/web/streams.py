@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from aiohttp import web
 
-from service.web.connections import CONNECTION, Connection
+from service.web.connection import CONNECTION, Connection
 from service.web.guard import cors_headers
 
 logger = logging.getLogger(__name__)

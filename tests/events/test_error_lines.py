@@ -9,7 +9,8 @@ import pytest
 
 from service.events import error_lines
 from service.events.causes import cause_in, sentence_cause
-from service.events.error_lines import Kind, LineKinds, kind_of
+from service.events.error_lines import Kind, kind_of
+from service.events.line_kinds import LineKinds
 
 ERRORS = (
     "curl: (6) Could not resolve host: nowhere.example",

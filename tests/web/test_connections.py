@@ -9,9 +9,11 @@ from typing import Any
 import pytest
 
 from service.errors import TooManyGuesses
-from service.web import connections as module
-from service.web.connections import HEAD_BYTES_MAX, Connection, Connections
+from service.web import strangers
+from service.web.connection import Connection
+from service.web.connections import Connections
 from service.web.peers import GUESS_SECONDS, GUESSES_AT_ONCE, GUESSING_PEERS_MAX, Peers, TokenBrake
+from service.web.request_head import HEAD_BYTES_MAX
 
 
 class Transport:
@@ -214,7 +216,7 @@ def test_a_body_is_no_head(piece: int) -> None:
 
 
 def test_what_all_have_sent_and_nobody_answered_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "UNANSWERED_BYTES_MAX", 100_000)
+    monkeypatch.setattr(strangers, "UNANSWERED_BYTES_MAX", 100_000)
     world = World()
     small, large, known = (world.open() for _ in range(3))
     for connection in (small, large, known):
@@ -227,7 +229,7 @@ def test_what_all_have_sent_and_nobody_answered_is_bounded(monkeypatch: pytest.M
     assert is_open(small, large, known) == [True] * 3
     world.open().data_received(b"x" * 12_000)
     assert is_open(small, large, known) == [True, False, True]
-    assert world.registry._unanswered < 100_000
+    assert world.registry._strangers.unanswered < 100_000
 
 
 def test_a_websocket_that_has_not_joined_may_send_little() -> None:

@@ -14,8 +14,10 @@ import aiohttp
 import pytest
 
 from service.app import Service
-from service.web import engine
-from service.web.engine import POSTED_PACKETS_MAX, UNREAD_MAX
+from service.web.engine import server
+from service.web.engine import websocket as websocket_module
+from service.web.engine.incoming import POSTED_PACKETS_MAX
+from service.web.engine.session import SESSION, UNREAD_MAX
 from service.web.peers import GUESSES_AT_ONCE
 from tests.kit.ports import silent_port
 from tests.kit.running import running, write_card
@@ -170,8 +172,8 @@ async def test_who_asks_on_and_on_and_reads_nothing_is_hung_up_on(
 async def test_sessions_and_upgrades_that_never_go_on_end(
     service: Service, http: aiohttp.ClientSession, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(engine, "JOIN_SECONDS_MAX", 0.1)
-    monkeypatch.setattr(engine, "UPGRADE_SECONDS_MAX", 0.1)
+    monkeypatch.setattr(server, "JOIN_SECONDS_MAX", 0.1)
+    monkeypatch.setattr(websocket_module, "UPGRADE_SECONDS_MAX", 0.1)
     url = f"{service.url}/socket.io/?EIO=4&transport=polling"
     async with websocket(service, http) as silent, websocket(service, http) as stays:
         await joined(stays)
@@ -190,7 +192,7 @@ async def test_sessions_and_upgrades_that_never_go_on_end(
 async def test_sessions_that_have_not_joined_give_way(
     service: Service, http: aiohttp.ClientSession, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(engine, "UNJOINED_MAX", 5)
+    monkeypatch.setattr(server, "UNJOINED_MAX", 5)
     url = f"{service.url}/socket.io/?EIO=4&transport=polling"
     async with websocket(service, http) as first:
         await joined(first)
@@ -207,7 +209,7 @@ async def test_a_session_keeps_no_headers(service: Service, http: aiohttp.Client
     async with http.get(url, headers={"X-Fat": "x" * 8_000}) as response:
         assert response.status == 200
     (kept,) = service._sockets.server.environ.values()
-    assert set(kept) == {engine.SESSION}
+    assert set(kept) == {SESSION}
 
 
 # --- those who leave ------------------------------------------------------------------------------------------------

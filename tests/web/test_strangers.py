@@ -16,7 +16,7 @@ import pytest
 import socketio
 
 from service.app import Service
-from service.web.engine import MESSAGE_BYTES_MAX
+from service.web.engine.incoming import MESSAGE_BYTES_MAX
 from service.web.rooms import SUBSCRIPTIONS_MAX
 from tests.kit.ports import free_port
 from tests.kit.running import running, write_card

@@ -11,7 +11,8 @@ import asyncio
 from collections.abc import Awaitable, Callable
 
 from service.errors import LinkDown, NoAnswer
-from service.runner.instance.remote import Attachment, Sign
+from service.runner.instance.attachment import Attachment
+from service.runner.instance.remote import Sign
 
 ASK_SECONDS_FIRST = 15.0
 ASK_SECONDS_MAX = 60.0

@@ -30,6 +30,7 @@ from service.errors import (
 from service.events.causes import Cause
 from service.events.event_types import Connecting, Event, HostKeyAccepted, JobReattached, LinkLost
 from service.runner.instance.connector import Connector
+from service.runner.instance.outage import Allowance, Outage, reason_of
 from service.runner.instance.ssh import Connection
 from service.runner.instance.targets import Instance
 
@@ -43,10 +44,6 @@ LOGIN_TRIES_MAX = 3
 LOGIN_RETRY_SECONDS = 5.0
 LIVED_SECONDS_MIN = 1.0
 REASON_CHARACTERS_MAX = 500
-CONNECTING_EVENTS_MAX = 20
-# What a job's stream says of its link: so much at once, then one more each time. The rest is counted in the next.
-EVENTS_AT_ONCE = 20
-EVENT_SECONDS = 180.0
 T = TypeVar("T")
 
 # What time does not cure, and the cause that it is. The first class that fits decides.
@@ -55,7 +52,6 @@ _FINAL: dict[type[RemoteError], Cause] = {
     HostKeyChanged: Cause.HOST_KEY_CHANGED,
     TargetRefused: Cause.SSH_UNREACHABLE,
 }
-_KEY_REFUSED = "key_refused"
 
 
 class Link:
@@ -88,8 +84,8 @@ class Link:
         self._connecting = asyncio.Lock()
         self._clock = clock
         self._sleep = sleep
-        self._outage = _Outage(clock)
-        self._allowance = _Allowance(clock)
+        self._outage = Outage(clock)
+        self._allowance = Allowance(clock)
         self._losses = 0
 
     async def use(self, work: Callable[[Connection], Awaitable[T]]) -> T:
@@ -148,7 +144,7 @@ class Link:
     def _note_up(self, connection: Connection) -> None:
         if connection.is_proven:
             self._was_up = True
-            self._outage = _Outage(self._clock)
+            self._outage = Outage(self._clock)
 
     async def _lost(self, connection: Connection, error: LinkDown) -> None:
         """A connection broke, or was of no use. A link that was up is tried again at once: then it has been down for no
@@ -181,7 +177,7 @@ class Link:
         if outage.is_news(error) and self._allowance.take():
             await self._append(
                 Connecting(
-                    reason=_reason_of(error),
+                    reason=reason_of(error),
                     text=self._text(error),
                     seconds=round(outage.seconds, 1),
                     next_seconds=round(seconds, 1),
@@ -231,49 +227,3 @@ class Link:
 
     def _text(self, error: RemoteError) -> str:
         return self._redact(str(error))[:REASON_CHARACTERS_MAX]
-
-
-class _Outage:
-    """A time without a link that is up, and what was tried in it."""
-
-    def __init__(self, clock: Callable[[], float]) -> None:
-        self._clock = clock
-        self._begin = clock()
-        self._last_reason: str | None = None
-        self._changes = 0
-        self.tries = 0
-        self.login_tries = 0
-
-    @property
-    def seconds(self) -> float:
-        return self._clock() - self._begin
-
-    def is_news(self, error: RemoteError) -> bool:
-        """Whether the reason is another one than before; an outage has a bound of these."""
-        reason, before = _reason_of(error), self._last_reason
-        self._last_reason = reason
-        self._changes += reason != before
-        return reason != before and self._changes <= CONNECTING_EVENTS_MAX
-
-
-class _Allowance:
-    """The events that may still be said: an instance that answers each connection and drops it must not fill the log.
-    What was used grows back, one each ``EVENT_SECONDS``."""
-
-    def __init__(self, clock: Callable[[], float]) -> None:
-        self._clock = clock
-        self._left = float(EVENTS_AT_ONCE)
-        self._at = clock()
-
-    def take(self) -> bool:
-        now = self._clock()
-        self._left = min(EVENTS_AT_ONCE, self._left + (now - self._at) / EVENT_SECONDS)
-        self._at = now
-        if self._left < 1:
-            return False
-        self._left -= 1
-        return True
-
-
-def _reason_of(error: RemoteError) -> str:
-    return error.reason if isinstance(error, LinkDown) else _KEY_REFUSED

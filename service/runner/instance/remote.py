@@ -11,18 +11,17 @@ import re
 import secrets
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from enum import StrEnum
 from uuid import UUID
 
-from service.errors import LinkDown, NoAnswer, RemoteProtocolError
+from service.errors import NoAnswer, RemoteProtocolError
 from service.events.lines import plain
+from service.runner.instance.attachment import Attachment, text_of
 from service.runner.instance.attempt_program import AttemptSpec, attach_program, program
-from service.runner.instance.ended import RIDDEN, Ended, ended_of, ridden_of
 from service.runner.instance.login import program_begun
 from service.runner.instance.problems import decoded
 from service.runner.instance.ssh import Connection
-from service.runner.instance.stream import Stream
 
 COMMAND = "exec sh"
 GRACE_SECONDS = 10
@@ -30,7 +29,6 @@ PARTIAL_FILES_MAX = 20
 JOBS_LISTED_MAX = 10_000
 UI_HOMES_MAX = 5
 
-_LEDGER = b"ledger"
 _SIGNALLED = re.compile(rb"^signalled ([01]) (\d{1,9})$", re.MULTILINE)
 _SIZE = re.compile(rb"^size *(\d{1,15})$", re.MULTILINE)
 _JOB_ID = re.compile(rb"^[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}$", re.MULTILINE)
@@ -81,67 +79,6 @@ class Found:
     job_ids: tuple[str, ...]
     ui_home: UiHome | None
     elsewhere: tuple[str, ...]
-
-
-class Attachment:
-    """The log of an attempt from the wanted byte on, and after its end, how the attempt ended. ``position``: the offset
-    of the next byte of the log. ``has_begun``: the program that follows it has."""
-
-    def __init__(self, connection: Connection, stream: Stream, nonce: str, offset: int) -> None:
-        self.position = offset
-        self.has_begun = False
-        self._connection = connection
-        self._stream = stream
-        self._nonce = nonce.encode()
-
-    async def __aiter__(self) -> AsyncIterator[bytes]:
-        """Raises LinkDown, NoShell."""
-        first = await program_begun(self._connection, self._stream, self._nonce)
-        self.has_begun = True
-        if first:
-            self.position += len(first)
-            # The log comes after the programs were laid.
-            self._connection.has_programs = True
-            yield first
-        async for chunk in self._stream:
-            self.position += len(chunk)
-            self._connection.has_programs = True
-            yield chunk
-
-    @property
-    def is_silent(self) -> bool:
-        """Whether all that came so far was taken."""
-        return self._stream.is_read
-
-    @property
-    def received_at(self) -> float:
-        """When the chunk that was read last came, by the event loop's clock."""
-        return self._stream.received_at
-
-    def give_up(self, error: LinkDown) -> None:
-        """The reader gets this error, after what came before it."""
-        self._stream.finished(error, None)
-
-    def ended(self) -> Ended:
-        """How the attempt ended; ask after the end of the log. Raises LinkDown, RemoteProtocolError."""
-        mark = self._nonce + b" "
-        _, begun, line = self._stream.stderr.rpartition(b"\n" + self._nonce + b" ")
-        if not begun and self.has_begun:
-            raise NoAnswer("the instance ended the session before the attempt had ended")
-        if not begun:
-            printed = _text(self._stream.stderr[-300:])
-            raise RemoteProtocolError(f"the instance did not say how the attempt ended: {printed!r}")
-        if line.startswith((_LEDGER, *RIDDEN)):
-            raise NoAnswer("the instance ended the session before it said how the attempt ended")
-        said = [line.removeprefix(mark) for line in self._stream.stderr.split(b"\n") if line.startswith(mark)]
-        return replace(ended_of(_text(line)), ledger=self._ledger(), ridden=ridden_of(said))
-
-    def _ledger(self) -> tuple[str, ...] | None:
-        """The records after the nonce; None where the attempt has no ledger."""
-        mark = self._nonce + b" " + _LEDGER
-        lines = [line for line in self._stream.stderr.split(b"\n") if line.startswith(mark)]
-        records = tuple(_text(line.removeprefix(mark)) for line in lines)
-        return tuple(filter(None, records)) if lines else None
 
 
 class Remote:
@@ -201,7 +138,7 @@ class Remote:
         )
         found = _SIGNALLED.search(said)
         if found is None:
-            raise RemoteProtocolError(f"the instance did not answer the {what}: {_text(stderr[-300:])!r}")
+            raise RemoteProtocolError(f"the instance did not answer the {what}: {text_of(stderr[-300:])!r}")
         files = _FILE.findall(said)[:PARTIAL_FILES_MAX]
         return SignalResult(
             was_running=found[1] == b"1",
@@ -258,7 +195,3 @@ class Remote:
 def _paths(words: Sequence[bytes]) -> tuple[str, ...]:
     """The paths that these words in base64 name, without the words that are none."""
     return tuple(plain(path) for word in words if (path := decoded(word.decode("ascii"))))
-
-
-def _text(data: bytes) -> str:
-    return data.decode("utf-8", errors="replace").strip()

@@ -15,6 +15,7 @@ import pytest
 from service.app import Service
 from service.runner import time_limit
 from service.runner.instance import heartbeat, link, ssh
+from service.runner.instance.outage import EVENTS_AT_ONCE
 from tests.kit.hostile import RUNS, HostileInstance, Process, begin, for_ever, says
 from tests.kit.running import running, write_card
 from tests.kit.sshd import USER, Sshd
@@ -200,9 +201,9 @@ async def test_every_wait_has_an_end_and_a_cause(tmp_path: Path, acts: dict[str,
         assert (job["state"], job["cause"]) == ("failed", cause), job["error"]
         types = await types_of(service, job_id)
         about_links = [kind for kind in types if kind in ("link_lost", "job_reattached", "connecting")]
-        assert len(about_links) <= 2 * link.EVENTS_AT_ONCE + 4
+        assert len(about_links) <= 2 * EVENTS_AT_ONCE + 4
         # What the tool printed has a bound of its own.
-        assert len([kind for kind in types if kind != "output"]) <= 2 * link.EVENTS_AT_ONCE + 20
+        assert len([kind for kind in types if kind != "output"]) <= 2 * EVENTS_AT_ONCE + 20
 
 
 async def test_hostile_instances_do_not_keep_the_places_of_others(

@@ -1,0 +1,1 @@
+"""Engine.IO and Socket.IO, tamed: the only package that imports engineio and socketio."""
