@@ -17,7 +17,7 @@ from service.store.append import Append
 
 SIZES = (16, 128, 512)
 BUSY_MAX = 3.0
-# The loop computes for so long between two looks at what is ready.
+# How long the loop computes between two looks at what is ready.
 SPIN_SECONDS = 0.0005
 
 

@@ -123,19 +123,8 @@ class Remote:
             spec.job_id, [spec.directory], "room", needed_bytes=needed_bytes, ui_home=spec.ui_home
         )
 
-    async def _signal(
-        self,
-        job_id: str,
-        directories: Sequence[str],
-        what: str,
-        *,
-        grace_seconds: int = GRACE_SECONDS,
-        needed_bytes: int = 0,
-        ui_home: str = "",
-    ) -> SignalResult:
-        said, stderr = await self._ask(
-            job_id, directories, what, grace_seconds=grace_seconds, needed_bytes=needed_bytes, ui_home=ui_home
-        )
+    async def _signal(self, job_id: str, directories: Sequence[str], what: str, **more: str | int) -> SignalResult:
+        said, stderr = await self._ask(job_id, directories, what, **more)
         found = _SIGNALLED.search(said)
         if found is None:
             raise RemoteProtocolError(f"the instance did not answer the {what}: {text_of(stderr[-300:])!r}")
@@ -146,25 +135,11 @@ class Remote:
             partial_files=_paths(files),
         )
 
-    async def _ask(
-        self,
-        job_id: str,
-        directories: Sequence[str],
-        what: str,
-        *,
-        grace_seconds: int = GRACE_SECONDS,
-        needed_bytes: int = 0,
-        ui_home: str = "",
-    ) -> tuple[bytes, bytes]:
-        return await self._answer(
-            "signal.sh",
-            job=str(UUID(job_id)),
-            attempts=" ".join(directories),
-            what=what,
-            grace_seconds=grace_seconds,
-            needed_bytes=needed_bytes,
-            ui_home=ui_home,
-        )
+    async def _ask(self, job_id: str, directories: Sequence[str], what: str, **more: str | int) -> tuple[bytes, bytes]:
+        """``more``: what signal.sh has to know beyond the usual."""
+        usual: dict[str, str | int] = {"grace_seconds": GRACE_SECONDS, "needed_bytes": 0, "ui_home": ""}
+        attempts = " ".join(directories)
+        return await self._answer("signal.sh", job=str(UUID(job_id)), attempts=attempts, what=what, **(usual | more))
 
     async def remove(self, *job_ids: str, keep_logs: bool = False) -> None:
         """Remove what these jobs left on the instance, except their logs if these are wanted."""
