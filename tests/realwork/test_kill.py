@@ -48,6 +48,8 @@ FORMS = {
     "civitdl": 'civitdl {model} "$L"',
 }
 PLACES = (0.1, 0.5, 0.9)
+SLOW_BEFORE = 0.2
+SLOWER = 5
 WAYS = ("tool", "attempt", "link", "cancel")
 
 
@@ -58,6 +60,7 @@ class Kill:
     way: str
     size: int
     rate: int
+    """Bytes a second of the file, whatever number of connections bring it."""
 
     @property
     def id(self) -> str:
@@ -81,6 +84,10 @@ class Kill:
     def model(self) -> StandInModel:
         number = 20_000 + sum(ord(letter) * n for n, letter in enumerate(self.id))
         return StandInModel(id=number, name="Killed", size_bytes=self.size, bytes_per_second=self.rate)
+
+    @property
+    def connections(self) -> int:
+        return 4 if self.form == "aria2c-x4" else 1
 
 
 def table() -> list[Any]:
@@ -106,13 +113,16 @@ def table() -> list[Any]:
     ]
 
 
-async def has_come(stage: Stage, kill: Kill, case: str, job_id: str, seconds: float = 60) -> None:
-    """Until so much of the file has been sent."""
+async def has_come(stage: Stage, kill: Kill, model: StandInModel, case: str, job_id: str, seconds: float = 60) -> None:
+    """Until so much of the file has been sent. civitdl's bars say it late: shortly before the place its download goes
+    on slowly, so that a busy machine does not miss it."""
     async with asyncio.timeout(seconds):
         while True:
             if kill.tool == "civitdl":
                 job = await stage.service.job(job_id)
                 share = (job["resources"][0].get("percent") or 0) / 100 * (job["resources"][0].get("stage") == "model")
+                if share >= kill.place - SLOW_BEFORE:
+                    model.bytes_per_second = kill.rate // SLOWER
             else:
                 share = stage.site.sent(case, "m.pth") / kill.size
                 share = max(share, stage.site.sent(case, "9") / kill.size)
@@ -136,17 +146,16 @@ def end(pids: list[int]) -> int:
 async def test_killed_in_the_middle(stage: Stage, kill: Kill) -> None:
     case = slug(kill.id)
     instance = await stage.instance_for({}, {}, hf=kill.tool == "hf")
-    stage.civitai.add(kill.model())
-    base = f"@/size={kill.size},rate={kill.rate}"
-    script = FORMS[kill.form].format(
-        url=f"{base}/m.pth", named=f'"{base},{NAMED}/99"', base=base, model=kill.model().id
-    )
+    model = kill.model()
+    stage.civitai.add(model)
+    base = f"@/size={kill.size},rate={kill.rate // kill.connections}"
+    script = FORMS[kill.form].format(url=f"{base}/m.pth", named=f'"{base},{NAMED}/99"', base=base, model=model.id)
     text = f"---\ntitle: Killed\n---\n# Download\n```bash\n{script}\n```\n"
     card = stage.write_card(case, "loras/card.md", text, case)
     seen = Seen(ui_home=stage.new_ui_home(case))
     begin = time.monotonic()
     job_id = await stage.service.install(instance, seen.ui_home, card)
-    await has_come(stage, kill, case, job_id)
+    await has_come(stage, kill, model, case, job_id)
     if kill.way == "cancel":
         job_id = await cancelled_and_retried(stage, kill, seen, job_id)
     else:
@@ -156,6 +165,7 @@ async def test_killed_in_the_middle(stage: Stage, kill: Kill) -> None:
             instance.cut()
         if not end(pids):
             raise RuntimeError(f"no process of {kill.tool} was found")
+    model.bytes_per_second = kill.rate
     await stage.until_ended(seen, job_id, 60 + 3 * kill.size / kill.rate)
     seen.fetched = stage.site.sent(case) if kill.tool == "aria2c" else received(stage.site.downloads(case))
     size = kill.size
