@@ -12,6 +12,7 @@ import uvloop
 from benchmarks import (
     append,
     broadcast,
+    ciphers,
     claims,
     commits,
     dashboard,
@@ -29,6 +30,7 @@ PARTS = {
     "commits": commits,
     "pieces": pieces,
     "broadcast": broadcast,
+    "ciphers": ciphers,
     "latency": latency,
     "parsing": parsing,
     "memory": memory,

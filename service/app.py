@@ -172,6 +172,7 @@ class Service:
         logger.info("service stops: installs continue on their instances")
         self._listener.stop()
         await self._worker.stop()
+        self._connector.close()
         await self._sockets.close()
         await self._runner.cleanup()
         await self._connections.stop()
@@ -241,6 +242,7 @@ def _connector(settings: Settings) -> Connector:
         keepalive_seconds=settings.keepalive / 2,
         keepalive_count_max=2,
         login_timeout_seconds=min(LOGIN_SECONDS_MAX, settings.connect_timeout),
+        kept_seconds=settings.keep_connections,
     )
 
 

@@ -64,6 +64,7 @@ class Settings(BaseSettings):
     link_timeout: int = Field(default=3600, ge=1)
     connect_timeout: int = Field(default=120, ge=1)
     keepalive: float = Field(default=15.0, gt=0)
+    keep_connections: int = Field(default=60, ge=0, le=3600)
     remote_path: str = ""
     keep_remote_logs: bool = False
     cors_origins: CommaSeparated = ()

@@ -15,6 +15,7 @@ import asyncio
 import logging
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import partial
 
 from service.crash_points import crash_point
 from service.errors import LinkDown, RemoteError
@@ -108,7 +109,7 @@ class Attempt:
                 beside.append(asyncio.create_task(self._heartbeat(connection, remote, attachment).watch()))
                 async for chunk in attachment:
                     await self._feed_all(chunk, attachment.received_at)
-                    connection.is_proven = True
+                    connection.prove()
                     await self._look_at_room(remote)
                 await self._pipeline.settle()
                 await self._wait_for_answer()
@@ -124,10 +125,8 @@ class Attempt:
             await asyncio.wait(beside)
 
     def _heartbeat(self, connection: Connection, remote: Remote, attachment: Attachment) -> Heartbeat:
-        def answered() -> None:
-            connection.is_proven = True
-
-        return Heartbeat(attachment, ask=lambda: remote.sign_of(self._spec), answered=answered, clock=self._clock)
+        ask = partial(remote.sign_of, self._spec)
+        return Heartbeat(attachment, ask=ask, answered=connection.prove, clock=self._clock)
 
     async def _end_late(self, remote: Remote) -> Ended:
         """The instance should have ended the attempt long ago: tell it once more, and wait for no more than its

@@ -75,6 +75,7 @@ class ResourceInstaller:
             else:
                 await _finish(live_job, failed(Cause.UNKNOWN, "the service never started this resource"))
             await self._remove(live_job.job, link)
+            link.leave()
         finally:
             await link.close()
 

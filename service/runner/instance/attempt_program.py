@@ -15,7 +15,7 @@ from uuid import UUID
 
 from service.errors import RemoteProtocolError
 from service.runner.instance.shell import script
-from service.runner.instance.shims import commands, shim_program
+from service.runner.instance.shims import commands, shim_parts, shim_program
 
 # The parts of the verification and of the supervisor, each in the order in which they make one program.
 VERIFICATION = ("places.sh", "verify_files.sh", "verify_contents.sh", "verify_checks.sh")
@@ -57,7 +57,7 @@ class AttemptSpec:
 def attach_program(spec: AttemptSpec, *, nonce: str, offset: int, has_programs: bool = False) -> bytes:
     """Starts the attempt if it never was, finds it if it was, and prints its log from byte ``offset``.
     ``has_programs``: the instance has the programs of this version, which then are not sent again."""
-    name, texts = _programs()
+    name, files = programs()
     return program(
         "attach.sh",
         nonce=nonce,
@@ -75,7 +75,8 @@ def attach_program(spec: AttemptSpec, *, nonce: str, offset: int, has_programs: 
         card=spec.script + "\n",
         programs=name,
         is_card=int(spec.is_card),
-        **dict.fromkeys(texts, "") if has_programs else texts,
+        files="" if has_programs else " ".join(files),
+        **{} if has_programs else {f"file_{number}": text for number, text in enumerate(files.values(), 1)},
         commands=" ".join(commands()),
         mark=spec.mark,
         background=int(spec.background),
@@ -88,10 +89,12 @@ def attach_program(spec: AttemptSpec, *, nonce: str, offset: int, has_programs: 
 
 
 @cache
-def _programs() -> tuple[str, dict[str, str]]:
-    """The programs that every attempt shares, and a name for what they say."""
-    texts = {"supervise": combined(SUPERVISOR), "shim": shim_program(), "verify": combined(VERIFICATION)}
-    return hashlib.sha256("\0".join([*texts.values(), *commands()]).encode()).hexdigest()[:16], texts
+def programs() -> tuple[str, dict[str, str]]:
+    """The programs that every attempt shares, by their files on the instance, and a name for all that they say."""
+    files = {"supervise": combined(SUPERVISOR), "verify": combined(VERIFICATION), "bin/shim": shim_program()}
+    files |= {f"parts/{name}": text for name, text in shim_parts().items()}
+    said = "\0".join([*files, *files.values(), *commands()])
+    return hashlib.sha256(said.encode()).hexdigest()[:16], files
 
 
 def combined(parts: Sequence[str]) -> str:

@@ -16,6 +16,8 @@ from service.errors import HostKeyChanged, LinkDown
 from service.events.addresses import instance_key
 from service.runner.instance import ssh
 from service.runner.instance.host_keys import HostKeyCheck, HostKeyPolicy, HostKeyRule
+from service.runner.instance.kept_connections import KeptConnections
+from service.runner.instance.key_files import key_stamp
 from service.runner.instance.known_hosts import KnownHosts
 from service.runner.instance.lookups import Lookups
 from service.runner.instance.ssh import Connection
@@ -27,7 +29,8 @@ LOGIN_SECONDS_MAX = 30.0
 
 class Connector:
     """Built once, from the settings. ``key_path`` None: the usual keys in ``~/.ssh``. ``login_timeout_seconds``: how
-    long a login may take until it runs the command that it was given."""
+    long a login may take until it runs the command that it was given. ``kept_seconds``: how long a connection waits for
+    the next job of its instance; 0: not at all."""
 
     def __init__(
         self,
@@ -41,6 +44,7 @@ class Connector:
         keepalive_count_max: int = 3,
         connect_timeout_seconds: float = 20.0,
         login_timeout_seconds: float = LOGIN_SECONDS_MAX,
+        kept_seconds: float = 0.0,
     ) -> None:
         self._key_path = key_path
         self._known_hosts = KnownHosts(known_hosts_path)
@@ -52,6 +56,7 @@ class Connector:
         self._keepalive_count_max = keepalive_count_max
         self._connect_timeout_seconds = connect_timeout_seconds
         self._login_timeout_seconds = login_timeout_seconds
+        self._kept = KeptConnections(kept_seconds)
         self._handshakes: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
 
     async def connect(self, instance: Instance) -> Connection:
@@ -67,6 +72,33 @@ class Connector:
                 with contextlib.suppress(LinkDown):
                     return await self._accept(instance, address)
             return await self._accept(instance, addresses[-1])
+
+    async def kept(self, instance: Instance) -> Connection | None:
+        """A connection that an earlier job left, made with what a new one would be made with, to a host whose key is
+        accepted now. It has yet to prove that it is alive. Raises LinkDown."""
+        stamp, known = await asyncio.to_thread(
+            lambda: (key_stamp(self._key_path), self._known_hosts.keys(instance.host, instance.port))
+        )
+        connection = self._kept.take(instance, stamp)
+        if connection is None:
+            return None
+        rule = HostKeyRule(str(instance), self._policy, instance.host_key_sha256, known)
+        key = connection.host_key
+        try:
+            connection.renew(key and rule.check(key.algorithm, key.blob))
+        except HostKeyChanged:
+            # The job wants another key, or a person has changed the file of known hosts: a handshake says more.
+            connection.abort()
+            return None
+        return connection
+
+    def keep(self, connection: Connection) -> bool:
+        """Whether the connection waits for the next job of its instance. If not, it is the caller's to close."""
+        return self._kept.keep(connection)
+
+    def close(self) -> None:
+        """Close the connections that wait, and keep none from now on."""
+        self._kept.close()
 
     def has_key(self) -> bool:
         """Whether there is a private key to offer to an instance. A key in the setting counts, usable or not: a

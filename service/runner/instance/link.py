@@ -97,6 +97,9 @@ class Link:
             try:
                 result = await work(connection)
             except LinkDown as error:
+                if connection.is_renewed and not connection.is_proven:
+                    await self._forget(connection, error)
+                    continue
                 logger.info("link to %s lost: %s", self._instance, error)
                 async with self._connecting:
                     if self._connection is connection:
@@ -104,7 +107,7 @@ class Link:
                 # A link that breaks as soon as it is up, again and again, must not fill the log.
                 await self._sleep(max(0.0, LIVED_SECONDS_MIN - (self._clock() - begin)))
             else:
-                connection.is_proven = True
+                connection.prove()
                 self._note_up(connection)
                 return result
 
@@ -112,6 +115,11 @@ class Link:
     def connection(self) -> Connection | None:
         """The connection, if one is up."""
         return self._connection
+
+    def leave(self) -> None:
+        """The job is over: the connection may wait for the next one of its instance."""
+        if self._connection is not None and self._connector.keep(self._connection):
+            self._connection = None
 
     async def close(self) -> None:
         if self._connection is not None:
@@ -124,7 +132,7 @@ class Link:
                 if self._failure is not None:
                     raise self._failure
                 try:
-                    self._connection = await self._connector.connect(self._instance)
+                    self._connection = await self._connect()
                 except (LinkDown, AuthenticationFailed, HostKeyChanged, TargetRefused) as error:
                     if isinstance(error, LinkDown):
                         await self._append_lost(error)
@@ -132,6 +140,18 @@ class Link:
                 else:
                     await self._append_connected(self._connection)
             return self._connection
+
+    async def _connect(self) -> Connection:
+        # What is appended of a link that is back must be true, so that it is never a connection that may be dead.
+        kept = await self._connector.kept(self._instance) if self._reattach is None else None
+        return kept or await self._connector.connect(self._instance)
+
+    async def _forget(self, connection: Connection, error: LinkDown) -> None:
+        """A connection that an earlier job left was dead: this job has lost nothing, and makes one of its own."""
+        logger.info("the connection to %s that was kept is of no use: %s", self._instance, error)
+        async with self._connecting:
+            if self._connection is connection:
+                await self.close()
 
     async def _append_connected(self, connection: Connection) -> None:
         key = connection.host_key

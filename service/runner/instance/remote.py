@@ -18,7 +18,7 @@ from uuid import UUID
 from service.errors import NoAnswer, RemoteProtocolError
 from service.events.lines import plain
 from service.runner.instance.attachment import Attachment, text_of
-from service.runner.instance.attempt_program import AttemptSpec, attach_program, program
+from service.runner.instance.attempt_program import AttemptSpec, attach_program, program, programs
 from service.runner.instance.login import program_begun
 from service.runner.instance.problems import decoded
 from service.runner.instance.ssh import Connection
@@ -32,6 +32,7 @@ UI_HOMES_MAX = 5
 _SIGNALLED = re.compile(rb"^signalled ([01]) (\d{1,9})$", re.MULTILINE)
 _SIZE = re.compile(rb"^size *(\d{1,15})$", re.MULTILINE)
 _JOB_ID = re.compile(rb"^[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}$", re.MULTILINE)
+_PROGRAMS = re.compile(rb"^programs ready$", re.MULTILINE)
 _UI_HOME = re.compile(rb"^ui_home (ready|missing|other)$", re.MULTILINE)
 _ELSEWHERE = re.compile(rb"^elsewhere ([A-Za-z0-9+/=]{1,800})$", re.MULTILINE)
 _FILE = re.compile(rb"^file ([A-Za-z0-9+/=]{1,800})$", re.MULTILINE)
@@ -148,7 +149,9 @@ class Remote:
 
     async def look(self, ui_home: str) -> Found:
         """What is on the instance: the directories of jobs, and whether its ``ui_home`` is what it should be."""
-        listing, _ = await self._answer("list.sh", ui_home=ui_home)
+        name, _ = programs()
+        listing, _ = await self._answer("list.sh", programs=name, ui_home=ui_home)
+        self._connection.has_programs = _PROGRAMS.search(listing) is not None
         names = [name.decode() for name in _JOB_ID.findall(listing)[:JOBS_LISTED_MAX]]
         said = _UI_HOME.search(listing)
         others = _paths(_ELSEWHERE.findall(listing)[:UI_HOMES_MAX])

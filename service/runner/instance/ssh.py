@@ -27,7 +27,9 @@ from service.errors import (
     NoShell,
     is_shortage,
 )
+from service.runner.instance.ciphers import ciphers
 from service.runner.instance.host_keys import HostKey, HostKeyCheck
+from service.runner.instance.key_files import KeyStamp, key_files, key_stamp
 from service.runner.instance.stream import Stream
 from service.runner.instance.targets import Instance
 
@@ -39,7 +41,8 @@ CLOSE_SECONDS_MAX = 10
 OPEN_TRIES_MAX = 5
 OPEN_RETRY_SECONDS = 0.1
 REASON_CHARACTERS_MAX = 300
-DEFAULT_KEYS = ("id_ed25519", "id_ecdsa", "id_rsa")
+# How often a connection is asked that may have died unseen: it is known within three times as long.
+RENEWED_KEEPALIVE_SECONDS = 1.0
 
 ClientKey = asyncssh.SSHKeyPair
 
@@ -56,8 +59,9 @@ class CommandResult:
 class Connection:
     """One connection to one instance. Sessions beyond the bound wait for their turn. ``login_seconds``: how long a
     login may take to run its program; ``has_run``: one did, so the account's shell runs what it is given;
-    ``has_programs``: the programs of an attempt were sent, and it began. ``is_proven``: the instance did what it was
-    asked, so that the link is not only up, but of use."""
+    ``has_programs``: the programs of an attempt are there. ``is_proven``: the instance did what it was
+    asked, so that the link is not only up, but of use. ``is_renewed``: an earlier job made it. ``key_stamp``: of the
+    keys that it was made with. ``keepalive``: seconds, and how many may stay unanswered."""
 
     def __init__(
         self,
@@ -65,15 +69,22 @@ class Connection:
         instance: Instance,
         host_key: HostKey | None,
         login_seconds: float,
+        *,
+        key_stamp: KeyStamp,
+        keepalive: tuple[float, int],
     ) -> None:
         self.instance = instance
+        self.key_stamp = key_stamp
         self.host_key = host_key
         self.login_seconds = login_seconds
         self.has_run = False
         self.has_programs = False
         self.is_proven = False
+        self.is_renewed = False
+        self._keepalive = keepalive
         self._connection = connection
         self._sessions = asyncio.Semaphore(SESSIONS_MAX)
+        self._open_sessions = 0
 
     @asynccontextmanager
     async def open(self, command: str, stdin: bytes) -> AsyncIterator[Stream]:
@@ -114,9 +125,11 @@ class Connection:
         with self._answering("a session"):
             async with asyncio.timeout(RUN_SECONDS_MAX):
                 await self._sessions.acquire()
+        self._open_sessions += 1
         try:
             yield
         finally:
+            self._open_sessions -= 1
             self._sessions.release()
 
     @contextlib.contextmanager
@@ -130,6 +143,26 @@ class Connection:
     def begin_seconds(self) -> float:
         """How long the next program may take to begin. After one that ran, a late one is slow, not impossible."""
         return RUN_SECONDS_MAX if self.has_run else self.login_seconds
+
+    @property
+    def is_reusable(self) -> bool:
+        """Whether another job may begin over it: it was of use, nobody uses it now, and nothing says that it is
+        dead."""
+        return self.is_proven and not self._open_sessions and not self._connection.is_closed()
+
+    def renew(self, host_key: HostKey | None) -> None:
+        """For another job: all that this connection has shown is forgotten, and until it is proven anew, it is watched
+        closely."""
+        self.host_key = host_key
+        self.has_run = self.has_programs = self.is_proven = False
+        self.is_renewed = True
+        self._connection.set_keepalive(RENEWED_KEEPALIVE_SECONDS, 2)
+
+    def prove(self) -> None:
+        """The instance did what it was asked over this connection."""
+        if self.is_renewed and not self.is_proven:
+            self._connection.set_keepalive(*self._keepalive)
+        self.is_proven = True
 
     async def close(self) -> None:
         self.abort()
@@ -176,7 +209,7 @@ async def handshake(
 
     Raises LinkDown, AuthenticationFailed, KeyUnusable, HostKeyChanged.
     """
-    keys = await asyncio.to_thread(client_keys, key_path)
+    stamp, keys, encryption = await asyncio.to_thread(lambda: (key_stamp(key_path), client_keys(key_path), ciphers()))
     # Not asyncssh's own timeout: it is wait_for, which in Python 3.11 can swallow a cancellation.
     with mapped(instance, check, has_key=bool(keys)):
         async with asyncio.timeout(timeout_seconds):
@@ -188,6 +221,7 @@ async def handshake(
                 client_keys=keys or None,
                 known_hosts=([], [], []),
                 server_host_key_algs=algorithms,
+                encryption_algs=encryption,
                 x509_trusted_certs=None,
                 preferred_auth="publickey",
                 agent_path=None,
@@ -198,7 +232,8 @@ async def handshake(
                 keepalive_count_max=keepalive_count_max,
                 login_timeout=timeout_seconds,
             )
-            return Connection(connection, instance, check.host_key, login_seconds)
+            keepalive = (keepalive_seconds, keepalive_count_max)
+            return Connection(connection, instance, check.host_key, login_seconds, key_stamp=stamp, keepalive=keepalive)
 
 
 def client_keys(key_path: Path | None) -> Sequence[ClientKey]:
@@ -215,7 +250,7 @@ def client_keys(key_path: Path | None) -> Sequence[ClientKey]:
                 raise LinkDown(f"the key {key_path} cannot be read now: {_reason(error)}") from error
             raise KeyUnusable(f"the key {key_path} in INSTALLER_SSH_KEY cannot be used: {_reason(error)}") from error
     keys: list[ClientKey] = []
-    for path in _default_keys():
+    for path in key_files(None):
         try:
             keys += asyncssh.load_keypairs(path)
         except (OSError, ValueError) as error:
@@ -253,11 +288,6 @@ class _Client(asyncssh.SSHClient):
 
     def validate_host_public_key(self, host: str, addr: str, port: int, key: asyncssh.SSHKey) -> bool:
         return self._check.accepts(key.get_algorithm(), key.public_data)
-
-
-def _default_keys() -> list[str]:
-    folder = Path.home() / ".ssh"
-    return [str(folder / name) for name in DEFAULT_KEYS if (folder / name).is_file()]
 
 
 @contextlib.contextmanager

@@ -318,6 +318,9 @@ class Scripted:
         self._errors = errors
         self.tries: list[float] = []
 
+    async def kept(self, _instance: Instance) -> None:
+        return None
+
     async def connect(self, _instance: Instance) -> Connection:
         self.tries.append(self._clock.now)
         self._clock.now += 0.01

@@ -10,7 +10,7 @@ import pytest
 import service.runner.instance
 from service.events.tools import COMMAND_TOOLS, TOOLS
 from service.events.tools.protocol import Tool
-from service.runner.instance.shims import commands, shim_program
+from service.runner.instance.shims import commands, shim_parts, shim_program
 
 SCRIPTS = Path(service.runner.instance.__file__).parent / "scripts"
 PARTS = sorted((SCRIPTS / "tools").glob("*.sh"))
@@ -41,10 +41,14 @@ def test_a_shell_file_says_where_its_tool_writes_and_how_it_is_run(path: Path) -
 
 
 @pytest.mark.parametrize("tool", COMMAND_TOOLS, ids=lambda tool: tool.name)
-def test_the_program_takes_the_part_of_the_command_that_was_called(tool: type[Tool]) -> None:
+def test_the_program_takes_the_part_of_the_command_that_was_called(tool: type[Tool], tmp_path: Path) -> None:
     own = (SCRIPTS / "tools" / f"{tool.name}.sh").read_text(encoding="utf-8")
     program = shim_program().replace('\nmain "$@"\n', "\ndeclare -f compose; echo $package $version\n")
     package = f"{tool.package.name} {tool.package.version}" if tool.package is not None else ""
+    (tmp_path / "bin").mkdir()
+    (tmp_path / "parts").mkdir()
+    for name, text in shim_parts().items():
+        (tmp_path / "parts" / name).write_text(text, encoding="utf-8")
     for command in tool.commands:
         expected = bash(f"{own}\ndeclare -f compose; echo {package}")
-        assert bash(program, f"/some/where/bin/{command}") == expected
+        assert bash(program, f"{tmp_path}/bin/{command}") == expected

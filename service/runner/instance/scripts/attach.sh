@@ -1,11 +1,11 @@
 # shellcheck shell=sh
 # Starts an attempt or finds it, then follows its log: `sh` reads it from standard input, after lines that set nonce,
 # job, name (of the attempt's directory), card_name (of what is remembered of this card here), offset, must_exist,
-# timeout_seconds, stall_seconds, bandwidth, provision, ui_home, remote_path, card, programs (a name for what the next three
-# say), supervise, shim, verify (empty where the instance has them), commands (that get a shim), is_card (0: the service's
-# own program, which runs no tools), mark (of the records in the log, or nothing), background (1: what the card leaves
-# running stays), reinstall (1: whole files are loaded anew), riding (what its verification has to know, or nothing:
-# riding.sh), civitdl_config, civitai_token and hf_token.
+# timeout_seconds, stall_seconds, bandwidth, provision, ui_home, remote_path, card, programs (a name for what they say),
+# files (of these programs; none where the instance has them), file_1 and so on (what each says), commands (that get a
+# shim), is_card (0: the service's own program, which runs no tools), mark (of the records in the log, or nothing),
+# background (1: what the card leaves running stays), reinstall (1: whole files are loaded anew), riding (what its
+# verification has to know, or nothing: riding.sh), civitdl_config, civitai_token and hf_token.
 # Standard output: the nonce on a line of its own, then the log from `offset` on. Standard error: after the nonce, the
 # ledger's records, one a line, and how the attempt ended.
 #
@@ -83,7 +83,8 @@ write_files() {
 }
 
 # The programs are the same for every attempt, so they are sent and written once: their folder is named after what they
-# say. Each command is two lines that read the shim beside it, which still goes by the name that it was called by.
+# say. Each command is two lines that read the shim beside it, which still goes by the name that it was called by. What
+# few runs need of the shim lies in parts/.
 lay_programs() {
     [ ! -e "$place/ready" ] || return 0
     own=$place.$$
@@ -99,8 +100,15 @@ lay_programs() {
 
 write_programs() {
     find_bash
-    mkdir -p "$own/bin" && printf '%s' "$supervise" >"$own/supervise" && printf '%s' "$verify" >"$own/verify" &&
-        printf '#!%s -p\n%s' "$bash" "$shim" >"$own/bin/shim" || return
+    mkdir -p "$own/bin" "$own/parts" || return
+    number=0
+    for file in $files; do
+        number=$((number + 1))
+        eval "text=\$file_$number"
+        [ "$file" != bin/shim ] || text="#!$bash -p
+$text"
+        printf '%s' "$text" >"$own/$file" || return
+    done
     for command in $commands; do
         # shellcheck disable=SC2016
         printf '#!%s -p\n. "${0%%/*}/shim"\n' "$bash" >"$own/bin/$command" || return
@@ -326,7 +334,7 @@ main() {
     place=$state/programs/$programs
     identify
     check_programs
-    [ -e "$place/ready" ] || [ -n "$supervise" ] || say unprepared
+    [ -e "$place/ready" ] || [ -n "$files" ] || say unprepared
     lay_programs 2>/dev/null || error=$(lay_programs 2>&1) || cannot_write "$error"
     if [ ! -e "$dir/log" ]; then
         [ "$must_exist" = 1 ] && say lost

@@ -16,7 +16,7 @@ settle_dead() {
         destination=$(printf '%s' "$encoded_" | base64 -d && printf x)
         destination=${destination%x}
         origin=$(printf '%s' "$rest" | base64 -d)
-        encode "$origin"
+        encode_anew "$origin"
         origin=$hash
         settle_one
     done

@@ -5,6 +5,7 @@ LEFTOVER_SECONDS=2
 # How long a pipe is asked whether anybody holds it.
 INSTANT=0.01
 YOUNG_SECONDS=3
+NUMBERS_FEW=500
 
 # Fills `names`: the processes of the group that are not zombies (process 1 of a container may never reap one) and not
 # the supervisor's own.
@@ -47,17 +48,22 @@ is_let_go() {
 }
 
 # Fills `stats` with the lines of /proc/PID/stat of all processes that may come from this one. In its first seconds their
-# numbers are greater: no machine starts so many processes that the numbers begin again unseen.
+# numbers are greater: no machine starts so many processes that the numbers begin again unseen. Where few were given out
+# since, each is looked for: to list /proc costs time for all that runs on the machine.
 list_stats() {
     local process line last=0
     stats=()
-    if [ "$SECONDS" -lt "$YOUNG_SECONDS" ] && read -r _ _ _ _ last </proc/loadavg &&
-        [ "$last" -ge "$group" ] && [ "$group" -gt "$$" ]; then
-        for process in /proc/[0-9]*; do
-            [ "${process#/proc/}" -gt "$$" ] && read -r line <"$process/stat" && stats+=("$line")
+    if [ "$SECONDS" -ge "$YOUNG_SECONDS" ] || ! read -r _ _ _ _ last </proc/loadavg ||
+        [ "$last" -lt "$group" ] || [ "$group" -lt "$$" ]; then
+        mapfile -t stats < <(exec cat /proc/[0-9]*/stat 9>&-)
+    elif [ $((last - $$)) -le "$NUMBERS_FEW" ]; then
+        for ((process = $$; process <= last; process++)); do
+            [ ! -e "/proc/$process/stat" ] || { read -r line <"/proc/$process/stat" && stats+=("$line"); }
         done
     else
-        mapfile -t stats < <(exec cat /proc/[0-9]*/stat 9>&-)
+        for process in /proc/[0-9]*; do
+            [ "${process#/proc/}" -lt "$$" ] || { read -r line <"$process/stat" && stats+=("$line"); }
+        done
     fi
 } 2>/dev/null
 

@@ -86,6 +86,7 @@ plan_for() {
     esac
     case $stands.$continues.$spares in
         foreign.* | holes.* | *.1.? | *.?.1)
+            needs halves
             compare "$1"
             case $match.$stands in more.*) plan='continue' ;; whole.changed) ;; whole.*) plan=keep ;; esac
             ;;
@@ -98,6 +99,7 @@ claim() {
     attempt_name=${attempt_name// /_}
     [ "$judged" = 1 ] || return 0
     if [ "$kind" = dir ]; then
+        needs named
         claim_named "$@"
         return
     fi
@@ -109,12 +111,18 @@ claim() {
         begin_with '- - -'
         return
     fi
-    if [ "$was" = begun ]; then recover; fi
+    if [ "$was" = begun ]; then
+        needs aside
+        recover
+    fi
     judge_there "$destination" "$2"
     plan_for "$destination"
     case $plan in
         keep) keep "$destination" ;;
-        replace) make_way ;;
+        replace)
+            needs aside
+            make_way
+            ;;
         continue)
             continue_half
             begin_with '- - -'
@@ -125,7 +133,10 @@ claim() {
     if [ "$now" = '- - -' ]; then
         # Alone, a control file is of no use to anybody.
         drop "$destination.aria2"
-        take_up
+        if can_continue "$destination.part"; then
+            needs aside
+            take_up
+        fi
     elif [ "$stands.$looks" = holes.0 ]; then
         rm -f -- "$destination.aria2"
     fi
@@ -139,13 +150,13 @@ begin_with() {
     note begun "$origin" "$before"
 }
 
-# The run that began last has died.
-recover() {
-    local tool=$of origin=$from
-    before=$known
-    set_aside
-    was=none from=- known='- - -'
-    give_back
+# Whether the half $1 is of this run's address, and fits. Only aria2c's control file knows the holes in its half.
+can_continue() {
+    [ "$half" = "$origin" ] && [ "$is_plain" = 1 ] && [ -f "$1" ] || return
+    [ "$writer" != aria2c ] || [ -e "$1.aria2" ] || return
+    needs halves
+    compare "$1"
+    [ "$match" != other ]
 }
 
 # The run has nothing to do.
@@ -158,57 +169,15 @@ keep() {
     finish 0
 }
 
-make_way() {
-    local name=$destination
-    mv -f -- "$name" "$name.part.old" || return 0
-    [ ! -e "$name.aria2" ] || mv -f -- "$name.aria2" "$name.part.old.aria2"
-}
-
-# What had made way comes back, unless something is there. It makes way again.
-give_back() {
-    local name=$destination
-    [ -e "$name.part.old" ] || return 0
-    if [ -e "$name" ]; then
-        rm -f -- "$name.part.old" "$name.part.old.aria2"
-        return
-    fi
-    mv -f -- "$name.part.old" "$name"
-    [ ! -e "$name.part.old.aria2" ] || mv -f -- "$name.part.old.aria2" "$name.aria2"
-    look "$name"
-    was=bad from=- known=$now
-}
-
-# Moves the part back, if it can be continued.
-take_up() {
-    can_continue "$destination.part" || return 0
-    mv -f -- "$destination.part" "$destination" || return 0
-    [ ! -e "$destination.part.aria2" ] || mv -f -- "$destination.part.aria2" "$destination.aria2"
-    half=- writer=-
-    if [ "$match" = whole ]; then
-        before='- - -'
-        settle 0
-        finish 0
-    fi
-    continue_half
-}
-
-# Whether the half $1 is of this run's address, and fits. Only aria2c's control file knows the holes in its half.
-can_continue() {
-    [ "$half" = "$origin" ] && [ "$is_plain" = 1 ] && [ -f "$1" ] || return
-    [ "$writer" != aria2c ] || [ -e "$1.aria2" ] || return
-    compare "$1"
-    [ "$match" != other ]
-}
-
 # After the run: what it finished is noted, what it left half done is set aside. `status` may become another.
 settle() {
     local left
-    [ -n "${state_file-}" ] || [ "$kind" != dir ] || settle_folder "$1"
-    [ -n "${state_file-}" ] || return 0
     if [ "$kind" = dir ]; then
-        [ -z "$own_folder" ] || settle_named "$1"
+        needs named
+        if [ -z "${state_file-}" ]; then settle_folder "$1"; elif [ -n "$own_folder" ]; then settle_named "$1"; fi
         return
     fi
+    [ -n "${state_file-}" ] || return 0
     look "$destination"
     left=$now
     if [ "$1" = 0 ] && [ "$now" != "$before" ] && [ "$now" != '- - -' ]; then
@@ -217,11 +186,12 @@ settle() {
             return
         fi
     elif [ "$1" = 0 ]; then
-        give_back
+        [ ! -e "$destination.part.old" ] || { needs aside && give_back; }
         read -r was from known <<<"$prior"
         note "$was" "$from" "$known"
         return
     fi
+    needs aside
     # What aria2c has held against a checksum is not continued.
     [ "$tool $1" != 'aria2c 32' ] || [ "$now" = "$before" ] || rm -f -- "$destination" "$destination.aria2"
     set_aside
@@ -235,6 +205,7 @@ settle() {
 # Whether the server has more of file $1 than its run loaded, though the run ended well.
 is_cut() {
     [ "$doubts" = 1 ] || return
+    needs halves
     compare "$1"
     [ "$match" = more ] || return
     say "the download of ${1##*/} was cut off"
@@ -252,25 +223,3 @@ finished() {
     record "file $token $encoded ${now%% *}"
 }
 
-# Moves a file that is not what was there `before` to NAME.part. A NAME.part that is not ours stays.
-set_aside() {
-    look "$destination"
-    [ "$now" != "$before" ] && [ "$now" != '- - -' ] || return 0
-    aside "$destination" "$destination.part"
-}
-
-# Moves the half $1 to $2, `state_file` being that of its final name.
-aside() {
-    look "$1"
-    if [ "${now%% *}" = 0 ] || { [ "$half" = - ] && [ -e "$2" ]; }; then
-        rm -f -- "$1" "$1.aria2"
-        return
-    fi
-    rm -f -- "$2.aria2"
-    mv -f -- "$1" "$2" || return
-    [ ! -e "$1.aria2" ] || mv -f -- "$1.aria2" "$2.aria2"
-    half=$origin writer=$tool
-    [ ! -e "$2.aria2" ] || writer=aria2c
-    encode "$2"
-    record "part $token $encoded ${now%% *}"
-}

@@ -15,9 +15,10 @@ LOOSE_FILES_MAX=500
 HALF_SECONDS=30
 
 record_what_it_left() {
-    local home=${UI_HOME%/} loose=() any='' has_company=- has_files='' encoded decoded hash state=${dir%/*/*}
+    local home=${UI_HOME%/} loose=() any='' has_company=- has_files='' encoded decoded state=${dir%/*/*}
     local -A mine=() theirs=()
     card_files=$state/cards/$RESOURCE_INSTALLER_CARD
+    read_known_names "$dir/names"
     read_own_claims
     list_loose
     if [ "$status" = 0 ] && ! is_ending; then
@@ -59,17 +60,15 @@ has_name_of_model() {
 
 # Fills `mine`, and sets `has_files` and `has_file_of_run`: a run finished a file, or found it whole.
 read_own_claims() {
-    local kind what
-    while read -r kind what; do
-        mine[$kind $what]=1
-        [ "$kind" != has ] || has_files=1 has_file_of_run=1
-    done < <(claims_of "$dir")
+    local whose=mine
+    read_claims "$dir"
+    [ -z "${mine[has file]-}" ] || has_files=1 has_file_of_run=1
 }
 
 # Fills `theirs`: the claims of the attempts that ran beside this one. Most attempts leave nothing that could be
 # another's, so they are read only when something is.
 read_company() {
-    local other own=${dir##*/} kind what
+    local other own=${dir##*/} whose=theirs
     [ "$has_company" = - ] || return 0
     has_company=
     for other in "${dir%/*}"/*/ledger; do
@@ -78,35 +77,37 @@ read_company() {
         # One that had ended before this one began wrote nothing that is new.
         [ ! -e "$other/exit" ] || [ "$other/exit" -nt "$dir/boot" ] || continue
         has_company=1
-        while read -r kind what; do
-            theirs[$kind $what]=1
-        done < <(claims_of "$other")
+        read_claims "$other"
     done
 }
 
 # What an attempt's records say: "path" (in base64) of a file of a run, "inode" of one that another process wrote, "tool"
 # where a run named only a folder, and "has" where a run has a file. What an attempt took for its own without a run is
 # not a claim: two that end beside each other may both take a file that came too fast to be seen with its process.
-claims_of() {
+read_claims() {
     local verb token third judged kind path
     while read -r verb token third judged kind path _; do
         case $verb in
             begin)
-                [ "$judged$kind" != 1file ] || printf 'path %s\n' "$path"
-                [ "$judged" != 1 ] || case $third in civitdl | hf | huggingface-cli) printf 'tool %s\n' "$third" ;; esac
+                [ "$judged$kind" != 1file ] || claim path "$path"
+                [ "$judged" != 1 ] || case $third in civitdl | hf | huggingface-cli) claim tool "$third" ;; esac
                 ;;
             file | kept | part)
-                [ "$token" = script ] || printf 'path %s\n' "$third"
-                [ "$verb" = part ] || printf 'has file\n'
+                [ "$token" = script ] || claim path "$third"
+                [ "$verb" = part ] || claim has file
                 ;;
         esac
     done <"$1/ledger"
     [ ! -e "$1/written" ] || while read -r path; do
-        printf 'inode %s\n' "$path"
+        claim inode "$path"
     done <"$1/written"
     [ ! -e "$1/wrote" ] || while IFS=$'\t' read -r kind path; do
-        [ "$kind" != file ] || printf 'path %s\n' "$path"
+        [ "$kind" != file ] || claim path "$path"
     done <"$1/wrote"
+}
+
+claim() {
+    if [ "$whose" = mine ]; then mine[$1 $2]=1; else theirs[$1 $2]=1; fi
 }
 
 is_loose() {

@@ -1,7 +1,8 @@
 # shellcheck shell=sh
-# What is on this instance. `sh` reads it from standard input, after lines that set nonce and ui_home (empty: do not
-# look at it). It prints the nonce, then the job directories, one a line, then `ui_home ready|missing|other`, and if it
-# is not ready, up to five folders that look like a ComfyUI: `elsewhere` and the path in base64.
+# What is on this instance. `sh` reads it from standard input, after lines that set nonce, programs (the name of the
+# service's own, attach.sh) and ui_home (empty: do not look at it). It prints the nonce, then the job directories, one a
+# line, `programs ready` if these are there, then `ui_home ready|missing|other`, and if it is not ready, up to five
+# folders that look like a ComfyUI: `elsewhere` and the path in base64.
 
 # A ComfyUI, or one of the other programs that keep their models in the same way.
 is_ui() {
@@ -54,6 +55,7 @@ main() {
     printf '\n%s\n' "$nonce"
     home=${HOME:-/root}
     (cd "$home/.local/state/resource-installer" 2>/dev/null && ls -1)
+    [ ! -e "$home/.local/state/resource-installer/programs/$programs/ready" ] || echo programs ready
     [ -z "$ui_home" ] || look_at_ui_home
     exit 0
 }

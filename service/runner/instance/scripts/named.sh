@@ -101,6 +101,7 @@ move_up() {
 # this attempt has finished NAME, no half is needed.
 part_up() {
     local file path
+    needs aside
     for file in "$own_folder"/* "$own_folder"/.[!.]*; do
         case $file in *.aria2) continue ;; esac
         [ -s "$file" ] || continue
@@ -127,6 +128,7 @@ settle_folder() {
     # Others look after their halves.
     case $tool in aria2c | curl | wget | wget2) ;; *) return ;; esac
     since=@${BASH_REMATCH[1]}.${BASH_REMATCH[2]}
+    needs aside
     if [ "$tool" = aria2c ]; then
         find "$destination" -maxdepth 3 -name '*.aria2' ! -name '*.part.aria2' -newerct "$since" -print0
     else

@@ -3,9 +3,35 @@
 # files.sh says what stands in it. The shims, the supervisor and the verification all have this part. `state`: the
 # service's folder.
 
-# Sets `encoded`: the text in base64, "-" for none, and `hash`, a number for it (FNV-1a over three bytes at a time). A
-# process for each of them would cost more than all the rest.
+# What was put into base64 before: a path comes up several times in a program, and in each program of its attempt.
+# `known_names`: the file in which these tell each other.
+declare -A encodings texts
+known_names=
+
+# Sets `encoded`: the text in base64, "-" for none.
 encode() {
+    encoded=${encodings[=$1]-}
+    [ -z "$encoded" ] || return 0
+    encode_anew "$1"
+    know "$1" "$encoded"
+    [ -z "$known_names" ] || [[ $1 == *$'\n'* ]] || { printf '%s %s\n' "$encoded" "$1" >>"$known_names"; } 2>/dev/null
+}
+
+know() {
+    encodings[=$1]=$2 texts[=$2]=$1
+}
+
+# Takes over what is in file $1.
+read_known_names() {
+    local line
+    while IFS= read -r line; do
+        know "${line#* }" "${line%% *}"
+    done <"$1"
+} 2>/dev/null
+
+# Sets `encoded`, and `hash`, a number for the text (FNV-1a over three bytes at a time). A process for each of them would
+# cost more than all the rest.
+encode_anew() {
     local LC_ALL=C text=$1 at a b c bits out=
     hash=-3750763034362895579
     local digits=ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/
@@ -26,6 +52,13 @@ encode() {
 
 # Sets `decoded`: what stands in base64.
 decode() {
+    decoded=${texts[=$1]-}
+    [ -z "$decoded" ] || return 0
+    decode_anew "$1"
+    texts[=$1]=$decoded
+}
+
+decode_anew() {
     local LC_ALL=C text=${1%%=*} at bits digit before escaped=
     local digits=ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/
     for ((at = bits = 0; at < ${#text}; at++)); do

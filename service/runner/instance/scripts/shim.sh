@@ -3,9 +3,9 @@
 # PATH, so that scripts and xargs use it too. attach.sh puts "#!<bash> -p" before it: with -p, neither BASH_ENV nor the
 # functions and options that a card exports reach it.
 #
-# This is what all tools share, with argv.sh (options and addresses) and halves.sh, files.sh and named.sh (whole files and
-# half ones), which come next. The part of the tool that was called, tools/<name>.sh, comes after them, then a call of
-# `main`. Such a part defines two functions, both called with the tool's argv:
+# This is what all tools share, with argv.sh (options and addresses), places.sh and files.sh (whole files and half ones),
+# which come next. The part of the tool that was called, tools/<name>.sh, is read after them, then `main` is called. Such
+# a part defines two functions, both called with the tool's argv:
 #   destinations   takes the argv apart (read_argv), calls `wrote` for each place that the tool will write to, and sets
 #                  judged, kind, destination and addresses of the run, and what files.sh needs
 #   compose        fills `command`: the tool and its argv, with what the service adds and this very tool knows
@@ -30,6 +30,17 @@ package='' version=''
 judged=0 kind=- is_plain=0 may_keep=1 looks=0 continues=0 spares=0 doubts=0 splits=0 asks=() guess=''
 own_folder='' destination='' addresses=() writes_stdout=0 replaces=''
 command=() front=() back=() identity=- child='' interrupted='' background='' token='' mark=''
+declare -A parts
+
+# Reads parts of this program, each once. What few runs need lies apart: it takes longer to read than a small download.
+needs() {
+    local part
+    for part; do
+        # shellcheck disable=SC1090
+        [ -n "${parts[$part]-}" ] || . "${0%/*}/../parts/$part"
+        parts[$part]=1
+    done
+}
 
 say() {
     printf 'resource-installer: %s\n' "$*"
@@ -197,7 +208,7 @@ begin() {
     [ "${#addresses[@]}" -le 1 ] || address+=" +$((${#addresses[@]} - 1))"
     encode "$destination"
     named=$encoded
-    encode "$address"
+    encode_anew "$address"
     [ "$judged" = 0 ] || hold_runs
     exec 198>&-
     record "begin $token $tool $judged $kind $named $encoded $identity"
@@ -263,6 +274,7 @@ leave() {
 
 main() {
     if [ "$tool" = shim ]; then
+        needs dead named aside
         settle_dead
         exit
     fi
@@ -271,6 +283,7 @@ main() {
         provision
     fi
     [ -n "$package" ] || identify
+    known_names=$attempt/names
     destinations "$@"
     [ "$splits" = 0 ] || run_each
     begin

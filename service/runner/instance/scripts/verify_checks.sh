@@ -19,7 +19,7 @@ finding() {
 
 encoded() {
     # shellcheck disable=SC2034
-    local encoded hash
+    local encoded
     encode "$1"
     [ "$encoded" = - ] || printf %s "$encoded"
 }
@@ -231,6 +231,7 @@ verify() {
     for tool in base64 find grep head od sed sha256sum sort stat tail tr; do
         command -v "$tool" >/dev/null || { finding missing "$tool" && return 127; }
     done
+    [ -n "${is_riding-}" ] || read_known_names "$attempt/names"
     choose
     [ "${#card_files[@]}" -gt 0 ] || expect_one
     for file_number in "${!files[@]}"; do
