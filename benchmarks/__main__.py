@@ -16,6 +16,7 @@ from benchmarks import (
     claims,
     commits,
     dashboard,
+    first_byte,
     history,
     installs,
     latency,
@@ -37,6 +38,7 @@ PARTS = {
     "claims": claims,
     "dashboard": dashboard,
     "installs": installs,
+    "first_byte": first_byte,
 }
 
 

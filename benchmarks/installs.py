@@ -61,7 +61,7 @@ class Bench:
 
     async def measure(self, case: Case, repetitions: int) -> Row:
         """The median of the ratios of each pair, not the ratio of the medians: the machine changes between pairs."""
-        resources = self._write_cards(case)
+        resources = self.write_cards(case)
         plain: list[float] = []
         ours: list[float] = []
         for repetition in range(repetitions + 1):
@@ -83,7 +83,7 @@ class Bench:
 
     async def _plain(self, case: Case) -> float:
         """A new connection, and all the lines on its standard input."""
-        home = self._new_home()
+        home = self.new_home()
         folder = shlex.quote(str(home / "models/loras"))
         urls = [self._source.url(case.size, name) for name in names(case)]
         if case.parallel > 1:
@@ -98,15 +98,7 @@ class Bench:
         return took
 
     async def _install(self, case: Case, resources: Sequence[str]) -> float:
-        home = self._new_home()
-        body = {
-            "ssh_host": "127.0.0.1",
-            "ssh_port": self._sshd.port,
-            "ui_home": str(home),
-            "resources": list(resources),
-            "verify": case.verify,
-            "parallel": case.parallel,
-        }
+        home = self.new_home()
         client = socketio.AsyncClient(reconnection=False)
         has_ended = asyncio.Event()
         for name in (COMPLETE, ERROR):
@@ -114,8 +106,7 @@ class Bench:
         await connect(client, self._service.url, transports=["websocket"])
         async with aiohttp.ClientSession() as http:
             begin = time.perf_counter()
-            async with http.post(f"{self._service.url}/resources/install", json=body) as response:
-                job_id = str((await response.json())["job_id"])
+            job_id = await self.post(http, case, home, resources)
             await client.call("subscribe_install", {"job_id": job_id}, namespace=NAMESPACE)
             await has_ended.wait()
             took = time.perf_counter() - begin
@@ -125,7 +116,38 @@ class Bench:
         self._forget(home, case)
         return took
 
+    @property
+    def service_url(self) -> str:
+        return self._service.url
+
+    def url(self, case: Case) -> str:
+        """Of the first file."""
+        return self._source.url(case.size, names(case)[0])
+
+    def cut(self) -> None:
+        """Break the connections to the instance, kept ones too."""
+        self._sshd.cut()
+
+    async def post(self, http: aiohttp.ClientSession, case: Case, home: Path, resources: Sequence[str]) -> str:
+        """The id of the job."""
+        body = {
+            "ssh_host": "127.0.0.1",
+            "ssh_port": self._sshd.port,
+            "ui_home": str(home),
+            "resources": list(resources),
+            "verify": case.verify,
+            "parallel": case.parallel,
+        }
+        async with http.post(f"{self._service.url}/resources/install", json=body) as response:
+            return str((await response.json())["job_id"])
+
     async def _ssh(self, script: str) -> None:
+        process = await self.open_ssh(script)
+        await process.communicate()
+        assert process.returncode == 0, process.returncode
+
+    async def open_ssh(self, script: str) -> asyncio.subprocess.Process:
+        """A plain connection with these lines on its standard input."""
         options = ["UserKnownHostsFile=/dev/null", "StrictHostKeyChecking=no", "IdentitiesOnly=yes", "LogLevel=ERROR"]
         process = await asyncio.create_subprocess_exec(
             "ssh",
@@ -136,13 +158,15 @@ class Bench:
             f"{USER}@127.0.0.1",
             "bash",
             stdin=asyncio.subprocess.PIPE,
-            stdout=asyncio.subprocess.DEVNULL,
+            stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.DEVNULL,
         )
-        await process.communicate(script.encode())
-        assert process.returncode == 0, process.returncode
+        assert process.stdin is not None
+        process.stdin.write(script.encode())
+        process.stdin.close()
+        return process
 
-    def _write_cards(self, case: Case) -> list[str]:
+    def write_cards(self, case: Case) -> list[str]:
         sha256 = self._source.sha256(case.size)
         folder = self._folder / "resources" / f"{case.files}x{case.size}"
         folder.mkdir(exist_ok=True)
@@ -152,7 +176,7 @@ class Bench:
             (folder / f"{name}.md").write_text(card, encoding="utf-8")
         return [f"{folder.name}/{name}.md" for name in names(case)]
 
-    def _new_home(self) -> Path:
+    def new_home(self) -> Path:
         self._runs += 1
         home = self._folder / f"ui{self._runs}"
         (home / "models/loras").mkdir(parents=True)

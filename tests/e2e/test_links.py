@@ -93,3 +93,21 @@ async def test_the_command_ended_while_the_service_was_dead(
     history = await world.service.history(job_id)
     assert [event["line"] for event in history if event["type"] == "output"][:1] == ["last words"]
     assert (world.instance.home / "ran").read_text() == "ran\n"
+
+
+async def test_jobs_of_one_instance_share_a_connection_and_never_miss_one_that_broke(world: World) -> None:
+    card = world.card("other/hello.md", "echo hello", front="installs: nothing\n")
+    jobs = [await world.service.install(world.instance, world.ui_home, card) for _ in range(3)]
+    for job_id in jobs:
+        assert (await world.service.ended(job_id))["state"] == "completed"
+    log = world.instance.folder / "sshd.log"
+    assert log.read_text().count("Accepted publickey") == 1
+    world.instance.cut()
+    jobs.append(await world.service.install(world.instance, world.ui_home, card))
+    assert (await world.service.ended(jobs[-1]))["state"] == "completed"
+    assert log.read_text().count("Accepted publickey") == 2
+    said = [event["type"] for job_id in jobs for event in await world.service.history(job_id)]
+    assert said.count("host_key_accepted") == 1
+    assert not {"link_lost", "job_reattached", "connecting"} & set(said)
+    await world.service.terminate()
+    await until(lambda: not world.instance.sessions())

@@ -18,8 +18,12 @@ from service.runner.instance.shell import script
 from service.runner.instance.shims import commands, shim_parts, shim_program
 
 # The parts of the verification and of the supervisor, each in the order in which they make one program.
-VERIFICATION = ("places.sh", "verify_files.sh", "verify_contents.sh", "verify_checks.sh")
-SUPERVISOR = ("places.sh", "left.sh", "watchdog.sh", "recorder.sh", "ending.sh", "riding.sh", "supervise.sh")
+VERIFICATION = ("places.sh", "verify_search.sh", "verify_files.sh", "verify_contents.sh", "verify_checks.sh")
+# With the end of a download it runs within the supervisor, which has the first, and gives up where it had to search.
+RIDING = VERIFICATION[2:]
+SUPERVISOR = ("places.sh", "left.sh", "ending.sh", "riding.sh", "supervise.sh")
+# What the supervisor reads once it needs it.
+SUPERVISOR_PARTS = ("watchdog", "recorder")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -91,8 +95,9 @@ def attach_program(spec: AttemptSpec, *, nonce: str, offset: int, has_programs: 
 @cache
 def programs() -> tuple[str, dict[str, str]]:
     """The programs that every attempt shares, by their files on the instance, and a name for all that they say."""
-    files = {"supervise": combined(SUPERVISOR), "verify": combined(VERIFICATION), "bin/shim": shim_program()}
-    files |= {f"parts/{name}": text for name, text in shim_parts().items()}
+    files = {"supervise": combined(SUPERVISOR), "verify": combined(RIDING), "bin/shim": shim_program()}
+    parts = shim_parts() | {name: script(f"{name}.sh") for name in SUPERVISOR_PARTS}
+    files |= {f"parts/{name}": text for name, text in parts.items()}
     said = "\0".join([*files, *files.values(), *commands()])
     return hashlib.sha256(said.encode()).hexdigest()[:16], files
 

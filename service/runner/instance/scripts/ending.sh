@@ -150,12 +150,13 @@ warn() {
 # What is left of the group ends: once the lock is free, nothing of this attempt may write any more. What a card in the
 # background leaves running stays, but not the watchdog and the recorder.
 end_group() {
-    if ! is_ending; then
-        # shellcheck disable=SC2046
-        kill -KILL $(<"$dir/helpers") 2>/dev/null
-    fi
-    # The usual end. Process 1 may reap the helpers late or never: zombies do not count.
+    local helpers
+    # The usual end. A recorder that begins this very moment says so soon. Process 1 may reap the helpers late or never:
+    # zombies do not count.
     for _ in {1..10}; do
+        read -r helpers <"$dir/helpers"
+        # shellcheck disable=SC2086
+        is_ending || kill -KILL $helpers 2>/dev/null
         kill -0 -- "-$group" 2>/dev/null && is_group_alive || return
     done
     list_group

@@ -7,10 +7,10 @@
 recorder() {
     local mark verb token shown log=
     local -A runs=() told=() told_at=() encoded=() paths=() untold=()
+    printf '%s %s\n' "$watchdog" "$BASHPID" >"$dir/helpers"
     read -r mark <"$dir/mark"
     exec {ledger}<"$dir/ledger"
     while :; do
-        read -r -t 1 -u "$idle"
         [ -n "$log" ] || log=$(stat -c %i "$dir/log")
         while read -r verb token shown _ <&"$ledger"; do
             case $verb in
@@ -22,6 +22,7 @@ recorder() {
             esac
         done
         record_growth
+        read -r -t 1 -u "$idle"
     done
 }
 

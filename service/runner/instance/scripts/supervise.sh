@@ -10,7 +10,7 @@
 # server does too: it is waited for only LEFTOVER_SECONDS. A pipe says without a process whether anybody holds it: whoever
 # reads it meets its end when nobody does.
 #
-# left.sh, watchdog.sh, recorder.sh, ending.sh and riding.sh come before it in one program.
+# places.sh, left.sh, ending.sh and riding.sh come before it in one program; watchdog.sh and recorder.sh lie in parts/.
 
 dir=$RESOURCE_INSTALLER_ATTEMPT
 programs=${0%/*}
@@ -53,13 +53,8 @@ card() {
     obey
     # A second is a read that gets nothing: a `sleep` would be one more process of the card's group.
     exec {idle}<>"$pipes/idle" {run_pipe}<&- {card_pipe}<&-
-    recorder=
-    if [ "$RESOURCE_INSTALLER_IS_CARD" = 1 ]; then
-        recorder </dev/null >/dev/null 2>&1 &
-        recorder=$!
-    fi
-    watchdog </dev/null >/dev/null 2>&1 &
-    printf '%s %s\n' "$recorder" "$!" >"$dir/helpers"
+    helpers </dev/null >/dev/null 2>&1 &
+    printf '%s\n' "$!" >"$dir/helpers"
     exec {idle}>&-
     unset LC_ALL RESOURCE_INSTALLER_TIMEOUT RESOURCE_INSTALLER_STALL RESOURCE_INSTALLER_CARD
     if [ "$RESOURCE_INSTALLER_IS_CARD" = 0 ]; then
@@ -88,6 +83,23 @@ card() {
     # The shims know this number.
     exec 198<>"$pipes/card_pipe"
     run_script
+}
+
+# The watchdog, and for a card the recorder beside it. Most small downloads end within their first second: until that is
+# over, they are not even read.
+helpers() {
+    local watchdog=$BASHPID
+    recorder=
+    read -r -t 1 -u "$idle"
+    # shellcheck disable=SC1091
+    . "$programs/parts/watchdog"
+    if [ "$RESOURCE_INSTALLER_IS_CARD" = 1 ]; then
+        # shellcheck disable=SC1091
+        . "$programs/parts/recorder"
+        recorder &
+        recorder=$!
+    fi
+    watchdog
 }
 
 # A script that begins with "#!" is run by the program that it names, as it would be from a file: what its author wrote

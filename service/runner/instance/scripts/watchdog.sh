@@ -4,9 +4,9 @@
 # A tool that only redraws its progress writes less than this (aria2c: 500 bytes), and a download that lives moves more.
 MOVED_BYTES_A_SECOND_MIN=1024
 
-# Counts its own seconds, inside the card's group: what stops the card stops this clock as well.
+# Counts its own seconds, inside the card's group: what stops the card stops this clock as well. The first is over.
 watchdog() {
-    local seconds=0 quiet=0 every=1 stall=$RESOURCE_INSTALLER_STALL
+    local seconds=1 quiet=0 every=1 stall=$RESOURCE_INSTALLER_STALL
     local -A before=()
     [ "$stall" -lt 30 ] || every=5
     [ -r "/proc/$BASHPID/io" ] || stall=0
