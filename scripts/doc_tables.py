@@ -14,6 +14,7 @@ from service.web.endpoints import ENDPOINTS, Endpoint
 
 ROOT = Path(__file__).resolve().parents[1]
 START = "/resources/install"
+LIBRARY = ("/resources", "/resources/preview")
 
 
 def causes() -> list[str]:
@@ -41,17 +42,26 @@ def tools() -> list[str]:
 
 def controls() -> list[str]:
     """One row an endpoint that changes a job; the one that starts a job has a section of its own."""
-    return _endpoints(endpoint for endpoint in ENDPOINTS if endpoint.method != "get" and endpoint.path != START)
+    return _endpoints(e for e in ENDPOINTS if e.method != "get" and e.path != START and not _is_of_library(e))
+
+
+def library() -> list[str]:
+    """One row an endpoint about cards and links."""
+    return _endpoints(filter(_is_of_library, ENDPOINTS))
 
 
 def reads() -> list[str]:
     """One row an endpoint that changes nothing."""
-    return _endpoints(endpoint for endpoint in ENDPOINTS if endpoint.method == "get")
+    return _endpoints(endpoint for endpoint in ENDPOINTS if endpoint.method == "get" and not _is_of_library(endpoint))
+
+
+def _is_of_library(endpoint: Endpoint) -> bool:
+    return endpoint.path in LIBRARY or endpoint.path.startswith("/resources/{path}")
 
 
 # The tables of each page.
 TABLES: dict[str, dict[str, Callable[[], list[str]]]] = {
-    "docs/api.md": {"controls": controls, "reads": reads, "causes": causes},
+    "docs/api.md": {"controls": controls, "library": library, "reads": reads, "causes": causes},
     "docs/cards.md": {"tools": tools},
 }
 

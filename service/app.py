@@ -15,9 +15,12 @@ from service.config import LOCAL_RESOURCES, Settings, resources_in_data_path
 from service.errors import ConfigError
 from service.events.job import Job
 from service.events.redaction import Redactor
-from service.library import Library, copy_samples
+from service.library import CardEditor, Library, copy_samples
+from service.links import LinkReader
+from service.links.civitai import civitai_tokens
 from service.logs import concerns_job, log_changes
 from service.metrics import Metrics
+from service.outbound import Outbound
 from service.runner.controls import Controls
 from service.runner.installer import ResourceInstaller
 from service.runner.instance.connector import LOGIN_SECONDS_MAX, Connector
@@ -89,6 +92,7 @@ class Service:
             database=self._database, keep_days=settings.keep_days, clock_ms=self._clock_ms
         )
         self._library = Library(settings.resources_dir)
+        self._outbound = _outbound(settings)
         self._connector = _connector(settings)
         self._worker = self._new_worker()
         self._sockets = Sockets(transport, self._rooms, self._journal, api_token=guard.api_token, brake=guard.brake)
@@ -127,6 +131,9 @@ class Service:
             event_store=self._event_store,
             jobs=self._jobs,
             library=self._library,
+            editor=CardEditor(self._library, read_only=settings.cards_read_only),
+            links=LinkReader(self._outbound, civitai_url=settings.civitai_url, huggingface_url=settings.hf_url),
+            outbound=self._outbound,
             database=self._database,
             controls=Controls(journal=self._journal, jobs=self._jobs, on_control=self._worker.job_changed),
             check_host=lambda host, port: check_host(
@@ -229,6 +236,14 @@ def _connections(settings: Settings) -> Connections:
         peer_max=settings.peer_connections,
         peers=Peers(settings.trusted_networks),
     )
+
+
+def _outbound(settings: Settings) -> Outbound:
+    tokens = civitai_tokens(settings.civitai_url, _revealed(settings.civitai_api_key))
+    hf_token = _revealed(settings.hf_token)
+    if hf_token is not None:
+        tokens[settings.hf_url] = hf_token
+    return Outbound(allowed=settings.outbound_targets, tokens=tokens)
 
 
 def _connector(settings: Settings) -> Connector:

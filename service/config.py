@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import ipaddress
 import os
+import re
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args
 
@@ -70,6 +71,10 @@ class Settings(BaseSettings):
     cors_origins: CommaSeparated = ()
     allowed_hosts: CommaSeparated = ()
     trusted_proxies: CommaSeparated = ()
+    outbound_targets: CommaSeparated = ()
+    civitai_url: str | None = None
+    hf_url: str = "https://huggingface.co"
+    cards_read_only: bool = False
     peer_connections: int = Field(default=200, ge=1, le=20_000)
     log_format: Literal["json", "console"] | None = None
     log_level: Literal["debug", "info", "warning", "error"] = "info"
@@ -77,7 +82,9 @@ class Settings(BaseSettings):
     civitai_api_key: SecretStr | None = None
     hf_token: SecretStr | None = None
 
-    @field_validator("cors_origins", "allowed_hosts", "ssh_targets", "trusted_proxies", mode="before")
+    @field_validator(
+        "cors_origins", "allowed_hosts", "ssh_targets", "trusted_proxies", "outbound_targets", mode="before"
+    )
     @classmethod
     def _split(cls, value: Any) -> Any:
         if isinstance(value, str):
@@ -93,6 +100,13 @@ class Settings(BaseSettings):
             except ValueError:
                 raise ValueError(f"{text[:80]!r} is no address: write 127.0.0.1 or 10.0.0.0/8") from None
         return value
+
+    @field_validator("civitai_url", "hf_url", mode="after")
+    @classmethod
+    def _site_is_an_origin(cls, value: str | None) -> str | None:
+        if value is not None and not re.fullmatch(r"https?://[A-Za-z0-9.\[\]:_-]+/?", value):
+            raise ValueError("must be the beginning of an address, like https://huggingface.co")
+        return value.rstrip("/") if value is not None else None
 
     @field_validator("ssh_key", mode="after")
     @classmethod

@@ -10,14 +10,23 @@ InstallerError
 │   ├── Forbidden                403  forbidden          foreign Host or Origin
 │   ├── NotFound                 404  not_found
 │   │   ├── UnknownResource
-│   │   └── UnknownJob
+│   │   ├── UnknownJob
+│   │   └── UnknownLink          a site has nothing at this address, or does not show it
+│   ├── NoModelFile              400  no_model_file      a link that leads to no model file
+│   ├── KeyNeeded                400  key_needed         a site wants a key, or another one
 │   ├── WrongState               409  conflict           carries the state and what is possible in it
 │   ├── KeyReused                409  conflict           the Idempotency-Key belongs to another request
+│   ├── CardExists               409  exists             the library has a card at this path
+│   ├── LibraryReadOnly          409  read_only          the folder of the cards cannot be written
+│   ├── CardChanged              412  changed            somebody else changed the card in the meantime
+│   ├── VersionRequired          428  version_required   a change that does not say of which version of the card
 │   ├── BodyTooLarge             413  too_large
 │   ├── TooManyGuesses           429  too_many           of the token, from one address
 │   └── UnsupportedMediaType     415  unsupported_media
 ├── ConfigError                  a setting that the service cannot run with; the process ends with its message
 ├── CardError                    400  invalid            a resource card that cannot be read
+├── OutboundError                502  site_unavailable   a site did not answer as it should
+│   └── AddressRefused           400  invalid            an address from which the service fetches nothing
 ├── TransitionRefused            an event that cannot follow in its job's state; nothing is appended
 ├── StoreError
 │   ├── StoreUnavailable         503  unavailable        full or locked disk; the same call may work later
@@ -109,6 +118,22 @@ class UnknownJob(NotFound):
     """The log has no job with this id."""
 
 
+class UnknownLink(NotFound):
+    """The site has nothing at this address, or does not show it to us."""
+
+
+class NoModelFile(RequestError):
+    """The link leads to something else than a model file, or to several of which none is named."""
+
+    code = "no_model_file"
+
+
+class KeyNeeded(RequestError):
+    """The site wants a key for this, or refuses the one that the service has."""
+
+    code = "key_needed"
+
+
 class WrongState(RequestError):
     """The job's state does not allow the control. ``possible``: the controls that it does allow."""
 
@@ -126,6 +151,34 @@ class KeyReused(RequestError):
 
     status = 409
     code = "conflict"
+
+
+class CardExists(RequestError):
+    """The library has a card at this path."""
+
+    status = 409
+    code = "exists"
+
+
+class LibraryReadOnly(RequestError):
+    """The folder of the cards cannot be written, or must not be."""
+
+    status = 409
+    code = "read_only"
+
+
+class CardChanged(RequestError):
+    """The card is not the version any more that the caller saw."""
+
+    status = 412
+    code = "changed"
+
+
+class VersionRequired(RequestError):
+    """The caller does not say which version of the card it saw."""
+
+    status = 428
+    code = "version_required"
 
 
 class BodyTooLarge(RequestError):
@@ -159,6 +212,20 @@ class ConfigError(InstallerError):
 
 class CardError(InstallerError):
     """A resource card cannot be read; the message says why."""
+
+    status = 400
+    code = "invalid"
+
+
+class OutboundError(InstallerError):
+    """A site that the service asked did not answer, or not as it should."""
+
+    status = 502
+    code = "site_unavailable"
+
+
+class AddressRefused(OutboundError):
+    """The service fetches nothing from this address."""
 
     status = 400
     code = "invalid"

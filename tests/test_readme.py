@@ -98,7 +98,7 @@ def test_every_path_is_served_and_every_path_is_told() -> None:
         method = ""
         for part in re.split(r",\s*", code):
             words = part.split()
-            if len(words) > 1 and words[0] in ("GET", "POST", "PATCH", "DELETE"):
+            if len(words) > 1 and words[0] in ("GET", "POST", "PUT", "PATCH", "DELETE"):
                 method, part = words[0], words[1]
             if method and part.startswith("/"):
                 told.add((method, re.sub(r"\{[^}]*\}", "{}", part.split("?")[0])))

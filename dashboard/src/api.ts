@@ -53,6 +53,21 @@ export async function text(path: string, accept: string): Promise<string> {
   return (await answer("GET", path, { headers: { Accept: accept } })).text();
 }
 
+// A card's file, and its version for If-Match.
+export async function cardText(path: string): Promise<{ text: string; version: string }> {
+  const response = await answer("GET", path, { headers: { Accept: "text/markdown" } });
+  return { text: await response.text(), version: response.headers.get("ETag") ?? "" };
+}
+
+// The first message of a refusal for each field; "" for what names none.
+export function fieldErrors(error: unknown): Record<string, string> {
+  if (!(error instanceof ApiError)) return { "": message(error) };
+  const named = error.errors.filter((each) => each.field !== "");
+  return named.length === 0
+    ? { "": error.message }
+    : Object.fromEntries(named.reverse().map((each) => [each.field, each.message]));
+}
+
 async function answer(
   method: string,
   path: string,

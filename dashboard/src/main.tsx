@@ -2,20 +2,27 @@
 
 import { render } from "preact";
 
+import { CardPage } from "./pages/card";
 import { FailuresPage } from "./pages/failures";
 import { InstallPage } from "./pages/install";
 import { JobPage } from "./pages/job";
 import { JobsPage } from "./pages/jobs";
+import { LibraryPage } from "./pages/library";
 import { ReportPage } from "./pages/report";
 import { Header } from "./parts/header";
 import { TokenDialog } from "./parts/token_dialog";
 import { route } from "./router";
 import "./style.css";
 
-const names: Record<string, string> = { install: "Start an install", failures: "Failures" };
+const names: Record<string, string> = {
+  install: "Start an install",
+  failures: "Failures",
+  library: "Library",
+  card: "Library",
+};
 
 function App() {
-  const { page, jobId } = route.value;
+  const { page, jobId, card } = route.value;
   return (
     <>
       <Header current={names[page] ?? "Installs"} />
@@ -23,6 +30,8 @@ function App() {
         {page === "jobs" && <JobsPage />}
         {page === "install" && <InstallPage />}
         {page === "failures" && <FailuresPage />}
+        {page === "library" && <LibraryPage />}
+        {page === "card" && <CardPage key={card} path={card} />}
         {page === "job" && <JobPage key={jobId} jobId={jobId} />}
         {page === "report" && <ReportPage key={jobId} jobId={jobId} />}
       </main>

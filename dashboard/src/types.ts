@@ -439,6 +439,9 @@ export interface VerificationStartedEvent {
   resource?: string;
   attempt?: number;
 }
+export interface CardRequest {
+  card: string;
+}
 export interface ChangeRequest {
   bandwidth_limit: number | null;
 }
@@ -457,6 +460,20 @@ export interface InstallRequest {
 }
 export interface MoveRequest {
   before: string;
+}
+export interface NewCardRequest {
+  url?: string | null;
+  file?: string | null;
+  folder?: string | null;
+  card?: string | null;
+  path?: string | null;
+}
+export interface PreviewRequest {
+  url: string;
+  file?: string | null;
+  folder?: string | null;
+  path?: string | null;
+  picture?: boolean;
 }
 export interface Accepted {
   success: true;
@@ -485,6 +502,47 @@ export interface CardFileView {
   path: string;
   sha256: string | null;
   size: number | null;
+}
+export interface CardPreview {
+  source: "civitai" | "huggingface" | "direct";
+  path: string;
+  card: string | null;
+  commands: string;
+  title: string;
+  type: string | null;
+  folder: string;
+  folder_is_guess: boolean;
+  file: FoundFileView | null;
+  choices: FileChoice[];
+  url: string;
+  version: string | null;
+  basemodel: string | null;
+  license: string | null;
+  creator: string | null;
+  trigger_words: string[];
+  image: string | null;
+  picture: string | null;
+  missing: MissingKey[];
+  duplicates: DuplicateCard[];
+  notes: string[];
+}
+export interface FoundFileView {
+  name: string;
+  size: number | null;
+  sha256: string | null;
+}
+export interface FileChoice {
+  file: string;
+  size: number | null;
+}
+export interface MissingKey {
+  setting: string;
+  message: string;
+}
+export interface DuplicateCard {
+  path: string;
+  title: string;
+  why: "sha256" | "AIR";
 }
 export interface CardView {
   path: string;
@@ -536,6 +594,7 @@ export interface CardWithScript {
 export interface Cards {
   resources: CardView[];
   broken: BrokenCardView[];
+  writable: boolean;
 }
 export interface Conflict {
   success: false;
@@ -645,6 +704,11 @@ export interface Deleted {
   job_id: string;
   message: string;
 }
+export interface DeletedCard {
+  success: true;
+  path: string;
+  message: string;
+}
 export interface EventPage {
   job_id: string;
   state: JobState;
@@ -712,6 +776,9 @@ export interface JobSummary {
   retry_of: string | null;
   thinned_at: string | null;
   possible: string[];
+}
+export interface Picture {
+  picture: string;
 }
 export interface Readiness {
   status: "ready" | "not ready";
@@ -787,6 +854,32 @@ export interface ResourceResult {
   hint: string | null;
   exit_code: number | null;
   seconds: number | null;
+}
+export interface SavedCard {
+  path: string;
+  title: string;
+  type: string | null;
+  ecosystem: string | null;
+  basemodel: string | null;
+  version: string | number | null;
+  tags: string[];
+  size: number | null;
+  sha256: string;
+  files: CardFileView[];
+  url: string | null;
+  license: string | null;
+  image: string | null;
+  dependencies: string[];
+  aliases: string[];
+  AIR: string | null;
+  installs: "nothing" | null;
+  background: boolean;
+  description: string;
+  warnings: string[];
+  download: string;
+  success: true;
+  message: string;
+  [k: string]: unknown;
 }
 
 export type Control = "cancel" | "change" | "delete" | "move" | "pause" | "resume" | "retry";

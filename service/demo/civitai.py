@@ -14,10 +14,12 @@ import random
 import ssl
 import struct
 import sys
-from collections.abc import Callable, Iterator
+import zlib
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
+from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import trustme
 from aiohttp import web
@@ -50,6 +52,10 @@ class StandInModel:
     has_length: bool = True
     listed_sha256: str | None = None
     body: str | None = None
+    kind: str = "LORA"
+    base_model: str = "SDXL 1.0"
+    trained_words: Sequence[str] = ()
+    listed_file_name: str | None = None
 
     @property
     def version_id(self) -> int:
@@ -97,11 +103,27 @@ def sha256(model: StandInModel) -> str:
     return digest.hexdigest()
 
 
-class StandInCivitai:
-    """``start`` it, give ``env`` to the sessions that shall reach it, ``stop`` it."""
+class OtherSite(Protocol):
+    """Another site behind the same proxy."""
 
-    def __init__(self, folder: Path) -> None:
+    @property
+    def hosts(self) -> Sequence[str]: ...
+
+    def add_to(self, app: web.Application) -> None: ...
+
+
+class StandInCivitai:
+    """``start`` it, give ``env`` to the sessions that shall reach it, ``stop`` it.
+
+    ``api_url``: where it answers without TLS, for a service that is told to ask there. ``image_origin``: of the
+    pictures' addresses."""
+
+    def __init__(self, folder: Path, *sites: OtherSite) -> None:
         self._folder = folder
+        self._sites = sites
+        self._hosts = (*HOSTS, *(host for site in sites for host in site.hosts))
+        self.image_origin = "https://civitai.com"
+        self.api_port = 0
         self._models: dict[int, StandInModel] = {}
         self._released = asyncio.Event()
         self._runners: list[web.AppRunner] = []
@@ -115,6 +137,10 @@ class StandInCivitai:
     @property
     def ca_path(self) -> Path:
         return self._folder / "ca.pem"
+
+    @property
+    def api_url(self) -> str:
+        return f"http://127.0.0.1:{self.api_port}"
 
     @property
     def env(self) -> dict[str, str]:
@@ -143,7 +169,7 @@ class StandInCivitai:
     def downloads(self, model_id: int) -> list[Request]:
         """The requests for the file of this model."""
         path = f"/api/download/models/{model_id + 5_000}"
-        return [request for request in self.requests if request.path == path]
+        return [request for request in self.requests if request.path == path and request.method == "GET"]
 
     async def start(self) -> None:
         self._folder.mkdir(parents=True, exist_ok=True)
@@ -151,19 +177,21 @@ class StandInCivitai:
         authority.cert_pem.write_to_path(str(self.ca_path))
         (self._folder / "wgetrc").write_text(f"ca_certificate = {self.ca_path}\n", encoding="utf-8")
         context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
-        authority.issue_cert(*HOSTS).configure_cert(context)
+        authority.issue_cert(*self._hosts).configure_cert(context)
         app = web.Application()
         app.router.add_get("/api/v1/models/{id}", self._model)
         app.router.add_get("/api/v1/model-versions/{id}", self._version)
         app.router.add_get("/api/download/models/{id}", self._download)
         app.router.add_get("/files/{id}.safetensors", self._file)
         app.router.add_get("/image/{name}", self._image)
-        self._tls_port = await self._serve(app, context)
+        for site in self._sites:
+            site.add_to(app)
+        self._tls_port, self.api_port = await self._serve(app, context, None)
         control = web.Application()
         control.router.add_get("/requests", self._list_requests)
         control.router.add_post("/models", self._add_model)
         control.router.add_post("/release", self._release)
-        self.control_port = await self._serve(control, None)
+        (self.control_port,) = await self._serve(control, None)
         self._proxy = await asyncio.start_server(self._tunnel, "127.0.0.1", 0)
         self.proxy_port = self._proxy.sockets[0].getsockname()[1]
 
@@ -178,12 +206,14 @@ class StandInCivitai:
         for runner in self._runners:
             await runner.cleanup()
 
-    async def _serve(self, app: web.Application, context: ssl.SSLContext | None) -> int:
+    async def _serve(self, app: web.Application, *contexts: ssl.SSLContext | None) -> tuple[int, ...]:
+        """On a port for each context."""
         runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.1)
         await runner.setup()
-        await web.TCPSite(runner, "127.0.0.1", 0, ssl_context=context).start()
+        for context in contexts:
+            await web.TCPSite(runner, "127.0.0.1", 0, ssl_context=context).start()
         self._runners.append(runner)
-        return int(runner.addresses[0][1])
+        return tuple(int(address[1]) for address in runner.addresses)
 
     # --- what civitdl asks for -----------------------------------------------------------------------------------
 
@@ -192,7 +222,7 @@ class StandInCivitai:
         if model is None or model.api_status != 200:
             status = 404 if model is None else model.api_status
             return self._noted(request, web.json_response({"error": "no"}, status=status))
-        body = {"id": model.id, "name": model.name, "nsfwLevel": 1, "modelVersions": [_version_json(model)]}
+        body = _model_json(model) | {"modelVersions": [_version_json(model, self.image_origin)]}
         return self._noted(request, web.json_response(body))
 
     async def _version(self, request: web.Request) -> web.Response:
@@ -200,10 +230,11 @@ class StandInCivitai:
         if model is None or model.api_status != 200:
             status = 404 if model is None else model.api_status
             return self._noted(request, web.json_response({"error": "no"}, status=status))
-        return self._noted(request, web.json_response(_version_json(model)))
+        about = {"name": model.name, "type": model.kind, "nsfw": False, "poi": False}
+        return self._noted(request, web.json_response(_version_json(model, self.image_origin) | {"model": about}))
 
     async def _image(self, request: web.Request) -> web.Response:
-        return self._noted(request, web.Response(body=b"\x89PNG" + bytes(1_000), content_type="image/png"))
+        return self._noted(request, web.Response(body=picture(), content_type="image/png"))
 
     async def _download(self, request: web.Request) -> web.StreamResponse:
         return await self._send_file(request, self._find(int(request.match_info["id"]) - 5_000))
@@ -232,6 +263,8 @@ class StandInCivitai:
             count.status = refused
             headers = {"Retry-After": "1"} if refused == 429 else {}
             return web.json_response({"message": "refused", "deadline": "soon"}, status=refused, headers=headers)
+        if request.method == "HEAD":
+            return web.Response(headers={**_disposition(model), "Content-Length": str(model.size_bytes)})
         if model.body is not None:
             count.bytes = len(model.body)
             kind = "text/html" if model.body.startswith("<") else "application/json"
@@ -307,7 +340,7 @@ class StandInCivitai:
         with contextlib.suppress(ConnectionError, asyncio.IncompleteReadError, asyncio.LimitOverrunError):
             head = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1")
             method, target, *_ = head.split()
-            if method != "CONNECT" or target.rpartition(":")[0] not in HOSTS:
+            if method != "CONNECT" or target.rpartition(":")[0] not in self._hosts:
                 writer.write(b"HTTP/1.1 502 Bad Gateway\r\nContent-Length: 0\r\n\r\n")
                 await writer.drain()
             else:
@@ -329,7 +362,22 @@ async def _pump(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> N
         writer.close()
 
 
-def _version_json(model: StandInModel) -> dict[str, Any]:
+def _model_json(model: StandInModel) -> dict[str, Any]:
+    return {
+        "id": model.id,
+        "name": model.name,
+        "type": model.kind,
+        "nsfw": False,
+        "nsfwLevel": 1,
+        "tags": ["style"],
+        "creator": {"username": "somebody"},
+        "allowNoCredit": False,
+        "allowCommercialUse": ["Image"],
+        "allowDerivatives": True,
+    }
+
+
+def _version_json(model: StandInModel, image_origin: str) -> dict[str, Any]:
     url = f"https://civitai.com/api/download/models/{model.version_id}"
     hashes = {"SHA256": (model.listed_sha256 or sha256(model)).upper(), "AutoV2": "ABCDEF1234"}
     return {
@@ -337,11 +385,39 @@ def _version_json(model: StandInModel) -> dict[str, Any]:
         "modelId": model.id,
         "name": "v1.0",
         "downloadUrl": url,
-        "files": [{"id": model.id, "name": model.file_name, "downloadUrl": url, "hashes": hashes}],
+        "baseModel": model.base_model,
+        "trainedWords": list(model.trained_words),
+        "files": [
+            {
+                "id": model.id,
+                "name": model.listed_file_name or model.file_name,
+                "type": "Model",
+                "primary": True,
+                "sizeKB": model.size_bytes / 1024,
+                "pickleScanResult": "Success",
+                "virusScanResult": "Success",
+                "downloadUrl": url,
+                "hashes": hashes,
+            }
+        ],
         "images": [
-            {"url": f"https://civitai.com/image/{model.id}-{n}.png", "nsfwLevel": 1} for n in range(model.images)
+            {"url": f"{image_origin}/image/{model.id}-{n}.png", "nsfwLevel": 1, "type": "image"}
+            for n in range(model.images)
         ],
     }
+
+
+@cache
+def picture() -> bytes:
+    """A PNG of 320 x 240: a gradient."""
+
+    def chunk(kind: bytes, data: bytes) -> bytes:
+        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+
+    rows = b"".join(b"\0" + bytes(v for x in range(320) for v in (x * 255 // 320, y, 180)) for y in range(240))
+    head = struct.pack(">IIBBBBB", 320, 240, 8, 2, 0, 0, 0)
+    parts = (chunk(b"IHDR", head), chunk(b"IDAT", zlib.compress(rows, 9)), chunk(b"IEND", b""))
+    return b"\x89PNG\r\n\x1a\n" + b"".join(parts)
 
 
 def _disposition(model: StandInModel) -> dict[str, str]:

@@ -2,6 +2,7 @@
 
 from service.library.card_reader import parse_card
 from service.library.cards import BrokenCard, CardFile, FrontMatter, Resource
+from service.library.editor import CardEditor
 from service.library.folder import CARD_BYTES_MAX, Library
 from service.library.paths import PATH_CHARACTERS_MAX
 from service.library.resolution import RESOURCES_MAX, ResolvedCard
@@ -12,6 +13,7 @@ __all__ = [
     "PATH_CHARACTERS_MAX",
     "RESOURCES_MAX",
     "BrokenCard",
+    "CardEditor",
     "CardFile",
     "FrontMatter",
     "Library",

@@ -28,13 +28,17 @@ class Library:
         self._folder = folder
         self._read: dict[str, tuple[tuple[int, int, int], Resource | BrokenCard]] = {}
 
+    @property
+    def path(self) -> Path:
+        return self._folder
+
     def get(self, path: str) -> Resource:
         """Raises UnknownResource, InvalidRequest (no path of a card), CardError (a broken one)."""
-        file = self._file(path)
+        file = self.file(path)
         try:
             status = file.stat()
         except OSError as error:
-            raise UnknownResource(self._unknown(path)) from error
+            raise UnknownResource(self.unknown(path)) from error
         if not stat.S_ISREG(status.st_mode):
             raise CardError(f'card "{path}" is not a file')
         mark = (status.st_mtime_ns, status.st_size, status.st_ino)
@@ -67,7 +71,8 @@ class Library:
         """Whether a file has this path, be it a sound card or not."""
         return wrong_path(path) is None and os.path.lexists(self._folder / path)
 
-    def _file(self, path: str) -> Path:
+    def file(self, path: str) -> Path:
+        """Where a card with this path lies, or would. Raises InvalidRequest."""
         reason = wrong_path(path)
         if reason is not None:
             raise InvalidRequest(f'"{short(path)}" is not the path of a card: {reason}')
@@ -78,7 +83,7 @@ class Library:
             raise InvalidRequest(f'"{short(path)}" is not the path of a card: it leads out of the resource folder')
         return file
 
-    def _unknown(self, path: str) -> str:
+    def unknown(self, path: str) -> str:
         return f'unknown resource "{short(path)}": no such card under {self._folder.name}/'
 
 

@@ -76,20 +76,27 @@ class Client:
     ) -> Any:
         """Returns the JSON of the answer. Raises ClientError, with the service's own message if there is one."""
         params = {name: str(value) for name, value in (query or {}).items() if value is not None}
-        try:
-            async with self._http.request(
-                method, self._url + path, params=params, json=body, headers=headers
-            ) as response:
-                raw = await response.read()
-                status = response.status
-        except aiohttp.InvalidURL as error:
-            raise ClientError(f'"{harmless(self._url)}" is not an address: write --url http://host:port') from error
-        except (aiohttp.ClientError, TimeoutError) as error:
-            raise self._unreachable(error) from error
+        status, raw, _ = await self._ask(method, path, params=params, json=body, headers=headers)
         answer = _json(raw)
         if status >= 400 or answer is None:
             raise ClientError(self._refusal(status, answer), status)
         return answer
+
+    async def text(self, path: str) -> tuple[str, str]:
+        """Returns the text of a card and its version, for If-Match. Raises ClientError."""
+        status, raw, headers = await self._ask("GET", path, headers={"Accept": "text/markdown"})
+        if status >= 400 or "ETag" not in headers:
+            raise ClientError(self._refusal(status, _json(raw)), status)
+        return raw.decode("utf-8", "replace"), headers["ETag"]
+
+    async def _ask(self, method: str, path: str, **more: Any) -> tuple[int, bytes, Mapping[str, str]]:
+        try:
+            async with self._http.request(method, self._url + path, **more) as response:
+                return response.status, await response.read(), response.headers
+        except aiohttp.InvalidURL as error:
+            raise ClientError(f'"{harmless(self._url)}" is not an address: write --url http://host:port') from error
+        except (aiohttp.ClientError, TimeoutError) as error:
+            raise self._unreachable(error) from error
 
     async def jobs(self, **query: Any) -> AsyncIterator[dict[str, Any]]:
         """Yields all jobs, newest first, page by page."""

@@ -10,6 +10,7 @@ import typer
 from typer.core import TyperCommand
 
 from service.terminal.completion import complete_cards
+from service.terminal.library import add, edit, rm
 from service.terminal.options import DEFAULT_URL, Job, Target, Token, Url, run
 from service.terminal.printing import say
 from service.terminal.reading import cards, events, failures, jobs, report
@@ -23,7 +24,8 @@ PANEL = "Client"
 
 
 def add_to(cli: typer.Typer) -> None:
-    for command in (install, jobs, watch, pause, resume, cancel, retry, move, events, report, failures, cards):
+    jobs_first = (install, jobs, watch, pause, resume, cancel, retry, move, events, report, failures)
+    for command in (*jobs_first, cards, add, edit, rm):
         cli.command(rich_help_panel=PANEL, cls=_InstallCommand if command is install else None)(command)
 
 

@@ -69,6 +69,37 @@ def failure_row(group: Mapping[str, Any]) -> list[Any]:
     return [str(group["count"]), words(group["cause"]), group["card"], group["host"], last, group["error"]]
 
 
+def preview_lines(preview: Mapping[str, Any]) -> Group:
+    """What a link would become: the facts, the files to choose from or the commands, and what to know before."""
+    size = byte_count(preview["file"]["size"]) if preview["file"] is not None else ""
+    folder = f"models/{preview['folder']}" + (" (a guess by its name)" if preview["folder_is_guess"] else "")
+    facts = (
+        ("", preview["title"]),
+        ("type", preview["type"]),
+        ("folder", folder),
+        ("file", preview["file"] and preview["file"]["name"]),
+        ("size", size),
+        ("sha256", preview["file"] and preview["file"]["sha256"]),
+        ("base model", preview["basemodel"]),
+        ("version", preview["version"]),
+        ("license", preview["license"]),
+        ("by", preview["creator"]),
+        ("trigger words", ", ".join(preview["trigger_words"])),
+        ("page", preview["url"]),
+    )
+    parts: list[Any] = [Text.assemble((f"{name:<14}", "dim"), foreign(value)) for name, value in facts if value]
+    parts += [foreign(f"  {each['file']}  {byte_count(each['size'])}") for each in preview["choices"]]
+    if preview["commands"]:
+        parts += [Text("it runs", "dim"), *(foreign(f"  {each}") for each in preview["commands"].splitlines())]
+    parts += [
+        foreign(f"{each['title']} ({each['path']}) has the same {each['why']}", "yellow")
+        for each in preview["duplicates"]
+    ]
+    parts += [foreign(each, "yellow") for each in preview["notes"]]
+    parts += [foreign(each["message"], "yellow") for each in preview["missing"]]
+    return Group(*parts)
+
+
 def report_lines(report: Mapping[str, Any]) -> Group:
     """The post-mortem: what failed and the evidence, then where the time went."""
     state = foreign(report["state"], STATE_STYLES.get(report["state"], ""))

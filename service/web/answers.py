@@ -24,6 +24,13 @@ CODES = [
     "forbidden",
     "not_found",
     "conflict",
+    "exists",
+    "read_only",
+    "changed",
+    "version_required",
+    "no_model_file",
+    "key_needed",
+    "site_unavailable",
     "too_large",
     "unsupported_media",
     "too_many",
@@ -50,7 +57,8 @@ class Refusal(TypedDict):
 
 
 class Conflict(Refusal):
-    """The job's state does not allow it; or an Idempotency-Key belongs to another request, then without a state."""
+    """The job's state does not allow it; or, then without a state: an Idempotency-Key belongs to another request, there
+    is such a card, the cards are read-only."""
 
     state: NotRequired[Annotated[str | None, Field(description="The job's state.", json_schema_extra=_NULL)]]
     possible: NotRequired[
@@ -278,6 +286,75 @@ class BrokenCardView(TypedDict):
 class Cards(TypedDict):
     resources: list[CardView]
     broken: list[BrokenCardView]
+    writable: Annotated[bool, Field(description="Whether the service may change its cards.")]
+
+
+@with_config(ConfigDict(extra="allow"))
+class SavedCard(CardWithScript):
+    """The card as the library has it now."""
+
+    success: Literal[True]
+    message: str
+
+
+class DeletedCard(TypedDict):
+    success: Literal[True]
+    path: str
+    message: str
+
+
+class Picture(TypedDict):
+    picture: Annotated[str, Field(description="A data: address.")]
+
+
+class FoundFileView(TypedDict):
+    name: str
+    size: Annotated[int | None, Field(description="Exact, in bytes.")]
+    sha256: str | None
+
+
+class FileChoice(TypedDict):
+    file: Annotated[str, Field(description="Its path in the repository.")]
+    size: int | None
+
+
+class MissingKey(TypedDict):
+    setting: str
+    message: str
+
+
+class DuplicateCard(TypedDict):
+    """A card with the same file."""
+
+    path: str
+    title: str
+    why: Literal["sha256", "AIR"]
+
+
+class CardPreview(TypedDict):
+    """What a link would become in the library."""
+
+    source: Literal["civitai", "huggingface", "direct"]
+    path: Annotated[str, Field(description="Where the card would lie.")]
+    card: Annotated[str | None, Field(description="Its text; null: one of the choices must be sent as `file`.")]
+    commands: Annotated[str, Field(description="What it would run on an instance.")]
+    title: str
+    type: str | None
+    folder: Annotated[str, Field(description="Below models/ of ComfyUI.")]
+    folder_is_guess: bool
+    file: FoundFileView | None
+    choices: list[FileChoice]
+    url: str
+    version: str | None
+    basemodel: str | None
+    license: str | None
+    creator: str | None
+    trigger_words: list[str]
+    image: str | None
+    picture: Annotated[str | None, Field(description="If it was asked for: a data: address.")]
+    missing: Annotated[list[MissingKey], Field(description="Keys without which an instance cannot download it.")]
+    duplicates: list[DuplicateCard]
+    notes: list[str]
 
 
 class Health(TypedDict):

@@ -17,7 +17,9 @@ from pydantic import BaseModel
 from service.events.job import JobState
 from service.store.jobs import LIST_MAX
 from service.web import answers
-from service.web.handlers import cards, events, health, install, jobs, reports
+from service.web.card_requests import CardRequest, NewCardRequest, PreviewRequest
+from service.web.handlers import cards, events, health, install, jobs, links, reports
+from service.web.handlers.cards import MARKDOWN
 from service.web.handlers.events import NDJSON, SSE
 from service.web.handlers.reports import HTML
 from service.web.parameters import NUMBER_MAX, TEXT, Parameter, choice, matching, moment, number, part, text, texts
@@ -26,6 +28,7 @@ from service.web.socket_events import COMPACT
 
 JSON = "application/json"
 JOB_LOCATION = "/resources/jobs/{job_id}"
+CARD_LOCATION = "/resources/{path}"
 
 Handler = Callable[..., Awaitable[Any]]
 
@@ -34,7 +37,8 @@ Handler = Callable[..., Awaitable[Any]]
 class Endpoint:
     """``answer``: a type of answers.py, or a type or a schema for each content type. ``more``: other answers by status,
     a type or words. ``errors``: the refusals beside those that every endpoint has. ``location``: the Location header,
-    filled with the answer's job_id. ``is_open``: it is answered without a token."""
+    filled with fields of the answer. ``version``: the field of the answer that is its ETag. ``is_open``: it is answered
+    without a token."""
 
     method: str
     path: str
@@ -48,6 +52,7 @@ class Endpoint:
     parameters: Sequence[Parameter] = ()
     errors: Sequence[int] = ()
     location: str | None = None
+    version: str | None = None
     is_open: bool = False
     note: str = ""
 
@@ -79,6 +84,18 @@ CARD = part(
     example="checkpoints/flux_schnell.md",
     route=r".+\.md",
 )
+CARD_SEEN = matching(
+    "If-Match",
+    r'\*|(?:W/)?"[0-9a-f]{64}"',
+    "must be the ETag of the card, or * for any version",
+    "The version that the caller saw: the ETag of the card.",
+    within="header",
+    read=lambda given: given.removeprefix("W/").strip('"'),
+)
+CARD_EXAMPLE = (
+    '---\ntitle: 4x-UltraSharp\n---\n# Download\n```bash\nwget -c -P "$UI_HOME/models/vae" "https://…"\n```\n'
+)
+LINK_EXAMPLE = "https://civitai.com/models/1678575?modelVersionId=1900322"
 INSTALL_EXAMPLE = {
     "ssh_host": "203.0.113.7",
     "ssh_port": 44686,
@@ -278,14 +295,74 @@ ENDPOINTS: tuple[Endpoint, ...] = (
         answer=answers.Cards,
     ),
     Endpoint(
+        method="post",
+        path="/resources/preview",
+        handler=links.preview_card,
+        summary="What a link would become in the library",
+        note="Asks CivitAI, Hugging Face or the file's own server; writes nothing. Its `card` and `commands` are what "
+        "`POST /resources` would save.",
+        answer=answers.CardPreview,
+        body=PreviewRequest,
+        example={"url": LINK_EXAMPLE},
+        errors=(400, 404, 413, 415, 502),
+    ),
+    Endpoint(
+        method="post",
+        path="/resources",
+        handler=cards.add_card,
+        summary="Add a card: of a link, or of a text",
+        note="With `card`, the text of one, `path` says where it shall lie. A card that is there is never replaced.",
+        answer=answers.SavedCard,
+        status=201,
+        body=NewCardRequest,
+        example={"url": LINK_EXAMPLE},
+        errors=(400, 404, 409, 413, 415, 502),
+        location=CARD_LOCATION,
+        version="sha256",
+    ),
+    Endpoint(
         method="get",
         path="/resources/{path}",
         handler=cards.show_card,
         summary="One card",
-        note="400: the card exists, but is broken.",
-        answer=answers.CardWithScript,
+        note="400: the card exists, but is broken. Its text, also of a broken one, with `Accept: text/markdown`. The "
+        "`ETag` is its version.",
+        answer={JSON: answers.CardWithScript, MARKDOWN: {"type": "string", "description": "The whole file."}},
         parameters=(CARD,),
         errors=(400, 404),
+        version="sha256",
+    ),
+    Endpoint(
+        method="put",
+        path="/resources/{path}",
+        handler=cards.change_card,
+        summary="Change a card",
+        note="412: somebody else changed it since.",
+        answer=answers.SavedCard,
+        body=CardRequest,
+        example={"card": CARD_EXAMPLE},
+        parameters=(CARD, CARD_SEEN),
+        errors=(400, 404, 409, 412, 413, 415, 428),
+        version="sha256",
+    ),
+    Endpoint(
+        method="delete",
+        path="/resources/{path}",
+        handler=cards.delete_card,
+        summary="Delete a card",
+        note="What it installed stays. 412: somebody else changed it since.",
+        answer=answers.DeletedCard,
+        parameters=(CARD, CARD_SEEN),
+        errors=(400, 404, 409, 412, 428),
+    ),
+    Endpoint(
+        method="get",
+        path="/resources/{path}/picture",
+        handler=cards.show_picture,
+        summary="The picture of a card, fetched by the service",
+        answer=answers.Picture,
+        parameters=(CARD,),
+        errors=(400, 404, 502),
     ),
     Endpoint(
         method="get",

@@ -54,8 +54,8 @@ _SAFE_HEADERS = {
 }
 # A name or an address, and a port. Anything else is nobody's name, whatever a lenient reader would make of it.
 _HOST = re.compile(r"(?:\[(?P<address>[0-9A-Fa-f:.]+)\]|(?P<name>[A-Za-z0-9._-]+))(?::[0-9]{0,5})?")
-_ALLOWED_HEADERS = "Authorization, Content-Type, Idempotency-Key, Last-Event-ID"
-_ALLOWED_METHODS = "GET, HEAD, POST, PATCH, DELETE, OPTIONS"
+_ALLOWED_HEADERS = "Authorization, Content-Type, Idempotency-Key, If-Match, Last-Event-ID"
+_ALLOWED_METHODS = "GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS"
 _OTHER_SITE = "a page of another site asked: only pages of INSTALLER_CORS_ORIGINS may"
 
 
@@ -204,7 +204,7 @@ def _cors(origin: str) -> dict[str, str]:
         "Access-Control-Allow-Origin": origin,
         "Access-Control-Allow-Methods": _ALLOWED_METHODS,
         "Access-Control-Allow-Headers": _ALLOWED_HEADERS,
-        "Access-Control-Expose-Headers": "Location",
+        "Access-Control-Expose-Headers": "ETag, Location",
         "Access-Control-Max-Age": "600",
         "Vary": "Origin",
     }

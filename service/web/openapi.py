@@ -23,9 +23,12 @@ _REFUSED = {
     401: "The token is missing or wrong.",
     403: "The service does not let in this Host or Origin.",
     404: "The job, instance or card does not exist.",
-    409: "The state of the job does not allow it; `possible` says what it does allow.",
+    409: "The state of the job, or of the library, does not allow it; of a job `possible` says what it does allow.",
+    412: "The card is not the version any more that If-Match names.",
     413: "The body is too large.",
     415: "The body is not `application/json`.",
+    428: "If-Match is missing.",
+    502: "The site that was asked did not answer as it should.",
     503: "The service cannot do this now: the same request may work later.",
 }
 _ALWAYS = (403, 503)
@@ -33,7 +36,8 @@ _HEADERS: dict[int, dict[str, Any]] = {
     401: {"WWW-Authenticate": {"required": True, "schema": {"type": "string"}}},
     503: {"Retry-After": {"schema": {"type": "integer"}}},
 }
-JOB_LOCATION = {"Location": {"description": "The job.", "required": True, "schema": {"type": "string"}}}
+ETAG = {"ETag": {"description": "The version, for If-Match.", "required": True, "schema": {"type": "string"}}}
+LOCATION = {"Location": {"description": "What was made or changed.", "required": True, "schema": {"type": "string"}}}
 
 
 def document(version: str) -> dict[str, Any]:
@@ -83,8 +87,9 @@ def _operation(endpoint: Endpoint) -> dict[str, Any]:
 
 def _responses(endpoint: Endpoint) -> dict[str, Any]:
     done: dict[str, Any] = {"description": endpoint.summary, "content": _content(endpoint.answer)}
-    if endpoint.location is not None:
-        done["headers"] = JOB_LOCATION
+    headers = (LOCATION if endpoint.location is not None else {}) | (ETAG if endpoint.version is not None else {})
+    if headers:
+        done["headers"] = headers
     responses = {str(endpoint.status): done}
     for status, answer in endpoint.more.items():
         is_text = isinstance(answer, str)

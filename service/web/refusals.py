@@ -4,7 +4,15 @@ from __future__ import annotations
 
 from aiohttp import web
 
-from service.errors import FieldError, InstallerError, RequestError, StoreUnavailable, TargetRefused, WrongState
+from service.errors import (
+    FieldError,
+    InstallerError,
+    OutboundError,
+    RequestError,
+    StoreUnavailable,
+    TargetRefused,
+    WrongState,
+)
 from service.web.answers import Conflict, Refusal, WrongField
 from service.web.socket_events import SocketRefusal
 
@@ -50,4 +58,6 @@ def _message(error: InstallerError) -> str:
 def _wrong_fields(error: InstallerError) -> tuple[FieldError, ...]:
     if isinstance(error, TargetRefused):
         return (FieldError("ssh_host", str(error)),)
+    if isinstance(error, OutboundError):
+        return (FieldError("url", str(error)),)
     return error.errors if isinstance(error, RequestError) else ()

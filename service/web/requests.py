@@ -81,11 +81,13 @@ CardName = Annotated[str, WithJsonSchema(_CARD_NAME_SCHEMA)]
 Fingerprint = Annotated[str, AfterValidator(_fingerprint), WithJsonSchema(_FINGERPRINT_SCHEMA)]
 
 
-class _Request(BaseModel):
+class Body(BaseModel):
+    """What every body has in common: an unknown field is refused by name."""
+
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
 
 
-class InstallRequest(_Request):
+class InstallRequest(Body):
     """The body of ``POST /resources/install``. ``bandwidth_limit``: bytes a second for the whole job.
     ``reinstall``: load files anew that are there and whole."""
 
@@ -107,14 +109,14 @@ class InstallRequest(_Request):
         return hashlib.sha256(self.model_dump_json(exclude=later_fields).encode()).hexdigest()
 
 
-class MoveRequest(_Request):
+class MoveRequest(Body):
     """The body of ``POST /resources/jobs/{id}/move``: the id of a job that waits for the same instance, ``first`` or
     ``last``."""
 
     before: str = Field(min_length=1, max_length=64)
 
 
-class ChangeRequest(_Request):
+class ChangeRequest(Body):
     """The body of ``PATCH /resources/jobs/{id}``; null removes the limit."""
 
     bandwidth_limit: Bandwidth | None

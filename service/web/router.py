@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import re
+from collections.abc import Mapping, Sequence
 from typing import Any
+from urllib.parse import quote
 
 from aiohttp import hdrs, web
 from aiohttp.typedefs import Handler
@@ -42,10 +44,17 @@ def _responder(endpoint: Endpoint, services: Services) -> Handler:
             return await answer.send(request)
         if isinstance(answer, web.StreamResponse):
             return answer
-        headers = {} if endpoint.location is None else {"Location": endpoint.location.format(job_id=answer["job_id"])}
-        return web.json_response(answer, status=endpoint.status, headers=headers)
+        return web.json_response(answer, status=endpoint.status, headers=_headers(endpoint, answer))
 
     return respond
+
+
+def _headers(endpoint: Endpoint, answer: Mapping[str, Any]) -> dict[str, str]:
+    headers = {} if endpoint.version is None else {"ETag": f'"{answer[endpoint.version]}"'}
+    if endpoint.location is not None:
+        filled = re.sub(r"\{(\w+)\}", lambda part: quote(str(answer[part[1]])), endpoint.location)
+        headers["Location"] = filled
+    return headers
 
 
 async def _body(request: web.Request) -> bytes:

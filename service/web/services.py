@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
-from service.library import Library
+from service.library import CardEditor, Library
+from service.links import LinkReader
+from service.outbound import Outbound
 from service.runner.controls import Controls
 from service.store.database import Database
 from service.store.event_store import EventStore
@@ -22,6 +24,9 @@ class Services:
     event_store: EventStore
     jobs: Jobs
     library: Library
+    editor: CardEditor
+    links: LinkReader
+    outbound: Outbound
     database: Database
     controls: Controls
     check_host: Callable[[str, int], None]

@@ -121,6 +121,7 @@ async def test_what_civitdl_asks_for(civitai: StandInCivitai) -> None:
     assert (status, found["id"], found["name"]) == (200, 7, "Seven")
     status, body, _ = await fetch(civitai.env, f"/api/v1/model-versions/{model.version_id}")
     version = json.loads(body)
+    assert version.pop("model") == {"name": "Seven", "type": "LORA", "nsfw": False, "poi": False}
     assert found["modelVersions"] == [version]
     assert version["files"][0]["hashes"]["SHA256"] == sha256(model).upper()
     assert len(version["images"]) == 2

@@ -26,7 +26,7 @@ from service.web.requests import InstallRequest, parse
 from tests.events.golden import TRANSCRIPTS, exit_code
 from tests.events.golden import parse as parsed
 from tests.kit.ports import free_port
-from tests.kit.running import running, write_card
+from tests.kit.running import card_text, running, write_card
 
 TOKEN = "a-token-for-the-tests"
 CARD = "checkpoints/flux_schnell.md"
@@ -37,9 +37,22 @@ RULES = "\n".join(
     f"""
 [[operations]]
 include-name = "{name}"
-checks.positive_data_acceptance.expected-statuses = ["2xx", 400, 401, 403, 404, 409, "5xx"]
+checks.positive_data_acceptance.expected-statuses = ["2xx", 400, 401, 403, 404, 409, 412, 428, "5xx"]
 """
-    for name in ("POST /resources/jobs/{job_id}/move", "GET /resources/{path}", "POST /resources/install")
+    for name in (
+        *(
+            "POST /resources/jobs/{job_id}/move",
+            "POST /resources/install",
+            "POST /resources/preview",
+            "POST /resources",
+        ),
+        *(
+            "GET /resources/{path}",
+            "PUT /resources/{path}",
+            "DELETE /resources/{path}",
+            "GET /resources/{path}/picture",
+        ),
+    )
 )
 
 
@@ -197,6 +210,7 @@ async def test_answers_are_what_the_models_say(folder: Path, described: dict[str
             event_schema(described).validate(event)
         assert (await asked(answers.Cards, "GET", "/resources"))["broken"]
         assert (await asked(answers.CardWithScript, "GET", "/resources/loras/b.md"))["stars"] == 3
+        await asked_about_cards(asked, folder)
         await asked(answers.Health, "GET", "/healthz")
         await asked(answers.Readiness, "GET", "/readyz")
         again = await asked(answers.Controlled, "POST", f"{path}/retry", 202)
@@ -211,6 +225,19 @@ async def test_answers_are_what_the_models_say(folder: Path, described: dict[str
             (403, "GET", "/resources", {"headers": {"Origin": "https://evil.example"}}),
         ):
             await asked(answers.Refusal, method, where, status, **more)
+
+
+async def asked_about_cards(asked: Any, folder: Path) -> None:
+    text = card_text("new", "echo new")
+    made = await asked(answers.SavedCard, "POST", "/resources", 201, json={"path": "new.md", "card": text})
+    seen = {"If-Match": f'"{made["sha256"]}"'}
+    await asked(answers.Conflict, "POST", "/resources", 409, json={"path": "new.md", "card": text})
+    await asked(answers.Refusal, "PUT", "/resources/new.md", 428, json={"card": text})
+    await asked(answers.SavedCard, "PUT", "/resources/new.md", json={"card": text + "# more"}, headers=seen)
+    await asked(answers.Refusal, "DELETE", "/resources/new.md", 412, headers=seen)
+    await asked(answers.DeletedCard, "DELETE", "/resources/new.md", headers={"If-Match": "*"})
+    await asked(answers.Refusal, "POST", "/resources/preview", 400, json={"url": "http://127.0.0.1/x.pth"})
+    await asked(answers.Refusal, "GET", "/resources/loras/b.md/picture", 404)
 
 
 async def test_the_content_types_of_a_history(service: Service, described: dict[str, Any]) -> None:
@@ -252,6 +279,10 @@ async def one_failed_job(service: Service) -> None:
             await asyncio.sleep(0.1)
 
 
+async def nowhere(host: str, port: int) -> list[str]:
+    return []
+
+
 async def tried(folder: Path, *options: str) -> None:
     """Run schemathesis with all its checks against a service of its own; it must find nothing."""
     write_card(folder, CARD)
@@ -263,6 +294,8 @@ async def tried(folder: Path, *options: str) -> None:
         await one_failed_job(service)
         # From here on no job is claimed: the service must never connect to the hosts that the tool makes up.
         await service._worker.stop()
+        # Nor does a link lead anywhere.
+        service._outbound._resolve = nowhere
         # From a file: the tool does not test the address that it fetched a schema from.
         (folder / "openapi.json").write_bytes(await fetched(service))
         process = await asyncio.create_subprocess_exec(

@@ -5,11 +5,12 @@ import { useEffect, useState } from "preact/hooks";
 
 import { ApiError, call, message, patiently } from "../api";
 import { bytes, count } from "../format";
+import { AddModel } from "../parts/add_model";
 import { Field, Foreign, Heading, Notice } from "../parts/common";
 import { byName, Library, withDependencies } from "../parts/library";
-import { go, jobAddress } from "../router";
+import { go, jobAddress, route } from "../router";
 import { parseSshLine } from "../ssh_line";
-import type { Accepted, Cards, CardView, InstallRequest } from "../types";
+import type { Accepted, Cards, CardView, InstallRequest, SavedCard } from "../types";
 
 interface Draft {
   ssh_host: string;
@@ -42,18 +43,26 @@ export function InstallPage() {
   const [problem, setProblem] = useState<string | null>(null);
   const [wrong, setWrong] = useState<Record<string, string>>({});
   const [isBusy, setBusy] = useState(false);
-  const picked = useSignal<ReadonlySet<string>>(new Set());
+  const picked = useSignal<ReadonlySet<string>>(new Set(route.value.picked));
   // With this key the same request, sent again after a lost answer, starts no second job.
   const [attemptKey, setAttemptKey] = useState(newKey);
 
-  useEffect(() => {
-    const aborted = new AbortController();
+  const load = (aborted: AbortController) => {
     const ask = () => call<Cards>("GET", "/resources", { signal: aborted.signal });
     patiently(ask, setProblem, aborted.signal).then(setCards, (error: unknown) => {
       if (!aborted.signal.aborted) setProblem(message(error));
     });
+  };
+  useEffect(() => {
+    const aborted = new AbortController();
+    load(aborted);
     return () => aborted.abort();
   }, []);
+  const isEmpty = cards !== null && cards.resources.length === 0;
+  const added = (card: SavedCard) => {
+    picked.value = new Set([card.path]);
+    load(new AbortController());
+  };
   const change = (changes: Partial<Draft>) => {
     setDraft((before) => ({ ...before, ...changes }));
     setAttemptKey(newKey());
@@ -85,11 +94,17 @@ export function InstallPage() {
   return (
     <>
       <Heading title="Start an install">Start an install</Heading>
+      {isEmpty && cards?.writable && <AddModel onSaved={added} />}
       <form onSubmit={(event) => void submit(event)} noValidate>
         <InstanceFields draft={draft} wrong={wrong} change={change} />
         <fieldset id="resources">
           <legend>What to install</legend>
           {wrong["resources"] !== undefined && <p class="help error">{wrong["resources"]}</p>}
+          {cards?.writable && !isEmpty && (
+            <p class="soft">
+              Not there? <a href="#/resources">Add a model from a link</a>
+            </p>
+          )}
           {cards === null ? (
             <p>Reading the library…</p>
           ) : (

@@ -3,6 +3,7 @@
 const links: [string, string][] = [
   ["./#/", "Installs"],
   ["./#/install", "Start an install"],
+  ["./#/resources", "Library"],
   ["./#/failures", "Failures"],
   ["./docs", "API"],
 ];

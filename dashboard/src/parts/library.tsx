@@ -2,6 +2,7 @@
 
 import { useState } from "preact/hooks";
 
+import { cardPage } from "../card_address";
 import { bytes, count } from "../format";
 import type { Cards, CardView } from "../types";
 import { Foreign, Notice } from "./common";
@@ -57,7 +58,9 @@ export function Library({ cards, picked, onPick }: LibraryProps) {
         </span>
       </div>
       {cards.resources.length === 0 && (
-        <Notice tone="warn">The library has no cards: put some into the folder INSTALLER_RESOURCES_DIR.</Notice>
+        <Notice tone="warn">
+          The library has no cards: add a model from a link, or put cards into the folder INSTALLER_RESOURCES_DIR.
+        </Notice>
       )}
       <ul class="cards">
         {shown.map((card) => (
@@ -70,7 +73,10 @@ export function Library({ cards, picked, onPick }: LibraryProps) {
           <ul>
             {cards.broken.map((card) => (
               <li key={card.path}>
-                <Foreign>{card.path}</Foreign>: <Foreign>{card.error}</Foreign>
+                <a href={cardPage(card.path)}>
+                  <Foreign>{card.path}</Foreign>
+                </a>
+                : <Foreign>{card.error}</Foreign>
               </li>
             ))}
           </ul>
@@ -108,6 +114,9 @@ function CardRow({ card, isPicked, onToggle }: { card: CardView; isPicked: boole
           )}
         </span>
       </label>
+      <a class="details" href={cardPage(card.path)} aria-label={`Open ${card.title}`}>
+        Open
+      </a>
     </li>
   );
 }
