@@ -66,7 +66,7 @@ setup: $(VENV)/.dev ## install all that the targets below need
 unit: $(VENV)/.tools ## the tests that start nothing real: under a minute, needs neither Node nor Debian packages
 	$(BIN)/python -m pytest --quiet $(UNIT)
 
-check: $(VENV)/.tools $(VENV)/.dashboard ## format, lint, types, import arrows, shell, dashboard, migrations
+check: $(VENV)/.tools $(VENV)/.dashboard ## format, lint, types, import arrows, shell, dashboard, migrations on each engine
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
@@ -75,9 +75,8 @@ check: $(VENV)/.tools $(VENV)/.dashboard ## format, lint, types, import arrows, 
 	$(BIN)/python scripts/dashboard_types.py --check
 	$(NPM) run --silent check
 	$(NPM) run --silent test
-	mkdir -p .build && rm -f .build/alembic.sqlite3
-	$(BIN)/alembic upgrade head
-	$(BIN)/alembic check
+	sh scripts/packages.sh postgresql
+	$(BIN)/python -m scripts.check_migrations
 
 test: $(VENV)/.dev $(VENV)/.dashboard ## the whole suite, in minutes
 	$(BIN)/python -m pytest -n $(WORKERS) -m "not long"

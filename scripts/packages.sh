@@ -1,7 +1,8 @@
 #!/bin/sh
 # Installs the Debian packages that a step needs and does not find; names them in one line if the user is not root.
-#   packages.sh python    Python's venv
-#   packages.sh tests     what the tests run besides
+#   packages.sh python       Python's venv
+#   packages.sh postgresql   the server, for the check of the migrations
+#   packages.sh tests        what the tests run besides
 #
 # Each check is run by a shell of its own, which expands it.
 # shellcheck disable=SC2016
@@ -16,6 +17,9 @@ need() { # <package> <command that succeeds if it is there>
 
 need python3 '${PYTHON:-python3} -c "import sys; sys.exit(sys.version_info < (3, 11))"'
 need python3-venv '${PYTHON:-python3} -c "import ensurepip, venv"'
+case "${1:-}" in
+postgresql | tests) need postgresql 'ls /usr/lib/postgresql/*/bin/initdb' ;;
+esac
 if [ "${1:-}" = tests ]; then
     need openssh-server 'PATH=$PATH:/usr/sbin command -v sshd'
     need nodejs 'command -v node'

@@ -8,6 +8,7 @@ import os
 import re
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args
+from urllib.parse import unquote, urlsplit
 
 from platformdirs import user_data_path
 from pydantic import Field, SecretStr, ValidationError, field_validator
@@ -145,8 +146,11 @@ class Settings(BaseSettings):
         return tuple(ipaddress.ip_network(text, strict=False) for text in self.trusted_proxies)
 
     def secrets(self) -> tuple[str, ...]:
-        """The texts that must never leave the service: every setting that is a SecretStr."""
-        return tuple(value.get_secret_value() for _, value in self if isinstance(value, SecretStr))
+        """The texts that must never leave the service: every setting that is a SecretStr, and the password of the
+        database."""
+        settings = (value.get_secret_value() for _, value in self if isinstance(value, SecretStr))
+        password = unquote(urlsplit(self.database_url).password or "")
+        return (*settings, password) if password else tuple(settings)
 
 
 def load_settings(**given: Any) -> Settings:

@@ -13,7 +13,7 @@ import re
 import shutil
 import sys
 import tempfile
-from collections.abc import Generator
+from collections.abc import Generator, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -52,6 +52,31 @@ def _starts_something(path: Path) -> bool:
     conftests = (folder / "conftest.py" for folder in path.parents if TESTS in folder.parents)
     files = [path, *(conftest for conftest in conftests if conftest.exists())]
     return any(REAL_PARTS.search(file.read_text(encoding="utf-8")) for file in files)
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """What is stored is stored by every engine: a test that asks for a database runs once on each."""
+    if "engine" in metafunc.fixturenames:
+        engines = ("sqlite",) if metafunc.config.getoption("--unit") else ("sqlite", "postgresql")
+        metafunc.parametrize("engine", engines, indirect=True)
+
+
+@pytest.fixture
+def engine(request: pytest.FixtureRequest) -> str:
+    """The name of a database's engine."""
+    return str(request.param)
+
+
+@pytest.fixture
+def database_url(engine: str, tmp_path: Path) -> Iterator[str]:
+    """The URL of a new database of this engine."""
+    if engine == "sqlite":
+        yield f"sqlite+aiosqlite:///{tmp_path / 'installer.sqlite3'}"
+        return
+    from tests.kit.postgres import shared_server
+
+    with shared_server().database() as url:
+        yield url
 
 
 def _refuse_network(event: str, _arguments: Any) -> None:

@@ -10,7 +10,7 @@ import pytest
 from service.clock import AHEAD_MS_MAX, SteadyClock
 from service.events import event_types as types
 from service.events.recorded_event import NewEvent
-from tests.store.conftest import Store, queued
+from tests.store.conftest import FileStore, queued
 
 HOUR_MS = 3_600_000
 START_MS = 1_700_000_000_000
@@ -79,12 +79,14 @@ def test_a_time_that_nobody_can_believe_is_left_out() -> None:
 @pytest.mark.parametrize("back_ms", [1, HOUR_MS, 365 * 24 * HOUR_MS])
 async def test_times_never_fall_within_a_stream(tmp_path: Path, back_ms: int) -> None:
     """Also over a restart, and also where the log is too far ahead to be believed."""
-    store = await Store(tmp_path / "clock.sqlite3").open()
+    store = FileStore(tmp_path / "clock.sqlite3")
+    await store.open()
     store.now_ms = START_MS
     job = await store.journal.enqueue(queued())
     await store.journal.append(job.job_id, [NewEvent(event=types.JobStarted())])
     await store.close()
-    store = await Store(store.path).open()
+    store = FileStore(store.path)
+    await store.open()
     assert await store.events.last_at_ms() == START_MS
     store.now_ms = START_MS - back_ms
     await store.journal.append(job.job_id, [NewEvent(event=types.LinkLost(reason="x"))])

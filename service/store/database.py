@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
+from importlib.util import find_spec
 from typing import Any, Protocol, TypeVar
 
 from sqlalchemy import ColumnElement, Connection, Table
@@ -21,7 +22,7 @@ from service.errors import ConfigError
 T = TypeVar("T")
 Work = Callable[[Connection], None]
 
-_URL_HINT = "use sqlite+aiosqlite:///FILE"
+URL_HINT = "use sqlite+aiosqlite:///FILE or postgresql+psycopg://USER:PASSWORD@HOST:PORT/DATABASE"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,7 +46,8 @@ class PreparedStatement(Protocol):
     """A statement that is run with many rows of plain tuples: the hot path of the writer."""
 
     def run(self, connection: Connection, rows: Sequence[tuple[Any, ...]]) -> None:
-        """Run it for all of these rows, in order. After an error the transaction must be rolled back."""
+        """Run it for all of these rows, in order. It may fail as late as the commit; after an error the transaction
+        must be rolled back."""
 
 
 class Database(Protocol):
@@ -86,7 +88,7 @@ class Database(Protocol):
         """Update these columns of the rows that the keys name. A row has the columns, then the keys. For ``write``."""
 
     def json_field(self, column: ColumnElement[str], name: str) -> ColumnElement[Any]:
-        """The value of a top-level field of a JSON object that the column holds as text, as a scalar of SQL."""
+        """The text of a top-level field of a JSON object that the column holds; null where it is no text."""
 
     async def check(self) -> DatabaseHealth:
         """Try a real write that changes nothing, and look at the revision and at the free space."""
@@ -101,10 +103,19 @@ def database_of(url: str) -> Database:
         parsed = make_url(url)
         engine = parsed.get_backend_name()
     except (ArgumentError, ValueError) as error:
-        raise ConfigError(f"INSTALLER_DATABASE_URL: this is not a database URL, {_URL_HINT}") from error
-    if engine != "sqlite":
-        raise ConfigError(f"INSTALLER_DATABASE_URL: {parsed.drivername} is not supported, {_URL_HINT}")
+        raise ConfigError(f"INSTALLER_DATABASE_URL: this is not a database URL, {URL_HINT}") from error
     # Imported here, so that a service loads only the driver of its engine.
-    from service.store.database_sqlite import SqliteDatabase
+    if engine == "sqlite":
+        from service.store.database_sqlite import SqliteDatabase
 
-    return SqliteDatabase(parsed)
+        return SqliteDatabase(parsed)
+    if engine == "postgresql":
+        if find_spec("psycopg") is None:
+            raise ConfigError(
+                "INSTALLER_DATABASE_URL: PostgreSQL needs a driver that is not installed: "
+                "pip install 'resource-installer[postgres]'"
+            )
+        from service.store.database_postgres import PostgresDatabase
+
+        return PostgresDatabase(parsed)
+    raise ConfigError(f"INSTALLER_DATABASE_URL: {parsed.drivername} is not supported, {URL_HINT}")

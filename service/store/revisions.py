@@ -48,7 +48,8 @@ def upgrade_to_newest(connection: Connection) -> None:
             f"the database is at revision {revision}, which this version does not know: "
             "start the newer version of the service that wrote it, or name another INSTALLER_DATABASE_URL"
         )
-    if not inspect(connection).get_table_names():
+    tables = inspect(connection).get_table_names()
+    if revision is None and not metadata.tables.keys() & set(tables):
         metadata.create_all(connection)
         connection.execute(text(_CREATE_VERSION))
         connection.execute(text("insert into alembic_version values (:head)"), {"head": head})

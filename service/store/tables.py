@@ -41,6 +41,9 @@ metadata = MetaData(
 # 64 bits on every engine. SQLite's INTEGER has them, and only a column of that very type can be its autoincrement key.
 WHOLE_NUMBER = BigInteger().with_variant(Integer(), "sqlite")
 
+# Texts whose order means something have the order of their bytes, as SQLite's have.
+ORDERED_TEXT = Text().with_variant(Text(collation="C"), "postgresql")
+
 _TYPES: dict[type, TypeEngine[Any]] = {bool: Boolean(), int: WHOLE_NUMBER, float: Float()}
 # Texts with a bound; all others have none.
 _LENGTHS = {
@@ -55,6 +58,7 @@ _LENGTHS = {
     "card_sha256": 64,
     "body_sha256": 64,
 }
+_ORDERED = ("place",)
 # A column that a migration adds and that may not be null needs a value for existing rows.
 _DEFAULTS = {"parallel": "1", "max_attempts": "3", "verify": "1", "reinstall": "0", "place": "", "phase": "download"}
 
@@ -71,6 +75,8 @@ def _columns(projection: type[NamedTuple], *, without: Collection[str]) -> list[
 def _type(name: str, hint: Any) -> TypeEngine[Any]:
     if name in _LENGTHS:
         return String(_LENGTHS[name])
+    if name in _ORDERED:
+        return ORDERED_TEXT
     kinds = (hint, *get_args(hint))
     return next((column_type for kind, column_type in _TYPES.items() if kind in kinds), Text())
 
@@ -101,7 +107,7 @@ jobs = Table(
     metadata,
     Column("number", WHOLE_NUMBER, primary_key=True, autoincrement=True),
     *_columns(Job, without=("last_sequence", "last_at_ms", "resources")),
-    Column("instance_key", Text, nullable=False, server_default=""),
+    Column("instance_key", ORDERED_TEXT, nullable=False, server_default=""),
     UniqueConstraint("job_id"),
     Index(None, "state", "number"),
     Index(None, "state", "instance_key", "place"),

@@ -362,6 +362,8 @@ class Health(TypedDict):
 
 
 class DatabaseState(TypedDict):
+    engine: str
+    version: str
     writable: bool
     revision: str | None
     head: str | None
@@ -370,5 +372,5 @@ class DatabaseState(TypedDict):
 class Readiness(TypedDict):
     status: Literal["ready", "not ready"]
     database: DatabaseState
-    sqlite_version: str
+    sqlite_version: str | None
     detail: str | None

@@ -21,14 +21,13 @@ def queued(host: str = "h", port: int = 22) -> JobQueued:
 
 
 class Store:
-    """The store on a real file, and what it published. ``now_ms`` 0: the clock's own time."""
+    """The store on a real database, and what it published. ``now_ms`` 0: the clock's own time."""
 
-    def __init__(self, path: Path) -> None:
-        self.path = path
+    def __init__(self, url: str) -> None:
         self.now_ms = 0
         self.clock = SteadyClock()
         self.published: list[RecordedEvent] = []
-        self.database = database_of(f"sqlite+aiosqlite:///{path}")
+        self.database = database_of(url)
         self.events = EventStore(self.database)
         self.queue = Jobs(self.database)
         self.journal = Journal(
@@ -49,8 +48,24 @@ class Store:
         self.published += events
 
 
+class FileStore(Store):
+    """The store in a file of SQLite."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(f"sqlite+aiosqlite:///{path}")
+        self.path = path
+
+
 @pytest.fixture
-async def store(tmp_path: Path) -> AsyncIterator[Store]:
-    opened = await Store(tmp_path / "test.sqlite3").open()
+async def store(database_url: str) -> AsyncIterator[Store]:
+    opened = await Store(database_url).open()
+    yield opened
+    await opened.close()
+
+
+@pytest.fixture
+async def file_store(tmp_path: Path) -> AsyncIterator[FileStore]:
+    opened = FileStore(tmp_path / "test.sqlite3")
+    await opened.open()
     yield opened
     await opened.close()

@@ -16,7 +16,7 @@ from service.events.job import Job
 from service.events.recorded_event import NewEvent
 from service.library import Library
 from service.store.append import Append
-from tests.store.conftest import Store, queued
+from tests.store.conftest import FileStore, Store, queued
 
 STARTED = NewEvent(event=types.JobStarted())
 BEGUN = NewEvent(event=types.ResourceStarted(title="A", card_sha256="0" * 64), resource="a.md", attempt=1)
@@ -58,7 +58,7 @@ async def test_an_event_that_no_log_can_keep_is_refused_where_it_is_made(store: 
 
 
 def broken_in(job: Job, kind: str) -> Job:
-    """A projection that SQLite refuses, each kind with another exception."""
+    """A projection that the database refuses, each kind with another exception."""
     resource = job.resources[0]
     wrong: Any = {
         "too large": replace_in(resource, downloaded_bytes=1 << 63),
@@ -117,12 +117,14 @@ def damage(path: Path) -> None:
 
 
 async def test_a_damaged_file_is_named(tmp_path: Path) -> None:
-    store = await Store(tmp_path / "damaged.sqlite3").open()
+    store = FileStore(tmp_path / "damaged.sqlite3")
+    await store.open()
     job = await running(store)
     await store.journal.append(job.job_id, [bar(percent=n % 100) for n in range(4_000)])
     await store.close()
     damage(store.path)
-    store = await Store(store.path).open()
+    store = FileStore(store.path)
+    await store.open()
     with pytest.raises(StoreUnavailable, match=r"is damaged.*restore a backup"):
         await store.events.read(job.job_id, 3_000)
     health = await store.database.check()
@@ -133,9 +135,11 @@ async def test_a_damaged_file_is_named(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("suffix", ["", "-wal"])
 @pytest.mark.parametrize("replaced", [False, True])
-async def test_a_file_that_was_deleted_or_replaced_is_noticed(store: Store, suffix: str, replaced: bool) -> None:
-    job = await running(store)
-    file = store.path.with_name(store.path.name + suffix)
+async def test_a_file_that_was_deleted_or_replaced_is_noticed(
+    file_store: FileStore, suffix: str, replaced: bool
+) -> None:
+    job = await running(file_store)
+    file = file_store.path.with_name(file_store.path.name + suffix)
     copy = file.read_bytes()
     file.unlink()
     if replaced:
@@ -144,8 +148,8 @@ async def test_a_file_that_was_deleted_or_replaced_is_noticed(store: Store, suff
         keep.write_bytes(b"")
         file.write_bytes(copy)
     with pytest.raises(StoreUnavailable, match="was replaced" if replaced else "was deleted"):
-        await store.journal.append(job.job_id, [bar(percent=1)])
-    health = await store.database.check()
+        await file_store.journal.append(job.job_id, [bar(percent=1)])
+    health = await file_store.database.check()
     assert not health.ready
     assert str(file) in (health.detail or "")
 

@@ -1,23 +1,16 @@
-"""The event log on a real SQLite file: appended before published, whole or not at all, and rebuilt from itself."""
+"""The event log on each engine: appended before published, whole or not at all, and rebuilt from itself."""
 
 from __future__ import annotations
 
 import asyncio
 import random
-import sqlite3
-import subprocess
-from collections.abc import Iterator, Sequence
-from pathlib import Path
+from collections.abc import Sequence
 
 import pytest
 from sqlalchemy import Connection, text
 
 from service.errors import (
-    ConfigError,
-    DatabaseHeld,
-    DatabaseNewer,
     SequenceConflict,
-    StoreUnavailable,
     TransitionRefused,
     UnknownJob,
 )
@@ -25,9 +18,7 @@ from service.events import event_types as types
 from service.events.fold import fold
 from service.events.recorded_event import NewEvent, RecordedEvent
 from service.store.append import Append
-from service.store.database import database_of
 from service.store.rebuild import rebuild
-from tests.kit.marks import needs_root
 from tests.store.conftest import Store, queued
 
 STARTED = NewEvent(event=types.JobStarted())
@@ -300,79 +291,3 @@ async def test_the_queue_gives_one_job_an_instance(store: Store) -> None:
     await store.journal.append(other.job_id, [STARTED])
     assert await store.queue.next_to_claim() is None
     assert [job.job_id for job in await store.queue.to_rescue()] == [first.job_id, other.job_id]
-
-
-async def test_a_second_service_and_a_newer_database_are_refused(store: Store, tmp_path: Path) -> None:
-    with pytest.raises(DatabaseHeld, match=r"another running service \(process \d+\) holds"):
-        await database_of(f"sqlite+aiosqlite:///{store.path}").open()
-    newer = tmp_path / "newer.sqlite3"
-    with sqlite3.connect(newer) as connection:
-        connection.execute("create table alembic_version (version_num varchar(32))")
-        connection.execute("insert into alembic_version values ('9999')")
-    connection.close()
-    with pytest.raises(DatabaseNewer, match="revision 9999"):
-        await database_of(f"sqlite+aiosqlite:///{newer}").open()
-    for url in ("sqlite+aiosqlite://", "sqlite+aiosqlite:///:memory:", "mysql://x/y"):
-        with pytest.raises(ConfigError):
-            database_of(url)
-
-
-async def test_the_writer_is_durable_and_the_readers_cannot_write(store: Store) -> None:
-    assert await store.database.write(lambda c: c.scalar(text("pragma journal_mode"))) == "wal"
-    assert await store.database.write(lambda c: c.scalar(text("pragma synchronous"))) == 2
-    async with store.database.read() as connection:
-        assert await connection.scalar(text("pragma wal_autocheckpoint")) == 0
-    with pytest.raises(StoreUnavailable, match="readonly"):
-        async with store.database.read() as connection:
-            await connection.execute(text("delete from events"))
-
-
-async def test_a_database_that_is_locked_for_a_while_is_only_a_delay(store: Store) -> None:
-    job_id = await running_job(store)
-    blocker = sqlite3.connect(store.path, isolation_level=None, timeout=60)
-    blocker.execute("begin immediate")
-    recording = asyncio.create_task(store.journal.append(job_id, [bar(1)]))
-    await asyncio.sleep(1)
-    assert not recording.done()
-    assert len(await store.events.read(job_id)) == 3
-    blocker.execute("rollback")
-    blocker.close()
-    await recording
-    assert len(await store.events.read(job_id)) == 4
-
-
-@pytest.fixture
-def small_disk(tmp_path: Path) -> Iterator[Path]:
-    mount = tmp_path / "small"
-    mount.mkdir()
-    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=3m", "tmpfs", str(mount)], check=True)
-    yield mount
-    subprocess.run(["umount", "-l", str(mount)], check=True)
-
-
-@needs_root
-async def test_a_full_disk_loses_nothing(small_disk: Path) -> None:
-    store = await Store(small_disk / "test.sqlite3").open()
-    job_id = await running_job(store)
-    filler = small_disk / "filler"
-    subprocess.run(["dd", "if=/dev/zero", f"of={filler}", "bs=4k"], check=False, capture_output=True)
-    big = NewEvent(event=types.Output(line="x" * 10_000), resource="a.md", attempt=1)
-    recorded = 0
-
-    async def record_until_full() -> None:
-        nonlocal recorded
-        while True:
-            await store.journal.append(job_id, [big])
-            recorded += 1
-
-    with pytest.raises(StoreUnavailable, match="full"):
-        await record_until_full()
-    assert (await store.database.check()).writable is False
-    filler.unlink()
-    await store.journal.append(job_id, [big])
-    history = await store.events.read(job_id)
-    assert [event.sequence for event in history] == list(range(1, 3 + recorded + 1 + 1))
-    assert [event.to_json() for event in store.published] == [event.to_json() for event in history]
-    assert await store.queue.get(job_id) == fold(history)
-    assert (await store.database.check()).ready
-    await store.close()

@@ -251,6 +251,7 @@ async def test_ready(service: Service, http: aiohttp.ClientSession) -> None:
     assert body["status"] == "ready"
     assert body["database"]["revision"] == body["database"]["head"]
     assert body["sqlite_version"].startswith("3.")
+    assert (body["database"]["engine"], body["database"]["version"]) == ("sqlite", body["sqlite_version"])
 
 
 async def test_the_library(service: Service, http: aiohttp.ClientSession) -> None:

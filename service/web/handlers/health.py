@@ -22,8 +22,14 @@ async def is_ready(services: Services) -> Readiness | web.Response:
     health = await services.database.check()
     answer: Readiness = {
         "status": "ready" if health.ready else "not ready",
-        "database": {"writable": health.writable, "revision": health.revision, "head": health.head},
-        "sqlite_version": health.engine_version,
+        "database": {
+            "engine": health.engine,
+            "version": health.engine_version,
+            "writable": health.writable,
+            "revision": health.revision,
+            "head": health.head,
+        },
+        "sqlite_version": health.engine_version if health.engine == "sqlite" else None,
         "detail": health.detail,
     }
     return answer if health.ready else web.json_response(answer, status=503)

@@ -1,0 +1,234 @@
+"""PostgreSQL as the store's engine: the only module that knows how to reach such a server.
+
+One connection writes, on its own thread; its statements, BEGIN and COMMIT travel together, so that a commit is one
+round trip. A few readers are asynchronous, read-only and in autocommit. Every wait for the server has an end: the
+server ends statements, locks and transactions that take too long, and the network's own limits find a server that is
+gone. A connection that broke while it was idle is replaced before anybody uses it; what is under way when one breaks
+raises StoreUnavailable, and its caller tries again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import select as readiness
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, asynccontextmanager
+from typing import Any, TypeVar
+
+import psycopg
+from psycopg.types.string import StrDumper
+from sqlalchemy import ColumnElement, Connection, Table, create_engine, event, func, text
+from sqlalchemy.engine import URL
+from sqlalchemy.exc import DBAPIError, DisconnectionError
+from sqlalchemy.ext.asyncio import AsyncConnection, create_async_engine
+
+from service.errors import ConfigError, DatabaseHeld, StoreUnavailable
+from service.store.database import URL_HINT, DatabaseHealth
+from service.store.database_postgres_rows import AT_THE_END, RowsStatement, insert_of, update_of
+from service.store.revisions import newest_revision, revision_of, upgrade_to_newest
+
+logger = logging.getLogger(__name__)
+
+T = TypeVar("T")
+
+READERS_MAX = 4
+CONNECT_SECONDS_MAX = 5
+SERVER_VERSION_MIN = 150_000
+# One service writes. How long the server may take to notice that the one before it is gone.
+HOLDER_SECONDS_MAX = 5
+WRITER_LOCK, MIGRATION_LOCK = 0x5245_5301, 0x5245_5302
+_NETWORK: Mapping[str, Any] = {
+    "application_name": "resource-installer",
+    "connect_timeout": CONNECT_SECONDS_MAX,
+    "keepalives_idle": 5,
+    "keepalives_interval": 2,
+    "keepalives_count": 3,
+    "tcp_user_timeout": 10_000,
+}
+_LIMITS: Mapping[str, str] = {
+    "statement_timeout": "30s",
+    "lock_timeout": "10s",
+    "idle_in_transaction_session_timeout": "15s",
+    # The statistics of a young database say that its tables are empty. Every query here has its index.
+    "enable_seqscan": "off",
+    "enable_hashjoin": "off",
+    "enable_mergejoin": "off",
+    "jit": "off",
+}
+# What is the server's or the network's fault, by the class of its SQLSTATE: connection, transaction that may be
+# repeated, read-only standby, resources, locks, operator, system.
+_UNAVAILABLE = ("08", "25", "40", "53", "55", "57", "58", "XX")
+
+
+class PostgresDatabase:
+    """A Database on a PostgreSQL server. Its promises are those of the Protocol."""
+
+    def __init__(self, url: URL) -> None:
+        """Raises ConfigError."""
+        if url.get_driver_name() != "psycopg":
+            raise ConfigError(f"INSTALLER_DATABASE_URL: {url.drivername} is not supported, {URL_HINT}")
+        if not url.database:
+            raise ConfigError(f"INSTALLER_DATABASE_URL: it names no database, {URL_HINT}")
+        # Without the password: this is shown.
+        self.name = f"{url.host or 'the local socket'}:{url.port or 5432}/{url.database}"
+        self._writer_engine = create_engine(
+            url, pool_size=1, max_overflow=0, connect_args={**_NETWORK, "options": _options(_LIMITS)}
+        )
+        self._writer_thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="database-writer")
+        reader_limits = {**_LIMITS, "default_transaction_read_only": "on"}
+        self._reader_engine = create_async_engine(
+            url,
+            isolation_level="AUTOCOMMIT",
+            pool_size=READERS_MAX,
+            max_overflow=0,
+            connect_args={**_NETWORK, "options": _options(reader_limits)},
+        )
+        # Queue for readers here: in SQLAlchemy's pool each waiter costs a greenlet and times out.
+        self._readers = asyncio.Semaphore(READERS_MAX)
+        event.listen(self._writer_engine, "connect", _take)
+        for engine in (self._writer_engine, self._reader_engine.sync_engine):
+            event.listen(engine, "connect", _let_any_text_be_asked_for)
+            event.listen(engine, "checkout", _refuse_broken)
+
+    async def open(self) -> None:
+        try:
+            await self._in_writer(self._transaction, _upgrade)
+        except DBAPIError as error:
+            await self.close()
+            raise self._not_opened(error) from error
+        except BaseException:
+            await self.close()
+            raise
+
+    async def close(self) -> None:
+        await self._reader_engine.dispose()
+        await self._in_writer(self._writer_engine.dispose)
+        self._writer_thread.shutdown()
+
+    async def write(self, work: Callable[[Connection], T]) -> T:
+        try:
+            return await self._in_writer(self._transaction, work)
+        except DBAPIError as error:
+            raise _error(error) from error
+
+    @asynccontextmanager
+    async def read(self) -> AsyncIterator[AsyncConnection]:
+        try:
+            async with self._readers, self._reader_engine.connect() as connection:
+                yield connection
+        except DBAPIError as error:
+            raise _error(error) from error
+
+    def prepare_insert(self, table: Table, names: Sequence[str]) -> RowsStatement:
+        return insert_of(table, names)
+
+    def prepare_update(self, table: Table, names: Sequence[str], keys: Sequence[str]) -> RowsStatement:
+        return update_of(table, names, keys)
+
+    def json_field(self, column: ColumnElement[str], name: str) -> ColumnElement[Any]:
+        # A cast to JSON would fail the whole query at one damaged row. Within a JSON text a quote is always escaped,
+        # so that the name with its quotes is found at the field alone.
+        return func.substring(column, f'"{name}":"([^"\\\\]*)"')
+
+    async def check(self) -> DatabaseHealth:
+        version, revision, detail = "", None, None
+        try:
+            version, revision = await self.write(_probe)
+        except StoreUnavailable as error:
+            detail = str(error)
+        return DatabaseHealth(
+            writable=detail is None,
+            revision=revision,
+            head=newest_revision(),
+            engine="postgresql",
+            engine_version=version,
+            detail=detail,
+        )
+
+    def wal_bytes(self) -> int:
+        return 0
+
+    def _transaction(self, work: Callable[[Connection], T]) -> T:
+        with self._writer_engine.connect() as connection, ExitStack() as at_the_end:
+            connection.info[AT_THE_END] = at_the_end
+            with connection.begin():
+                return work(connection)
+
+    def _not_opened(self, error: DBAPIError) -> Exception:
+        if isinstance(error.orig, psycopg.errors.LockNotAvailable):
+            return DatabaseHeld(
+                f"another running service holds {self.name}: stop it, or name another INSTALLER_DATABASE_URL"
+            )
+        reason = str(error.orig).strip().splitlines()
+        return ConfigError(f"INSTALLER_DATABASE_URL: {self.name} cannot be opened: {reason[0] if reason else error}")
+
+    async def _in_writer(self, call: Callable[..., T], *arguments: Any) -> T:
+        return await asyncio.get_running_loop().run_in_executor(self._writer_thread, call, *arguments)
+
+
+def _options(settings: Mapping[str, str]) -> str:
+    return " ".join(f"-c {name}={value}" for name, value in settings.items())
+
+
+def _upgrade(connection: Connection) -> None:
+    """Two services that start at once upgrade one after the other."""
+    if connection.connection.driver_connection.info.server_version < SERVER_VERSION_MIN:  # type: ignore[union-attr]
+        raise ConfigError("INSTALLER_DATABASE_URL: PostgreSQL 15 or newer is needed")
+    connection.execute(text("select pg_advisory_xact_lock(:key)"), {"key": MIGRATION_LOCK}).close()
+    connection.execute(text("set local statement_timeout = 0"))
+    upgrade_to_newest(connection)
+
+
+def _probe(connection: Connection) -> tuple[str, str | None]:
+    """A real write that changes nothing: the server's version, and the revision."""
+    connection.execute(text("update alembic_version set version_num = version_num"))
+    return str(connection.scalar(text("show server_version"))), revision_of(connection)
+
+
+def _take(dbapi_connection: Any, _record: Any) -> None:
+    """Take the database for this service, and give commits the durability that was promised."""
+    with dbapi_connection.cursor() as cursor:
+        cursor.execute(
+            "select set_config('synchronous_commit', 'on', false) where current_setting('synchronous_commit') = 'off'"
+        )
+        cursor.execute(f"set lock_timeout = '{HOLDER_SECONDS_MAX}s'")
+        cursor.execute(f"select pg_advisory_lock({WRITER_LOCK})")
+        cursor.execute(f"set lock_timeout = '{_LIMITS['lock_timeout']}'")
+    dbapi_connection.commit()
+
+
+class _AnyText(StrDumper):
+    """PostgreSQL's text holds neither U+0000 nor half a character. No event does (gate.py); a client may ask for one,
+    and asks for what no row holds."""
+
+    def dump(self, obj: str) -> bytes:
+        return obj.replace("\0", "\ufffd").encode("utf-8", "replace")
+
+
+def _let_any_text_be_asked_for(dbapi_connection: Any, _record: Any) -> None:
+    driver = getattr(dbapi_connection, "driver_connection", dbapi_connection)
+    driver.adapters.register_dumper(str, _AnyText)
+
+
+def _refuse_broken(dbapi_connection: Any, _record: Any, _proxy: Any) -> None:
+    """An idle connection has nothing to say: where its socket can be read, the server has closed it. So a restart of
+    the server costs its clients nothing, and no round trip finds it out."""
+    driver = getattr(dbapi_connection, "driver_connection", dbapi_connection)
+    if driver.closed:
+        raise DisconnectionError
+    poll = readiness.poll()
+    poll.register(driver.pgconn.socket, readiness.POLLIN)
+    if poll.poll(0):
+        raise DisconnectionError
+
+
+def _error(error: DBAPIError) -> Exception:
+    """StoreUnavailable for a fault of the server or the network. Anything else is the statement's own fault."""
+    state = getattr(error.orig, "sqlstate", None)
+    is_connection = state is None and isinstance(error.orig, psycopg.OperationalError | psycopg.InterfaceError)
+    if is_connection or (state or "").startswith(_UNAVAILABLE):
+        reason = str(error.orig).strip().splitlines()
+        return StoreUnavailable(f"the event log cannot be used now: {reason[0] if reason else 'no connection'}")
+    return error
