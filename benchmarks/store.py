@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 
@@ -27,14 +27,14 @@ BAR = Progress(
     bytes_per_second=60_900_000.0,
     eta_seconds=4.0,
 )
-Publish = Callable[[str, Sequence[RecordedEvent]], Awaitable[None]]
+Publish = Callable[[str, Sequence[RecordedEvent]], None]
 
 
 def clock_ms() -> int:
     return time.time_ns() // 1_000_000
 
 
-async def publish_nothing(_job_id: str, _events: Sequence[RecordedEvent]) -> None:
+def publish_nothing(_job_id: str, _events: Sequence[RecordedEvent]) -> None:
     return None
 
 

@@ -7,7 +7,7 @@ unknown type is kept and passed on unchanged, so that an older service can serve
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, TypeVar
 
@@ -21,7 +21,8 @@ class Event:
 
     def data(self) -> dict[str, Any]:
         """The fields of this type alone, in their declared order: the form that the log stores."""
-        return {name: getattr(self, name) for name in _field_names(type(self))}
+        read = _READERS.get(type(self)) or _reader_of(type(self))
+        return read(self)
 
     def to_dict(self) -> dict[str, Any]:
         """``type`` first, then the fields: the form that clients know."""
@@ -45,7 +46,10 @@ class UnknownEvent:
 
 EventClass = TypeVar("EventClass", bound=type[Event])
 _CLASSES: dict[tuple[str, int], type[Event]] = {}
+
+
 _FIELD_NAMES: dict[type, tuple[str, ...]] = {}
+_READERS: dict[type, Callable[[Any], dict[str, Any]]] = {}
 
 
 def _field_names(cls: type) -> tuple[str, ...]:
@@ -53,6 +57,15 @@ def _field_names(cls: type) -> tuple[str, ...]:
     if names is None:
         names = _FIELD_NAMES[cls] = tuple(f.name for f in dataclasses.fields(cls))
     return names
+
+
+def _reader_of(cls: type) -> Callable[[Any], dict[str, Any]]:
+    """Reads all fields into a dict: with their names written out, because a loop over them takes three times as long,
+    and every event is read."""
+    fields = ", ".join(f"{name!r}: event.{name}" for name in _field_names(cls))
+    reader: Callable[[Any], dict[str, Any]] = eval(f"lambda event: {{{fields}}}")  # noqa: S307 - names of our own fields
+    _READERS[cls] = reader
+    return reader
 
 
 def register(cls: EventClass) -> EventClass:

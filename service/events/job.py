@@ -87,6 +87,7 @@ class ResourceProgress(NamedTuple):
     started_at_ms: int | None = None
     ended_at_ms: int | None = None
     name: str | None = None
+    # From here to the offset: what a bar changes.
     stage: str | None = None
     percent: int | None = None
     downloaded_bytes: int | None = None
@@ -112,16 +113,19 @@ class ResourceProgress(NamedTuple):
 
 
 class Job(NamedTuple):
-    """The projection of one stream. A tuple, like its resources: one is made for every event."""
+    """The projection of one stream. A tuple, like its resources: one is made for every event.
+
+    What every event changes, ``state`` to ``last_at_ms``, lies side by side: see fold.py.
+    """
 
     job_id: str
-    state: JobState
     ssh_host: str
     ssh_port: int
     ssh_user: str
     ui_home: str
-    last_sequence: int
     created_at_ms: int
+    state: JobState
+    last_sequence: int
     resources: tuple[ResourceProgress, ...]
     last_at_ms: int = 0
     link: str | None = None

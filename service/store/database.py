@@ -20,6 +20,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from service.errors import ConfigError
 
 T = TypeVar("T")
+Work = Callable[[Connection], None]
 
 URL_HINT = "use sqlite+aiosqlite:///FILE or postgresql+psycopg://USER:PASSWORD@HOST:PORT/DATABASE"
 
@@ -66,6 +67,14 @@ class Database(Protocol):
 
         The work runs on the writer's own thread: it may not touch the event loop. Raises StoreUnavailable when the
         database cannot be written now: the same work may be done later.
+        """
+
+    def commit(self, prepare: Callable[[], Work | None], settled: Callable[[Exception | None], None]) -> None:
+        """The same for the hot path, without a task that waits: one round trip between two threads.
+
+        Commits run one after the other, in order. ``prepare`` runs on the writer's own thread when the commit begins,
+        and returns its work; None: there is none. ``settled`` is called on the event loop with None after the commit,
+        else with the error, and then nothing was written.
         """
 
     def read(self) -> AbstractAsyncContextManager[AsyncConnection]:

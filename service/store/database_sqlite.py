@@ -1,4 +1,4 @@
-"""SQLite as the store's engine: the only module that knows that the database is one of SQLite's files.
+"""SQLite as the store's engine: with the modules named after it, the only one that knows SQLite.
 
 WAL mode with ``synchronous=FULL``: a committed event survives a power cut. Exactly one connection writes and
 checkpoints; the readers can do neither, because SQLite before 3.51.3 can corrupt a WAL that two connections checkpoint
@@ -10,15 +10,12 @@ off the same database.
 from __future__ import annotations
 
 import asyncio
-import fcntl
 import logging
-import os
 import shutil
 import sqlite3
 import threading
 import weakref
 from collections.abc import AsyncIterator, Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack, asynccontextmanager
 from operator import methodcaller
 from pathlib import Path
@@ -31,10 +28,12 @@ from sqlalchemy.exc import DatabaseError, DBAPIError, OperationalError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 from sqlalchemy.pool import StaticPool
 
-from service.errors import ConfigError, DatabaseHeld, StoreUnavailable
-from service.store.database import DatabaseHealth
-from service.store.database_sqlite_rows import RowsStatement, insert_of, update_of
+from service.errors import ConfigError, StoreUnavailable
+from service.store.database import DatabaseHealth, Work
+from service.store.database_sqlite_files import File, lock, make_private
+from service.store.database_sqlite_rows import RowsStatement, execute, insert_of, update_of
 from service.store.revisions import newest_revision, revision_of, upgrade_to_newest
+from service.store.writer_thread import WriterThread
 
 logger = logging.getLogger(__name__)
 
@@ -58,7 +57,9 @@ class SqliteDatabase:
         _check(url)
         self.path = Path(url.database or "")
         self._writer_engine = create_engine(url.set(drivername="sqlite"), poolclass=StaticPool)
-        self._writer_thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="database-writer")
+        self._thread = WriterThread(self._transaction, self._error)
+        # Kept: to take it from the pool and give it back costs more than a small commit.
+        self._writer: Connection | None = None
         self._reader_engine: AsyncEngine = create_async_engine(
             url.set(drivername="sqlite+aiosqlite"),
             isolation_level="AUTOCOMMIT",
@@ -70,7 +71,7 @@ class SqliteDatabase:
         # Queue for readers here: in SQLAlchemy's pool each waiter costs a greenlet and times out.
         self._readers = asyncio.Semaphore(READERS_MAX)
         self._lock_file: IO[str] | None = None
-        self._files = (_File(self.path), _File(Path(f"{self.path}-wal")))
+        self._files = (File(self.path), File(Path(f"{self.path}-wal")))
         self._damage: str | None = None
         event.listen(self._writer_engine, "connect", _prepare_writer)
         event.listen(self._writer_engine, "begin", _begin_immediate)
@@ -80,12 +81,12 @@ class SqliteDatabase:
         folder = self.path.parent
         try:
             folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-            self._lock_file = _lock(self.path)
-            _make_private(self.path)
+            self._lock_file = lock(self.path)
+            make_private(self.path)
         except PermissionError as error:
             raise ConfigError(f"INSTALLER_DATABASE_URL: cannot write in {folder}: {error.strerror}") from error
         try:
-            await self._in_writer(self._transaction, upgrade_to_newest)
+            await self._thread.run(lambda: self._transaction(upgrade_to_newest))
             await self._open_readers()
         except DBAPIError as error:
             await self.close()
@@ -106,17 +107,17 @@ class SqliteDatabase:
         # A reader that was cancelled in its connect or its query closes on its own thread, which still needs this loop.
         for thread in [thread for thread in self._reader_threads if thread.is_alive()]:
             await asyncio.to_thread(thread.join, READER_CLOSE_SECONDS_MAX)
-        await self._in_writer(self._writer_engine.dispose)
-        self._writer_thread.shutdown()
+        await self._thread.run(self._close_writer)
+        self._thread.shutdown()
         if self._lock_file is not None:
             self._lock_file.close()
             self._lock_file = None
 
     async def write(self, work: Callable[[Connection], T]) -> T:
-        try:
-            return await self._in_writer(self._transaction, work)
-        except DatabaseError as error:
-            raise self._error(error) from error
+        return await self._thread.write(work)
+
+    def commit(self, prepare: Callable[[], Work | None], settled: Callable[[Exception | None], None]) -> None:
+        self._thread.commit(prepare, settled)
 
     @asynccontextmanager
     async def read(self) -> AsyncIterator[AsyncConnection]:
@@ -168,10 +169,18 @@ class SqliteDatabase:
         # SQLite goes on writing into files that were deleted or replaced, and whatever it accepts there is lost.
         for file in self._files:
             file.check()
-        with self._writer_engine.begin() as connection:
-            return work(connection)
+        if self._writer is None:
+            self._writer = self._writer_engine.connect()
+        with self._writer.begin():
+            return work(self._writer)
 
-    def _error(self, error: DatabaseError) -> Exception:
+    def _close_writer(self) -> None:
+        if self._writer is not None:
+            self._writer.close()
+            self._writer = None
+        self._writer_engine.dispose()
+
+    def _error(self, error: DBAPIError) -> Exception:
         """StoreUnavailable for a fault of the database: a full disk, a file that stays locked, cannot be written, or is
         damaged. Anything else is the statement's own fault."""
         # SQLAlchemy has a class of its own for each of the driver's: this one is for what has no class.
@@ -182,9 +191,6 @@ class SqliteDatabase:
         if isinstance(error, OperationalError):
             return StoreUnavailable(f"the event log cannot be used now: {error.orig}")
         return error
-
-    async def _in_writer(self, call: Callable[..., T], *arguments: Any) -> T:
-        return await asyncio.get_running_loop().run_in_executor(self._writer_thread, call, *arguments)
 
     def _space(self) -> str | None:
         """None, or how little space is left on the disk."""
@@ -204,36 +210,6 @@ def _probe(connection: Connection) -> tuple[str, str | None]:
     """A real write that changes nothing: SQLite's version, and the revision."""
     connection.execute(text("update alembic_version set version_num = version_num"))
     return str(connection.scalar(text("select sqlite_version()"))), revision_of(connection)
-
-
-def _make_private(path: Path) -> None:
-    """A new database is its owner's alone, and SQLite gives the files beside it the same rights. One that is there
-    keeps its rights: somebody may have given them on purpose."""
-    os.close(os.open(path, os.O_CREAT | os.O_RDWR, 0o600))
-    if path.stat().st_mode & 0o077 and path.stat().st_uid == os.getuid():
-        logger.info("others can read %s: `chmod 600` keeps jobs and outputs to the service", path)
-
-
-def _lock(path: Path) -> IO[str]:
-    """Take the lock file beside the database. It is never removed: two services could then each lock one of their own.
-
-    Raises DatabaseHeld.
-    """
-    descriptor = os.open(path.with_name(path.name + ".lock"), os.O_CREAT | os.O_RDWR | os.O_APPEND, 0o600)
-    file = open(descriptor, "a+", encoding="utf-8")  # noqa: SIM115
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError as error:
-        file.seek(0)
-        holder = file.read(20).strip() or "unknown"
-        file.close()
-        raise DatabaseHeld(
-            f"another running service (process {holder}) holds {path}: stop it, or name another INSTALLER_DATABASE_URL"
-        ) from error
-    file.truncate(0)
-    file.write(f"{os.getpid()}\n")
-    file.flush()
-    return file
 
 
 # A text that is not UTF-8 is shown as well as it can be: it would fail the query of all rows beside it.
@@ -274,24 +250,4 @@ def _pragmas(dbapi_connection: Any, *pragmas: str) -> None:
 
 
 def _begin_immediate(connection: Connection) -> None:
-    connection.exec_driver_sql("BEGIN IMMEDIATE")
-
-
-class _File:
-    """One of the database's files, known again by its inode from the first look on."""
-
-    def __init__(self, path: Path) -> None:
-        self._path = path
-        self._inode: int | None = None
-
-    def check(self) -> None:
-        """Raises StoreUnavailable when the file is not the one that was opened."""
-        try:
-            inode: int | None = os.stat(self._path).st_ino
-        except FileNotFoundError:
-            inode = None
-        if self._inode is None:
-            self._inode = inode
-        elif inode != self._inode:
-            what = "was deleted" if inode is None else "was replaced"
-            raise StoreUnavailable(f"{self._path} {what} while the service runs: restore it, then restart the service")
+    execute(connection, "BEGIN IMMEDIATE")

@@ -1,8 +1,9 @@
 """The event log: append with group commit, and reads in order.
 
-Appends of all jobs that wait while one commit runs go into the next one together. One task writes; no caller can
-cancel it. Whatever one append does wrong fails that append alone. The same task publishes
-the events of a commit before it wakes any caller, so that a stream's events are published in order.
+Appends of all jobs that wait while one commit runs go into the next one together: the writer's thread takes whatever
+waits when it begins. So while a commit runs, the next one is asked for already, and begins without waiting for the
+event loop. No caller can cancel a commit. Whatever one append does wrong fails that append alone. What was committed is
+published before any caller is woken, so that a stream's events are published in order.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ import asyncio
 import logging
 from collections import deque
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import NamedTuple, Protocol
 
 from sqlalchemy import Connection, delete, func, or_, select
@@ -21,9 +23,8 @@ from service.errors import SequenceConflict, StoreUnavailable
 from service.events.event_types import PRINTED_TYPES, Progress
 from service.events.recorded_event import RecordedEvent
 from service.store.append import Append, Statements
-from service.store.background import BackgroundLoop
 from service.store.damage import recorded_of
-from service.store.database import Database
+from service.store.database import Database, Work
 from service.store.pages import PAGE_EVENTS
 from service.store.tables import events, job_resources, jobs
 
@@ -38,7 +39,7 @@ class Submitter(Protocol):
     """The writer's view of whatever submits an append. Exactly one ``settled`` follows each append; ``committed`` comes
     before it when the events are durable."""
 
-    async def committed(self, events: Sequence[RecordedEvent]) -> None:
+    def committed(self, events: Sequence[RecordedEvent]) -> None:
         """Publish the events. An error is logged and loses nothing: they can be read from the log."""
 
     def settled(self, error: Exception | None) -> None:
@@ -65,18 +66,24 @@ class EventStore:
         self._statements = Statements(database)
         self._clock = clock or _no_clock
         self._observe = observe
+        self._is_open = False
         self._waiting: deque[_Waiting] = deque()
+        # A commit was asked for and has not begun: it will take what waits then.
+        self._is_asked = False
+        # Commits that were asked for and are not settled, and when the writer began with the first of them.
+        self._commits = 0
+        self._begun = 0.0
+        self._unsettled = 0
         self._idle = asyncio.Event()
         self._idle.set()
-        self._writer = BackgroundLoop("event-store-writer", self._write_what_waits)
 
     def start(self) -> None:
-        self._writer.start()
+        self._is_open = True
 
     async def stop(self) -> None:
-        """End the writer, then write what still waits."""
-        await self._writer.stop()
-        await self._write_what_waits()
+        """Refuse appends from now on, and wait for those that were submitted."""
+        self._is_open = False
+        await self.drain()
 
     def submit(self, append: Append, submitter: Submitter) -> asyncio.Future[None]:
         """Hand an append to the writer; from here on it belongs to the writer, even if the caller is cancelled.
@@ -85,12 +92,20 @@ class EventStore:
         StoreUnavailable (nothing was written: the same append may be tried again) or SequenceConflict. Cancelling the
         future only stops the wait. Raises StoreUnavailable when the store has stopped.
         """
-        if not self._writer.is_running:
+        if not self._is_open:
             raise StoreUnavailable("the event log is closed: the service is stopping")
-        done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        loop = asyncio.get_running_loop()
+        done: asyncio.Future[None] = loop.create_future()
         self._waiting.append(_Waiting(append, submitter, done))
+        self._unsettled += 1
         self._idle.clear()
-        self._writer.wake()
+        if not self._is_asked:
+            self._is_asked = True
+            if self._commits:
+                self._ask()
+            else:
+                # At the end of this turn of the loop, with all that is submitted in it.
+                loop.call_soon(self._ask)
         return done
 
     async def drain(self) -> None:
@@ -129,54 +144,79 @@ class EventStore:
         """Delete these streams and their rows."""
         await self._database.write(lambda connection: delete_streams(connection, job_ids))
 
-    async def _write_what_waits(self) -> None:
-        while self._waiting:
-            await self._commit(self._take())
-        self._idle.set()
+    def _ask(self) -> None:
+        batch: list[_Waiting] = []
+        self._commit(batch, partial(self._take, batch))
 
-    def _take(self) -> list[_Waiting]:
-        """The appends of the next commit: all that wait, up to a bound."""
-        taken: list[_Waiting] = []
+    def _commit(self, batch: list[_Waiting], prepare: Callable[[], Work | None]) -> None:
+        if not self._commits:
+            self._begun = self._clock()
+        self._commits += 1
+        self._database.commit(prepare, partial(self._settled, batch))
+
+    def _take(self, batch: list[_Waiting]) -> Work | None:
+        """On the writer's thread: the appends of the next commit, all that wait, up to a bound."""
+        # Before the look at what waits: an append that comes after the look asks for another commit.
+        self._is_asked = False
         size = 0
-        while self._waiting and (not taken or size + len(self._waiting[0].append.events) <= COMMIT_EVENTS_MAX):
-            taken.append(self._waiting.popleft())
-            size += len(taken[-1].append.events)
-        return taken
+        while self._waiting and (not batch or size + len(self._waiting[0].append.events) <= COMMIT_EVENTS_MAX):
+            batch.append(self._waiting.popleft())
+            size += len(batch[-1].append.events)
+        return self._work_of(batch) if batch else None
 
-    async def _commit(self, batch: list[_Waiting]) -> None:
-        begun = self._clock()
-        try:
-            commit = self._statements.commit([waiting.append for waiting in batch])
-            await self._database.write(commit.write)
-        except StoreUnavailable as error:
+    def _work_of(self, batch: list[_Waiting]) -> Work:
+        return self._statements.commit([waiting.append for waiting in batch]).write
+
+    def _settled(self, batch: list[_Waiting], error: Exception | None) -> None:
+        begun, self._begun = self._begun, self._clock()
+        self._commits -= 1
+        if error is None:
+            self._committed(batch, self._begun - begun)
+        elif isinstance(error, StoreUnavailable):
             # The database's fault, not an append's: each of them may be tried again.
-            _fail(batch, error)
-        except Exception as error:
-            logger.exception("a commit of %d appends failed", len(batch))
-            if len(batch) == 1:
-                _fail(batch, _fault(batch[0].append, error))
-                return
-            # Whatever it is, it is the fault of one append, and fails that one alone.
-            for waiting in batch:
-                await self._commit([waiting])
+            self._fail(batch, error)
         else:
-            crash_point("after_commit")
-            committed = self._clock()
-            await self._publish(batch)
-            crash_point("after_emit")
-            if self._observe is not None:
-                appends = [waiting.append for waiting in batch]
-                self._observe(appends, committed - begun, self._clock() - committed)
+            logger.error("a commit of %d appends failed", len(batch), exc_info=error)
+            if len(batch) == 1:
+                self._fail(batch, _fault(batch[0].append, error))
+            else:
+                # Whatever it is, it is the fault of one append, and fails that one alone.
+                for waiting in batch:
+                    self._commit([waiting], partial(self._work_of, [waiting]))
+        if self._waiting and not self._is_asked:
+            # More waited than one commit may hold.
+            self._is_asked = True
+            self._ask()
 
-    async def _publish(self, batch: list[_Waiting]) -> None:
+    def _committed(self, batch: list[_Waiting], seconds: float) -> None:
+        if not batch:
+            return
+        crash_point("after_commit")
         for waiting in batch:
             try:
-                await waiting.submitter.committed(waiting.append.events)
+                waiting.submitter.committed(waiting.append.events)
             except Exception:
                 logger.exception("publishing events of job %s failed", waiting.append.after.job_id)
-            waiting.submitter.settled(None)
-            if not waiting.done.done():
-                waiting.done.set_result(None)
+            self._settle(waiting, None)
+        crash_point("after_emit")
+        if self._observe is not None:
+            self._observe([waiting.append for waiting in batch], seconds, self._clock() - self._begun)
+
+    def _fail(self, batch: list[_Waiting], error: Exception) -> None:
+        for waiting in batch:
+            self._settle(waiting, error)
+
+    def _settle(self, waiting: _Waiting, error: Exception | None) -> None:
+        waiting.submitter.settled(error)
+        if waiting.done.done():
+            pass
+        elif error is None:
+            waiting.done.set_result(None)
+        else:
+            waiting.done.set_exception(error)
+        self._unsettled -= 1
+        if not self._unsettled:
+            self._idle.set()
 
 
 def delete_streams(connection: Connection, job_ids: Sequence[str]) -> None:
@@ -194,10 +234,3 @@ def _fault(append: Append, error: Exception) -> Exception:
 
 def _no_clock() -> float:
     return 0.0
-
-
-def _fail(batch: list[_Waiting], error: Exception) -> None:
-    for waiting in batch:
-        waiting.submitter.settled(error)
-        if not waiting.done.done():
-            waiting.done.set_exception(error)

@@ -71,7 +71,7 @@ class Journal:
         """
         job_id = str(uuid4())
         begin = NewEvent(event=replace(queued, place=await self._jobs.next_place()))
-        async with self._hold(job_id) as hold:
+        with await self._hold(job_id) as hold:
             job, done = self._submit(hold, job_id, None, [begin])
         await done
         return job
@@ -91,7 +91,7 @@ class Journal:
     async def submit(self, job_id: str, events: Sequence[NewEvent] | Decide) -> tuple[Job, asyncio.Future[None]]:
         """The same without the wait: the job after them, and the future of their commit, which raises what `append`
         does. The next submission for this job waits until that commit is settled."""
-        async with self._hold(job_id) as hold:
+        with await self._hold(job_id) as hold:
             before = hold.stream.job
             if before is None:
                 before = await self._jobs.get(job_id)
@@ -164,8 +164,10 @@ class Journal:
         await self._event_store.drain()
         await self._pages.drain()
 
-    def _hold(self, job_id: str) -> Hold:
-        return Hold(self._streams.of(job_id), self._streams, self._publish)
+    async def _hold(self, job_id: str) -> Hold:
+        stream = self._streams.of(job_id)
+        await stream.lock.acquire()
+        return Hold(stream, self._streams, self._publish)
 
     def _submit(
         self, hold: Hold, job_id: str, before: Job | None, new: Sequence[NewEvent]
@@ -184,15 +186,17 @@ class Journal:
 
 
 def _recorded(new: NewEvent, job_id: str, sequence: int, at_ms: int, fields_json: str) -> RecordedEvent:
+    event = new.event
+    # By place: by name it would cost twice as much.
     return RecordedEvent(
-        position=None,
-        job_id=job_id,
-        sequence=sequence,
-        type=new.event.type,
-        version=new.event.version,
-        at_ms=at_ms,
-        resource=new.resource,
-        attempt=new.attempt,
-        source_offset=new.source_offset,
-        data_json=fields_json,
+        None,
+        job_id,
+        sequence,
+        event.type,
+        event.version,
+        at_ms,
+        new.resource,
+        new.attempt,
+        new.source_offset,
+        fields_json,
     )

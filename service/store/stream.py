@@ -18,7 +18,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Callable, Sequence
 from types import TracebackType
 from typing import Protocol
 from weakref import WeakValueDictionary
@@ -32,7 +32,8 @@ from service.store.pages import Page
 
 RECENT_EVENTS_MAX = 2_000
 
-Publish = Callable[[str, Sequence[RecordedEvent]], Awaitable[None]]
+# It waits for nobody: the stream is locked meanwhile.
+Publish = Callable[[str, Sequence[RecordedEvent]], None]
 
 
 class Following(Protocol):
@@ -91,7 +92,7 @@ class Streams:
         self._worked_on: dict[str, Stream] = {}
 
     def of(self, job_id: str) -> Stream:
-        stream = self._used.get(job_id)
+        stream = self._worked_on.get(job_id) or self._used.get(job_id)
         if stream is None:
             stream = self._used[job_id] = Stream()
         return stream
@@ -113,7 +114,10 @@ class Streams:
 
 
 class Hold:
-    """Holds a stream's lock for one append: an ``async with`` block. To the writer it is the append's submitter."""
+    """Holds a stream's lock, which the caller took, for one append: a ``with`` block. To the writer it is the append's
+    submitter."""
+
+    __slots__ = ("_append", "_publish", "_streams", "stream")
 
     def __init__(self, stream: Stream, streams: Streams, publish: Publish) -> None:
         self.stream = stream
@@ -121,11 +125,10 @@ class Hold:
         self._publish = publish
         self._append: Append | None = None
 
-    async def __aenter__(self) -> Hold:
-        await self.stream.lock.acquire()
+    def __enter__(self) -> Hold:
         return self
 
-    async def __aexit__(
+    def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         if self._append is None:
@@ -137,9 +140,9 @@ class Hold:
         self._append = append
         return done
 
-    async def committed(self, events: Sequence[RecordedEvent]) -> None:
+    def committed(self, events: Sequence[RecordedEvent]) -> None:
         self.stream.publish(events)
-        await self._publish(events[-1].job_id, events)
+        self._publish(events[-1].job_id, events)
 
     def settled(self, error: Exception | None) -> None:
         append = self._append

@@ -64,7 +64,7 @@ class Rooms:
         self._rooms: dict[str, dict[str, Subscription]] = {}
         self._subscriptions: dict[str, dict[str, Subscription]] = {}
 
-    async def publish(self, job_id: str, events: Sequence[RecordedEvent]) -> None:
+    def publish(self, job_id: str, events: Sequence[RecordedEvent]) -> None:
         """Put these events, which are durable, into the queue of each member of the room."""
         room = self._rooms.get(job_id)
         if not room:

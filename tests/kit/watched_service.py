@@ -6,7 +6,6 @@ socket by itself: so the two protocols that read are counted as well.
 
 from __future__ import annotations
 
-import asyncio
 import functools
 import os
 import time
@@ -67,13 +66,16 @@ def _slow_down() -> None:
         return
     from service.store.database_sqlite import SqliteDatabase
 
-    write = SqliteDatabase.write
+    commit = SqliteDatabase.commit
 
-    async def slow_write(database: SqliteDatabase, work: Any) -> Any:
-        await asyncio.sleep(seconds)
-        return await write(database, work)
+    def slow_commit(database: SqliteDatabase, prepare: Any, settled: Any) -> None:
+        def slow_prepare() -> Any:
+            time.sleep(seconds)
+            return prepare()
 
-    SqliteDatabase.write = slow_write  # type: ignore[assignment,method-assign]
+        commit(database, slow_prepare, settled)
+
+    SqliteDatabase.commit = slow_commit  # type: ignore[assignment,method-assign]
 
 
 def _set_clock() -> None:

@@ -44,7 +44,7 @@ class Store:
         await self.events.stop()
         await self.database.close()
 
-    async def _publish(self, job_id: str, events: Sequence[RecordedEvent]) -> None:
+    def _publish(self, job_id: str, events: Sequence[RecordedEvent]) -> None:
         self.published += events
 
 

@@ -77,7 +77,7 @@ class Submitter:
     def __init__(self) -> None:
         self.errors: list[Exception | None] = []
 
-    async def committed(self, events: Any) -> None:
+    def committed(self, events: Any) -> None:
         return None
 
     def settled(self, error: Exception | None) -> None:

@@ -34,7 +34,7 @@ class FakeSubmitter:
     def __init__(self) -> None:
         self.errors: list[Exception | None] = []
 
-    async def committed(self, events: Sequence[RecordedEvent]) -> None:
+    def committed(self, events: Sequence[RecordedEvent]) -> None:
         return None
 
     def settled(self, error: Exception | None) -> None:
@@ -139,7 +139,7 @@ async def test_late_subscribers_get_all_in_order_while_events_come(store: Store)
     job_id = await running_job(store)
     room: list[FakeSubscriber] = []
 
-    async def publish(_job_id: str, events: Sequence[RecordedEvent]) -> None:
+    def publish(_job_id: str, events: Sequence[RecordedEvent]) -> None:
         for subscriber in room:
             subscriber.take(events)
 

@@ -56,9 +56,9 @@ class World:
         self.rooms.join(subscription)
         return subscription
 
-    async def publish(self, *sequences: int, event: Event = LINE, job_id: str = "job") -> None:
+    def publish(self, *sequences: int, event: Event = LINE, job_id: str = "job") -> None:
         events = [RecordedEvent(n, job_id, n, event.type, event.version, 0, None, None, None, "{}") for n in sequences]
-        await self.rooms.publish(job_id, events)
+        self.rooms.publish(job_id, events)
 
     def sent(self, sid: str) -> int:
         return len(self.transport.queues[f"eio-{sid}"])
@@ -72,7 +72,7 @@ def world() -> World:
 async def test_members_of_a_room_are_sent_what_was_encoded_once(world: World) -> None:
     one, other, elsewhere = world.live("a"), world.live("b"), world.live("c", "another")
     replaying = world.subscribe("d")
-    await world.publish(1, 2)
+    world.publish(1, 2)
     assert [world.sent(sid) for sid in "abcd"] == [2, 2, 0, 0]
     assert (one.after, other.after, elsewhere.after, replaying.after) == (2, 2, 0, 0)
     assert world.transport.encoded == 1
@@ -82,10 +82,10 @@ async def test_members_of_a_room_are_sent_what_was_encoded_once(world: World) ->
 
 async def test_a_client_that_does_not_read_leaves_the_room_and_is_replayed(world: World) -> None:
     slow, other = world.live("a"), world.live("b")
-    await world.publish(*range(1, LIVE_QUEUE_MAX + 1))
+    world.publish(*range(1, LIVE_QUEUE_MAX + 1))
     world.transport.queues["eio-b"].clear()
     assert world.replayed == []
-    await world.publish(LIVE_QUEUE_MAX + 1, LIVE_QUEUE_MAX + 2)
+    world.publish(LIVE_QUEUE_MAX + 1, LIVE_QUEUE_MAX + 2)
     assert world.replayed == [slow]
     # Its cursor stays at the last event in its queue: the replay begins there.
     assert slow.after == LIVE_QUEUE_MAX == world.sent("a")
@@ -95,10 +95,10 @@ async def test_a_client_that_does_not_read_leaves_the_room_and_is_replayed(world
 
 async def test_the_terminal_event_ends_the_subscriptions(world: World) -> None:
     subscription = world.live("a")
-    await world.publish(1, event=DONE)
+    world.publish(1, event=DONE)
     assert world.sent("a") == 1
     assert not world.rooms.is_current(subscription)
-    await world.publish(2)
+    world.publish(2)
     assert world.sent("a") == 1
 
 
@@ -108,16 +108,16 @@ async def test_a_new_subscription_replaces_the_old_one(world: World) -> None:
     assert (world.rooms.is_current(old), world.rooms.is_current(new)) == (False, True)
     # A replay of the old one that ends late must not bring it back.
     world.rooms.join(old)
-    await world.publish(6)
+    world.publish(6)
     assert (world.sent("a"), old.after, new.after) == (0, 0, 5)
 
 
 async def test_a_client_that_is_gone_has_no_subscriptions(world: World) -> None:
     subscription = world.live("a")
     world.rooms.dismiss("a")
-    await world.publish(1)
+    world.publish(1)
     world.rooms.join(subscription)
-    await world.publish(2)
+    world.publish(2)
     assert (world.sent("a"), world.rooms.client_count, world.rooms.all()) == (0, 0, [])
     with pytest.raises(InvalidRequest, match="not connected"):
         world.rooms.subscribe(subscription)
