@@ -13,7 +13,6 @@ import asyncio
 import logging
 import select as readiness
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, asynccontextmanager
 from typing import Any, TypeVar
 
@@ -25,9 +24,10 @@ from sqlalchemy.exc import DBAPIError, DisconnectionError
 from sqlalchemy.ext.asyncio import AsyncConnection, create_async_engine
 
 from service.errors import ConfigError, DatabaseHeld, StoreUnavailable
-from service.store.database import URL_HINT, DatabaseHealth
+from service.store.database import URL_HINT, DatabaseHealth, Work
 from service.store.database_postgres_rows import AT_THE_END, RowsStatement, insert_of, update_of
 from service.store.revisions import newest_revision, revision_of, upgrade_to_newest
+from service.store.writer_thread import WriterThread
 
 logger = logging.getLogger(__name__)
 
@@ -76,7 +76,7 @@ class PostgresDatabase:
         self._writer_engine = create_engine(
             url, pool_size=1, max_overflow=0, connect_args={**_NETWORK, "options": _options(_LIMITS)}
         )
-        self._writer_thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="database-writer")
+        self._writer = WriterThread(self._transaction, _error)
         reader_limits = {**_LIMITS, "default_transaction_read_only": "on"}
         self._reader_engine = create_async_engine(
             url,
@@ -94,7 +94,7 @@ class PostgresDatabase:
 
     async def open(self) -> None:
         try:
-            await self._in_writer(self._transaction, _upgrade)
+            await self._writer.run(lambda: self._transaction(_upgrade))
         except DBAPIError as error:
             await self.close()
             raise self._not_opened(error) from error
@@ -104,14 +104,14 @@ class PostgresDatabase:
 
     async def close(self) -> None:
         await self._reader_engine.dispose()
-        await self._in_writer(self._writer_engine.dispose)
-        self._writer_thread.shutdown()
+        await self._writer.run(self._writer_engine.dispose)
+        self._writer.shutdown()
 
     async def write(self, work: Callable[[Connection], T]) -> T:
-        try:
-            return await self._in_writer(self._transaction, work)
-        except DBAPIError as error:
-            raise _error(error) from error
+        return await self._writer.write(work)
+
+    def commit(self, prepare: Callable[[], Work | None], settled: Callable[[Exception | None], None]) -> None:
+        self._writer.commit(prepare, settled)
 
     @asynccontextmanager
     async def read(self) -> AsyncIterator[AsyncConnection]:
@@ -163,9 +163,6 @@ class PostgresDatabase:
             )
         reason = str(error.orig).strip().splitlines()
         return ConfigError(f"INSTALLER_DATABASE_URL: {self.name} cannot be opened: {reason[0] if reason else error}")
-
-    async def _in_writer(self, call: Callable[..., T], *arguments: Any) -> T:
-        return await asyncio.get_running_loop().run_in_executor(self._writer_thread, call, *arguments)
 
 
 def _options(settings: Mapping[str, str]) -> str:

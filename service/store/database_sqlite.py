@@ -16,7 +16,6 @@ import sqlite3
 import threading
 import weakref
 from collections.abc import AsyncIterator, Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack, asynccontextmanager
 from operator import methodcaller
 from pathlib import Path
@@ -34,6 +33,7 @@ from service.store.database import DatabaseHealth, Work
 from service.store.database_sqlite_files import File, lock, make_private
 from service.store.database_sqlite_rows import RowsStatement, execute, insert_of, update_of
 from service.store.revisions import newest_revision, revision_of, upgrade_to_newest
+from service.store.writer_thread import WriterThread
 
 logger = logging.getLogger(__name__)
 
@@ -57,7 +57,7 @@ class SqliteDatabase:
         _check(url)
         self.path = Path(url.database or "")
         self._writer_engine = create_engine(url.set(drivername="sqlite"), poolclass=StaticPool)
-        self._writer_thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="database-writer")
+        self._thread = WriterThread(self._transaction, self._error)
         # Kept: to take it from the pool and give it back costs more than a small commit.
         self._writer: Connection | None = None
         self._reader_engine: AsyncEngine = create_async_engine(
@@ -86,7 +86,7 @@ class SqliteDatabase:
         except PermissionError as error:
             raise ConfigError(f"INSTALLER_DATABASE_URL: cannot write in {folder}: {error.strerror}") from error
         try:
-            await self._in_writer(self._transaction, upgrade_to_newest)
+            await self._thread.run(lambda: self._transaction(upgrade_to_newest))
             await self._open_readers()
         except DBAPIError as error:
             await self.close()
@@ -107,37 +107,17 @@ class SqliteDatabase:
         # A reader that was cancelled in its connect or its query closes on its own thread, which still needs this loop.
         for thread in [thread for thread in self._reader_threads if thread.is_alive()]:
             await asyncio.to_thread(thread.join, READER_CLOSE_SECONDS_MAX)
-        await self._in_writer(self._close_writer)
-        self._writer_thread.shutdown()
+        await self._thread.run(self._close_writer)
+        self._thread.shutdown()
         if self._lock_file is not None:
             self._lock_file.close()
             self._lock_file = None
 
     async def write(self, work: Callable[[Connection], T]) -> T:
-        try:
-            return await self._in_writer(self._transaction, work)
-        except DatabaseError as error:
-            raise self._error(error) from error
+        return await self._thread.write(work)
 
     def commit(self, prepare: Callable[[], Work | None], settled: Callable[[Exception | None], None]) -> None:
-        self._writer_thread.submit(self._commit, asyncio.get_running_loop(), prepare, settled)
-
-    def _commit(
-        self,
-        loop: asyncio.AbstractEventLoop,
-        prepare: Callable[[], Work | None],
-        settled: Callable[[Exception | None], None],
-    ) -> None:
-        failure: Exception | None = None
-        try:
-            work = prepare()
-            if work is not None:
-                self._transaction(work)
-        except DatabaseError as error:
-            failure = self._error(error)
-        except Exception as error:  # noqa: BLE001 - it is the one who asked that is told
-            failure = error
-        loop.call_soon_threadsafe(settled, failure)
+        self._thread.commit(prepare, settled)
 
     @asynccontextmanager
     async def read(self) -> AsyncIterator[AsyncConnection]:
@@ -200,7 +180,7 @@ class SqliteDatabase:
             self._writer = None
         self._writer_engine.dispose()
 
-    def _error(self, error: DatabaseError) -> Exception:
+    def _error(self, error: DBAPIError) -> Exception:
         """StoreUnavailable for a fault of the database: a full disk, a file that stays locked, cannot be written, or is
         damaged. Anything else is the statement's own fault."""
         # SQLAlchemy has a class of its own for each of the driver's: this one is for what has no class.
@@ -211,9 +191,6 @@ class SqliteDatabase:
         if isinstance(error, OperationalError):
             return StoreUnavailable(f"the event log cannot be used now: {error.orig}")
         return error
-
-    async def _in_writer(self, call: Callable[..., T], *arguments: Any) -> T:
-        return await asyncio.get_running_loop().run_in_executor(self._writer_thread, call, *arguments)
 
     def _space(self) -> str | None:
         """None, or how little space is left on the disk."""
