@@ -13,10 +13,9 @@ from typing import NamedTuple
 from service.events.bounds import STAGE_EVENTS_MAX
 from service.events.event_types import Event, Output, Progress, StageComplete, StageStart
 from service.events.lines import LINE_BYTES_MAX, plain
-from service.events.tools.protocol import NOT_MINE, Answer, Context, Tool
+from service.events.tools.protocol import BRACKET_BYTES_MAX, NOT_MINE, Answer, Context, Tool
 from service.events.tools.quantities import amount, byte_count, percent, seconds
 
-BRACKET_BYTES_MAX = 300
 BAR_BYTES_MAX = 1024  # as wide as a terminal may be, three bytes a column
 COUNT_CHARACTERS_MAX = 64
 LABEL_CHARACTERS_MAX = 300
@@ -67,6 +66,7 @@ class Tqdm(Tool):
     """A bar of bytes that has a file's name for its label begins that file, and only exit status 0 completes it."""
 
     name = "tqdm"
+    bracket_begins = DIGITS
 
     def __init__(self, context: Context) -> None:
         self._context = context
@@ -112,15 +112,23 @@ def bar_in(line: bytes | bytearray) -> Bar | None:
     if bracket is None:
         return None
     near = plain(bytes(line[max(0, begin - BAR_BYTES_MAX) : begin]))
-    counts = _KNOWN_TOTAL.search(near) or _NO_TOTAL.search(near[-COUNT_CHARACTERS_MAX:])
+    counts = (_KNOWN_TOTAL.search(near) if "%" in near else None) or _count_in(near[-COUNT_CHARACTERS_MAX:])
     if counts is None:
         return None
     left = near if begin <= BAR_BYTES_MAX else plain(bytes(line[:begin]))
     before, stage, own_label = _label(left[: len(left) - (len(counts.string) - counts.start())].rstrip())
-    part = counts.groupdict()
-    elapsed, remaining, rate = (part.decode("ascii").strip() if part is not None else None for part in bracket.groups())
-    bar = _progress(stage, part.get("percent"), part["done"], part.get("total"), elapsed, remaining, rate)
-    return Bar(bar, before, own_label)
+    of_100, done, total = counts.groups() if counts.re is _KNOWN_TOTAL else (None, counts[1], None)
+    elapsed, remaining, rate = map(_ascii, bracket.groups())
+    return Bar(_progress(stage, of_100, done, total, elapsed, remaining, rate), before, own_label)
+
+
+def _count_in(near: str) -> re.Match[str] | None:
+    """The count without a total: after the last colon, or all of it."""
+    return _NO_TOTAL.match(near, max(0, near.rfind(":")))
+
+
+def _ascii(part: bytes | None) -> str | None:
+    return part.decode("ascii").strip() if part is not None else None
 
 
 @lru_cache(maxsize=64)
@@ -144,17 +152,17 @@ def _progress(
     is_bytes, bytes_per_second = _rate(rate) if rate is not None and stage != "images" else (False, None)
     remaining = _known(remaining)
     return Progress(
-        stage=stage,
-        percent=percent(of_100) if of_100 is not None else None,
-        downloaded=done,
-        total=total,
-        elapsed=elapsed,
-        remaining=remaining,
-        speed=_known(rate),
-        downloaded_bytes=byte_count(done, BASE) if is_bytes else None,
-        total_bytes=byte_count(total, BASE) if is_bytes and total is not None else None,
-        bytes_per_second=bytes_per_second,
-        eta_seconds=seconds(remaining),
+        stage,
+        percent(of_100) if of_100 is not None else None,
+        done,
+        total,
+        elapsed,
+        remaining,
+        _known(rate),
+        byte_count(done, BASE) if is_bytes else None,
+        byte_count(total, BASE) if is_bytes and total is not None else None,
+        bytes_per_second,
+        seconds(remaining),
     )
 
 
