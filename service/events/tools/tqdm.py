@@ -50,6 +50,13 @@ _WHOLE = re.compile(
     r"(?P<speed>-?(?:[\d.]{1,20}|\?)[ !-+\--/:-Z\\^-~]{0,20})\]",
     re.ASCII,
 )
+# The same for a bar without a total, which has no percentage either.
+_WHOLE_NO_TOTAL = re.compile(
+    r"(?P<label>[ -$&-~]{0,300}): ?(?P<done>[\d.]{1,20}[kKMGTPE]?(?:i?B|it|[A-Za-z]{0,12})) +"
+    rf"\[(?P<elapsed>{_TIME})(?:<(?P<remaining>\?|{_TIME}))?, {{0,8}}"
+    r"(?P<speed>-?(?:[\d.]{1,20}|\?)[ !-+\--/:-Z\\^-~]{0,20})\]",
+    re.ASCII,
+)
 _STAGE = re.compile(r"(?:^|[^\w])(images|model|cache)\s*:?$", re.IGNORECASE)
 
 
@@ -103,11 +110,15 @@ def bar_in(line: bytes | bytearray) -> Bar | None:
     begin = line.rfind(b"[", max(0, len(line) - BRACKET_BYTES_MAX))
     if begin < 1 or line[begin - 1] != SPACE or line[begin + 1] not in DIGITS:
         return None
-    whole = _WHOLE.fullmatch(line.decode("latin-1")) if len(line) < BAR_BYTES_MAX else None
-    if whole is not None:
+    text = line.decode("latin-1") if len(line) < BAR_BYTES_MAX else ""
+    if (whole := _WHOLE.fullmatch(text)) is not None:
         label, of_100, done, total, elapsed, remaining, rate = whole.groups()
         before, stage, own_label = _label(label.strip())
         return Bar(_progress(stage, of_100, done, total, elapsed, remaining, rate.strip()), before, own_label)
+    if (whole := _WHOLE_NO_TOTAL.fullmatch(text)) is not None:
+        label, done, elapsed, remaining, rate = whole.groups()
+        before, stage, own_label = _label(label.strip())
+        return Bar(_progress(stage, None, done, None, elapsed, remaining, rate.strip()), before, own_label)
     bracket = _BRACKET.fullmatch(line, begin)
     if bracket is None:
         return None
