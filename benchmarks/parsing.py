@@ -1,40 +1,34 @@
-"""(e) The parser: megabytes a second of bars and of plain lines, the same one again and each another one, and of output
-that never ends its line. Seconds of the thread, which a busy machine blurs less."""
+"""(e) The parser: megabytes a second of each kind of output, made by bar_streams.py and line_streams.py. Seconds of the
+thread, which a busy machine blurs less."""
 
 from __future__ import annotations
 
 import time
 
-from benchmarks.pieces import bar
+from benchmarks.bar_streams import bar_streams
+from benchmarks.line_streams import line_streams
 from benchmarks.table import Row, median
 from service.events.parser import ProgressParser
+from service.events.redaction import Redactor
 
-BAR = "\rModel:  45%|████▌     | 3.65M/8.12M [00:03<00:04, 60.9MiB/s]".encode()
-LINE = b"                - Images Directory Path: out/a/Dramatic Lighting Slider/extra_data-vid_6001\n"
-
-
-OTHER_BARS = b"".join(bar(number) for number in range(1_000))
-OTHER_LINES = b"".join(LINE.replace(b"Lighting", b"Lighting %d" % number) for number in range(1_000))
+CHUNK_BYTES = 32_768
+# As many as a service has, at least: each line is searched for them.
+SECRETS = ("hf_a-secret-of-the-service", "civitai-another-secret-of-it")
 
 
 async def run(quick: bool) -> list[Row]:
-    size = (1 if quick else 8) << 20
-    kinds = (
-        ("bars", BAR),
-        ("lines", LINE),
-        ("other bars", OTHER_BARS),
-        ("other lines", OTHER_LINES),
-        ("a line without an end", b"x" * 65_536),
-    )
-    return [Row(name=f"(e) parser, {name}", value=speed(unit, size), unit="MB/s") for name, unit in kinds]
+    repetitions = 3 if quick else 9
+    streams = bar_streams() | line_streams()
+    return [
+        Row(name=f"(e) parser, {name}", value=speed(raw, repetitions), unit="MB/s") for name, raw in streams.items()
+    ]
 
 
-def speed(unit: bytes, size: int) -> float:
-    raw = unit * (size // len(unit))
-    chunks = [raw[n : n + 32_768] for n in range(0, len(raw), 32_768)]
+def speed(raw: bytes, repetitions: int) -> float:
+    chunks = [raw[n : n + CHUNK_BYTES] for n in range(0, len(raw), CHUNK_BYTES)]
     seconds = []
-    for _ in range(3):
-        parser = ProgressParser()
+    for _ in range(repetitions):
+        parser = ProgressParser(resource="a.md", attempt=1, redact=Redactor(SECRETS))
         begin = time.thread_time()
         for chunk in chunks:
             parser.feed(chunk)

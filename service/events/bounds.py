@@ -14,6 +14,7 @@ PROGRESS_EVENTS_STEP = 2_000
 OUTPUT_LINES_MAX = 5_000
 STAGE_EVENTS_MAX = 4_000
 RUN_EVENTS_MAX = 4_000
+_OF_RUNS = (RunStarted, RunEnded, FileKept, ResourceWarned)
 OMITTED = f"… more than {OUTPUT_LINES_MAX} lines: further lines are not kept"
 
 
@@ -30,14 +31,15 @@ class Bounds:
 
     def admit(self, event: Event) -> Event | None:
         """The event, what stands in its place, or None if it is left out."""
-        if isinstance(event, Progress):
+        kind = type(event)
+        if kind is Progress:
             return event if self._admit_bar() else None
-        if isinstance(event, Output):
+        if kind is Output:
             self._outputs += 1
             if self._outputs == OUTPUT_LINES_MAX:
                 return Output(line=OMITTED)
             return event if self._outputs < OUTPUT_LINES_MAX else None
-        if isinstance(event, RunStarted | RunEnded | FileKept | ResourceWarned):
+        if kind in _OF_RUNS:
             self._runs += 1
             return event if self._runs <= RUN_EVENTS_MAX else None
         self._stages += 1

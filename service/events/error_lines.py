@@ -113,8 +113,10 @@ _OF_INSIDE = _words(
 
 # Most lines are not errors, and each line is read, so what they cost is the look that finds nothing. A pattern that is
 # anchored fails at once. One that is not is tried at every character: it is asked only after a look for text without
-# which it cannot match, which is much cheaper.
+# which it cannot match, which is much cheaper. For all patterns together `may_be_more` is that look: how every line
+# begins and ends that is an error or a warning, or what is in it.
 _SYSTEM_ENDS = _words(_SYSTEM)
+_REASONS = _words("can|could|unable|fail|invalid|unrecognized|unknown|missing|error|refused|bad ")
 PHRASE_CHARACTERS_MAX = 60
 _PHRASES_ALONE = frozenset(_words(_PHRASES))
 _OF_HTTP = _words("error|message|response...|<")
@@ -140,6 +142,30 @@ _PROGRESS = re.compile(
     r"creating|building|updating|retrying|inflating|receiving|reading|get:\d|hit:\d|ign:\d|download completed|"
     r"archive: |length: |location: |--\d{4}-)"
 )
+
+
+_OF_MORE = _words(
+    "err|warn|failed|response...|at byte|routines:|viewed|central-dir|line |checksum|publickey|installed|gnutls|"
+    "e resolving|message|<|exception|timeout|incompleteread|disconnected"
+)
+_MORE_BEGINS = re.compile(
+    rf"{_LOUD.pattern}|{_SENTENCE.pattern}|{_OF_A_PROGRAM.pattern}|{_TIME}\W{{0,3}}w: |"
+    r"[^\s:.]++\.[^\s:]*+: |uncaught |u.age|traceback|\{|http/"
+)
+_MORE_ENDS = (*_SYSTEM_ENDS, "giving up", *_PHRASES_ALONE)
+
+
+def may_be_more(text: str) -> bool:
+    """Whether this line may be an error or a warning, or begin a help text or a traceback; False: it is plain or
+    harmless, and nothing but that."""
+    small = text.lower()
+    return (
+        _MORE_BEGINS.match(small) is not None
+        or _has_any(small, _OF_MORE)
+        or (": " in small and _may_give_a_reason(small))
+        or small.rstrip(".)!").endswith(_MORE_ENDS)
+        or _STATUS.search(small) is not None
+    )
 
 
 @lru_cache(maxsize=512)
@@ -174,9 +200,14 @@ def _is_error(text: str, small: str) -> bool:
     if _EXCEPTION.match(text) or _LOUD.match(small) or _SENTENCE.match(small):
         return True
     # A program that speaks ends its name so.
-    if ": " in text and (_OF_ANY_PROGRAM.match(text) or _OF_A_PROGRAM.match(small)):
+    if ": " in text and (_OF_A_PROGRAM.match(small) or (_may_give_a_reason(small) and _OF_ANY_PROGRAM.match(text))):
         return True
     return _may_be_by_http(small) and _BY_HTTP.search(small) is not None
+
+
+def _may_give_a_reason(small: str) -> bool:
+    """Small letters beyond ASCII may be other ones to a pattern that ignores case."""
+    return not small.isascii() or _has_any(small, _REASONS) or small.endswith(_SYSTEM_ENDS)
 
 
 def _may_be_by_the_system(small: str) -> bool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import deque
 from dataclasses import dataclass, field
 
-from service.events.error_lines import Kind
+from service.events.error_lines import Kind, kind_of
 from service.events.line_kinds import LineKinds
 from service.events.runs import RunLedger
 
@@ -13,6 +13,8 @@ TAIL_LINES = 40
 TAIL_LINE_CHARACTERS_MAX = 2_000
 ERROR_LINES_MAX = 20
 MESSAGE_CHARACTERS_MAX = 500
+# Of so many ordinary lines, only the last ones are asked whether they are plain.
+ORDINARY_LINES_MAX = 64
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,6 +54,7 @@ class Ledger:
         self._tail_ends_with_bar = False
         self._kinds = LineKinds()
         self._last_plain: str | None = None
+        self._ordinary: list[str] = []
 
     def bar(self, text: str) -> None:
         """A progress bar: only the last one of a run of bars stays in the tail."""
@@ -65,9 +68,15 @@ class Ledger:
         self._tail.append(text[:TAIL_LINE_CHARACTERS_MAX])
         self._tail_ends_with_bar = False
         message = text[:MESSAGE_CHARACTERS_MAX]
+        if self._kinds.is_ordinary(message):
+            self._ordinary.append(message)
+            if len(self._ordinary) == ORDINARY_LINES_MAX:
+                self._find_plain()
+            return False
         kind = self._kinds.kind(message)
         if kind is Kind.PLAIN:
             self._last_plain = message
+            self._ordinary.clear()
         elif kind is not Kind.HARMLESS:
             self._errors.append(message)
             return True
@@ -79,8 +88,14 @@ class Ledger:
 
     @property
     def last_plain(self) -> str | None:
+        self._find_plain()
         return self._last_plain
 
     @property
     def tail(self) -> tuple[str, ...]:
         return tuple(self._tail)
+
+    def _find_plain(self) -> None:
+        plain = (line for line in reversed(self._ordinary) if kind_of(line) is Kind.PLAIN)
+        self._last_plain = next(plain, self._last_plain)
+        self._ordinary.clear()

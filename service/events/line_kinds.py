@@ -7,7 +7,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
-from service.events.error_lines import Kind, is_warning, kind_of
+from service.events.error_lines import Kind, is_warning, kind_of, may_be_more
 
 # curl breaks a long warning into lines, each with its own "Warning: "; the reason comes in the last.
 _CURL_WARNING = "Warning: "
@@ -27,6 +27,13 @@ class LineKinds:
         self._in_traceback = False
         self._warning_goes_on = False
         self._curl_explains = False
+
+    def is_ordinary(self, text: str) -> bool:
+        """Whether the line is plain or harmless and changes nothing for the lines after it: for most lines this costs
+        a third of ``kind``. Where it is True, ``kind_of`` tells which of the two the line is, when that is needed."""
+        return not (
+            self._in_help or self._in_traceback or self._warning_goes_on or self._curl_explains or may_be_more(text)
+        )
 
     def kind(self, text: str) -> Kind:
         if self._warning_goes_on:

@@ -18,8 +18,6 @@ LOOKAHEAD_BYTES = 1024
 # A line of nothing but brackets must not cost more than other lines: no line with a bar has this many.
 BRACKETS_MAX = 256
 
-_ENDS = re.compile(rb"[\r\n\]]")
-_BRACKET = ord("]")
 _ESCAPES = re.compile(
     r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)?|[PX^_][^\x1b]*(?:\x1b\\)?|[ -/]*[0-~])?"
 )
@@ -38,13 +36,13 @@ class Line(NamedTuple):
     cut: bool
 
 
-# Three characters can end a line, and one regular expression finds all of them: Python code runs once an end, not once
-# a byte. Carriage return and newline always end it. A closing bracket ends it only if it closes a progress bar, and
-# waiting for the next carriage return instead would show each bar one redraw late (100 ms). So `at_bracket` is asked
-# with the line so far; its answer must depend on the bytes of the stream alone, and because lines are handed out one by
-# one, all lines before this bracket have been read by then. Two bounds keep hostile lines cheap: after BRACKETS_MAX
-# questions, or beyond LINE_BYTES_MAX, a bracket is a byte like any other. The offset counts every byte, also those that
-# were thrown away: it is the place from which a second reading can continue.
+# Three characters can end a line. Carriage return and newline always end it, so a chunk is split at them at once:
+# Python code runs once a line, not once a byte. A closing bracket ends it only if it closes a progress bar, and waiting
+# for the next carriage return instead would show each bar one redraw late (100 ms). So `at_bracket` is asked with the
+# line so far; its answer must depend on the bytes of the stream alone, and because lines are handed out one by one, all
+# lines before this bracket have been read by then. Two bounds keep hostile lines cheap: after BRACKETS_MAX questions,
+# or beyond LINE_BYTES_MAX, a bracket is a byte like any other. The offset counts every byte, also those that were
+# thrown away: it is the place from which a second reading can continue.
 
 
 class LineSplitter:
@@ -59,41 +57,48 @@ class LineSplitter:
 
     def feed(self, chunk: bytes) -> Iterator[Line]:
         """The lines that end within this chunk. Exhaust it before the next ``feed``."""
-        begin = 0
-        for match in _ENDS.finditer(chunk):
-            end = match.end()
-            if chunk[end - 1] == _BRACKET:
-                if self._brackets == BRACKETS_MAX or self._length + end - begin > LINE_BYTES_MAX:
-                    continue
-                piece = chunk[begin:end]
-                if self._length == 0 and (drawn := self._at_bracket(piece)) is not None:
-                    # Most bars, too, lie whole in one chunk.
-                    yield Line(piece, self._offset + end, drawn, False)
-                elif self._length == 0:
-                    self._brackets = 1
-                    self._keep(piece)
-                else:
-                    self._brackets += 1
-                    self._keep(piece)
-                    drawn = self._at_bracket(self._line)
-                    if drawn is not None:
-                        yield self._end(self._offset + end, drawn)
-            elif self._length == 0 and end - 1 - begin <= LINE_BYTES_MAX:
-                # Most lines lie whole in one chunk: they are never put together.
-                if end - 1 > begin:
-                    yield Line(chunk[begin : end - 1], self._offset + end, None, False)
-            else:
-                self._keep(chunk[begin : end - 1])
-                if self._length:
-                    yield self._end(self._offset + end, None)
-            begin = end
-        self._keep(chunk[begin:])
+        end = self._offset
         self._offset += len(chunk)
+        pieces = chunk.replace(b"\r", b"\n").split(b"\n")
+        rest = pieces.pop()
+        for piece in pieces:
+            begin, end = end, end + len(piece) + 1
+            if self._length or b"]" in piece or len(piece) > LINE_BYTES_MAX:
+                yield from self._bars_of(piece, begin)
+                if self._length:
+                    yield self._end(end, None)
+            elif piece:
+                # Most lines lie whole in one chunk: they are never put together.
+                yield Line(piece, end, None, False)
+        yield from self._bars_of(rest, end)
+
+    @property
+    def is_within_a_line(self) -> bool:
+        """Whether the next line began in an earlier chunk."""
+        return self._length > 0
 
     def close(self) -> Iterator[Line]:
         """The last line, which nothing ended."""
         if self._length:
             yield self._end(self._offset, None)
+
+    def _bars_of(self, piece: bytes, offset: int) -> Iterator[Line]:
+        """The bars that end within this piece of a line; what follows the last is kept."""
+        begin, end = 0, piece.find(b"]") + 1
+        while end and self._brackets < BRACKETS_MAX and self._length + end - begin <= LINE_BYTES_MAX:
+            line = piece[begin:end]
+            if self._length:
+                self._keep(line)
+                begin = end
+            drawn = self._at_bracket(self._line if self._length else line)
+            if drawn is None:
+                self._brackets += 1
+            else:
+                yield self._end(offset + end, drawn) if self._length else Line(line, offset + end, drawn, False)
+                begin, self._brackets = end, 0
+            end = piece.find(b"]", end) + 1
+        if begin < len(piece):
+            self._keep(piece[begin:])
 
     def _keep(self, piece: bytes) -> None:
         room = LINE_BYTES_MAX + LOOKAHEAD_BYTES - len(self._line)
@@ -111,8 +116,12 @@ class LineSplitter:
 def plain(raw: bytes) -> str:
     """The text without colours and control characters: what a person would read."""
     text = raw.decode("utf-8", errors="replace")
-    if text.isprintable():
-        return text.strip()
+    return text.strip() if text.isprintable() else without_controls(text)
+
+
+def without_controls(text: str) -> str:
     if "\x1b" in text:
         text = _ESCAPES.sub("", text)
+        if text.isprintable():
+            return text.strip()
     return _CONTROLS.sub("", text).replace("\t", "    ").strip()

@@ -11,19 +11,25 @@ from collections.abc import Callable, Sequence
 from service.events.bounds import Bounds
 from service.events.event_types import Event, Output, Progress
 from service.events.ledger import Evidence, Ledger
-from service.events.lines import LINE_BYTES_MAX, Line, LineSplitter, plain
+from service.events.lines import LINE_BYTES_MAX, Line, LineSplitter, plain, without_controls
 from service.events.recorded_event import NewEvent
-from service.events.redaction import Redactor
+from service.events.redaction import Redactor, redactor_of
 from service.events.room import Room
 from service.events.tools import TOOLS
 from service.events.tools.live_runs import LiveRuns
-from service.events.tools.protocol import NOT_MINE, Context, Tool
+from service.events.tools.protocol import BRACKET_BYTES_MAX, NOT_MINE, Context, Tool
 from service.events.tools.recorder import Recorder
 
 UTF8_BYTES_MAX = 4  # of one character
+READERS_MAX = 4_096
+_PRINTABLE = range(ord(" "), ord("~") + 1)
 _UNBROKEN = tuple(mark for tool in TOOLS for mark in tool.unbroken)
 
 _Readers = tuple[tuple[Tool, ...], tuple[Tool, ...]]
+
+# What an event costs is mostly the number of questions that its line is asked. So a line is shown only to the tools
+# whose lines can begin and end so (`_readers_of`), and a bracket only to those whose bars hold what follows its
+# opening; and what can be told of a whole chunk at once is not asked of each of its lines (`redactor_of`).
 
 
 class ProgressParser:
@@ -48,6 +54,9 @@ class ProgressParser:
         self._attempt = attempt
         self._redact = redact if redact is not None else Redactor()
         self._splitter = LineSplitter(self._at_bracket)
+        # The chunk that the line at hand stands in, None if it began in an earlier one; and what redacts it there.
+        self._chunk: bytes | None = None
+        self._redact_here: Callable[[str], str] | None = None
         self._ledger = Ledger()
         self._bounds = Bounds()
         self._command: str | None = None
@@ -62,21 +71,29 @@ class ProgressParser:
             room=self._room,
             estimate_bytes=estimate_bytes,
         )
+        self._mark = mark
         self._recorder = Recorder(context)
         self._tools = tuple(tool(context) for tool in TOOLS)
         # Only the tools that have such a reader of their own are asked: a call for nothing costs as much as a look.
         self._at_brackets = tuple(tool for tool in self._tools if type(tool).at_bracket is not Tool.at_bracket)
+        self._by_bracket = {
+            byte: tuple(tool for tool in self._at_brackets if byte in tool.bracket_begins) for byte in _PRINTABLE
+        }
         self._bars = tuple(tool for tool in self._tools if type(tool).bar is not Tool.bar)
         self._lines = tuple(tool for tool in self._tools if type(tool).line is not Tool.line)
         self._readers: dict[str, _Readers] = {}
-        self._overhearing = tuple(tool for tool in self._tools if type(tool).overhear is not Tool.overhear)
+        self._overhear = tuple(tool.overhear for tool in self._tools if type(tool).overhear is not Tool.overhear)
 
     def feed(self, chunk: bytes) -> list[NewEvent]:
         """The events of all lines that end within this chunk."""
         new: list[NewEvent] = []
+        self._chunk = None if self._splitter.is_within_a_line else chunk
+        self._redact_here = None
         for line in self._splitter.feed(chunk):
             if events := self._read(line):
                 self._add(new, events, line.offset)
+            self._chunk = chunk
+        self._chunk = None
         return new
 
     def close(self, exit_code: int | None) -> list[NewEvent]:
@@ -114,15 +131,17 @@ class ProgressParser:
                 self._room.observe(event)
             bounded = self._bounds.admit(event)
             if bounded is not None:
-                new.append(
-                    NewEvent(event=bounded, resource=self._resource, attempt=self._attempt, source_offset=offset)
-                )
+                new.append(NewEvent(bounded, self._resource, self._attempt, offset))
 
     def _at_bracket(self, line: bytes | bytearray) -> Sequence[Event] | None:
-        for mark in _UNBROKEN:
+        begin = line.rfind(b"[", -BRACKET_BYTES_MAX)
+        if begin < 0:
+            return None
+        tools = self._at_brackets if b"\x1b" in line else self._by_bracket.get(line[begin + 1], self._at_brackets)
+        for mark in _UNBROKEN if tools else ():
             if mark in line:
                 return None
-        for tool in self._at_brackets:
+        for tool in tools:
             events = tool.at_bracket(line)
             if events is not NOT_MINE:
                 self._recognise(tool)
@@ -130,40 +149,51 @@ class ProgressParser:
         return None
 
     def _read(self, line: Line) -> Sequence[Event]:
-        if line.drawn is not None:
-            return self._drawn(line.raw, line.drawn)
-        text = plain(line.raw)
+        raw, _, drawn, is_cut = line
+        if drawn is not None:
+            return self._drawn(raw, drawn)
+        text = raw.decode("utf-8", errors="replace")
+        is_as_it_stands = text.isprintable()
+        text = text.strip() if is_as_it_stands else without_controls(text)
         if not text:
             return ()
-        if line.cut:
-            return [self._output(text, is_cut=True)]
-        recorded = self._recorder.record(text)
-        if recorded is not NOT_MINE:
-            return recorded
-        bars, lines = self._readers_of(text[0])
+        if is_cut:
+            return [self._output(text, self._redact, is_cut=True)]
+        if self._mark is not None and text.startswith(self._mark):
+            recorded = self._recorder.record(text)
+            if recorded is not NOT_MINE:
+                return recorded
+        bars, lines = self._readers.get(text[0] + text[-1]) or self._readers_of(text[0], text[-1])
         for tool in bars:
             events = tool.bar(text)
             if events is not NOT_MINE:
                 self._recognise(tool)
-                return self._drawn(line.raw, self._heard(tool, events))
-        output = self._output(text, is_cut=False)
+                return self._drawn(raw, self._heard(tool, events))
+        is_in_chunk = is_as_it_stands and self._chunk is not None and text.isascii()
+        output = self._output(text, self._redactor_here() if is_in_chunk else self._redact, is_cut=False)
         for tool in lines:
             events = tool.line(text, output)
             if events is not NOT_MINE:
                 self._recognise(tool)
                 return self._heard(tool, events)
-        return [output]
+        return (output,)
 
-    def _readers_of(self, first: str) -> _Readers:
-        """The tools whose bar, and those whose line, may begin with this character, in the order of recognition."""
-        if not first.isascii():
-            return self._bars, self._lines
-        readers = self._readers.get(first)
-        if readers is None:
-            bars = tuple(tool for tool in self._bars if tool.bar_begins is None or first in tool.bar_begins)
-            lines = tuple(tool for tool in self._lines if tool.line_begins is None or first in tool.line_begins)
-            readers = self._readers[first] = bars, lines
-        return readers
+    def _readers_of(self, first: str, last: str) -> _Readers:
+        """The tools whose bar, and those whose line, may begin and end with these characters, in the order of
+        recognition."""
+        bars = self._bars
+        lines = tuple(tool for tool in self._lines if tool.line_ends is None or last in tool.line_ends)
+        if first.isascii():
+            bars = tuple(tool for tool in bars if tool.bar_begins is None or first in tool.bar_begins)
+            lines = tuple(tool for tool in lines if tool.line_begins is None or first in tool.line_begins)
+        if len(self._readers) < READERS_MAX:
+            self._readers[first + last] = bars, lines
+        return bars, lines
+
+    def _redactor_here(self) -> Callable[[str], str]:
+        if self._redact_here is None:
+            self._redact_here = redactor_of(self._chunk or b"", self._redact)
+        return self._redact_here
 
     def _heard(self, tool: Tool, events: Sequence[Event]) -> Sequence[Event]:
         """What a tool's reader made of a line, without what the records of runs have said already."""
@@ -184,15 +214,15 @@ class ProgressParser:
             self._note(after.line)
         return events
 
-    def _output(self, text: str, *, is_cut: bool) -> Output:
+    def _output(self, text: str, redact: Callable[[str], str], *, is_cut: bool) -> Output:
         """The line as people may see it, noted as evidence."""
-        shown = self._redact(text)
+        shown = redact(text)
         if is_cut or len(shown) > LINE_BYTES_MAX // UTF8_BYTES_MAX:
             encoded = shown.encode()
             is_cut = is_cut or len(encoded) > LINE_BYTES_MAX
             shown = encoded[:LINE_BYTES_MAX].decode(errors="ignore")
         self._note(shown)
-        return Output(line=shown, cut=is_cut)
+        return Output(shown, is_cut)
 
     def _note_last_bar(self) -> None:
         """Of a run of bars the evidence holds the last one: only that one is made readable."""
@@ -201,8 +231,9 @@ class ProgressParser:
             self._last_bar = None
 
     def _note(self, shown: str) -> None:
-        self._note_last_bar()
+        if self._last_bar is not None:
+            self._note_last_bar()
         if self._ledger.line(shown):
             self._recorder.overhear_error(shown)
-        for tool in self._overhearing:
-            tool.overhear(shown)
+        for overhear in self._overhear:
+            overhear(shown)

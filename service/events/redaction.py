@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from urllib.parse import quote
 
 REDACTED = "[redacted]"
@@ -35,6 +35,8 @@ _OPTION = re.compile(
     rf"(--[\w-]{{0,40}}?{_NAMES}(?:=|\s++)|(?:\b|_){_NAMES}[\"']?\s*+[:=]\s*+)[\"']?(?!\[redacted\])[^\s\"']{{6,}}",
     re.IGNORECASE,
 )
+# Without one of these in small letters, the last three do not match.
+_WORDS = ("cookie", "authorization", "bearer", "token", "api", "secret", "passw")
 
 
 class Secrets:
@@ -51,16 +53,19 @@ class Secrets:
     def redacted(self, text: str) -> str:
         """A text that hides a secret between unseen characters loses all of those."""
         text = self._replaced(text)
-        return text if self._is_plain(text) or not self._has(bare := _UNSEEN.sub("", text)) else self._replaced(bare)
+        if self._is_plain(text) or not self.stand_in(bare := _UNSEEN.sub("", text)):
+            return text
+        return self._replaced(bare)
 
     def are_in(self, text: str) -> bool:
-        return self._has(text) or (not self._is_plain(text) and self._has(_UNSEEN.sub("", text)))
+        return self.stand_in(text) or (not self._is_plain(text) and self.stand_in(_UNSEEN.sub("", text)))
 
     def _is_plain(self, text: str) -> bool:
         """Nothing unseen is in most texts."""
         return not self._forms or (text.isascii() and text.isprintable())
 
-    def _has(self, text: str) -> bool:
+    def stand_in(self, text: str) -> bool:
+        """Whether one is there as it is: all there is to see in a text that is ASCII and printable."""
         # No generator: this runs for every event.
         for form in self._forms:  # noqa: SIM110
             if form in text:
@@ -95,7 +100,21 @@ class Redactor:
         self._secrets = Secrets(secrets)
 
     def __call__(self, text: str) -> str:
-        text = self._secrets.redacted(text)
+        return self.without_known(self._secrets.redacted(text))
+
+    def has_known(self, text: str) -> bool:
+        """Whether one of the secrets stands in this text as it is."""
+        return self._secrets.stand_in(text)
+
+    def has_unknown(self, text: str) -> bool:
+        """Whether a text may hold a secret that only its place gives away."""
+        if ("=" in text and ("?" in text or "&" in text or ";" in text)) or ("://" in text and "@" in text):
+            return True
+        lowered = text.lower()
+        return any(word in lowered for word in _WORDS)
+
+    def without_known(self, text: str) -> str:
+        """For a text in which no known secret stands."""
         if "=" in text:
             text = _PARAMETER.sub(rf"\1{REDACTED}", text)
         if "://" in text and "@" in text:
@@ -108,3 +127,14 @@ class Redactor:
         if "token" in lowered or "api" in lowered or "secret" in lowered or "passw" in lowered:
             text = _OPTION.sub(rf"\1{REDACTED}", text)
         return text
+
+
+def redactor_of(chunk: bytes, redact: Callable[[str], str]) -> Callable[[str], str]:
+    """What redacts the texts of this chunk that stand in it as they are, and that are ASCII and printable: most lines.
+    Where a look for all secrets in the whole chunk finds none, none is looked for in each line."""
+    if not isinstance(redact, Redactor):
+        return redact
+    text = chunk.decode("latin-1")
+    if redact.has_known(text):
+        return redact
+    return redact.without_known if redact.has_unknown(text) else str

@@ -161,19 +161,36 @@ def test_no_line_costs_more_than_its_length(piece: str) -> None:
     assert seconds(2_000) < max(0.02, 8 * seconds(500))
 
 
-def test_the_looks_before_a_pattern_hide_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Each is a necessary condition: with every pattern asked, a line is of the same kind."""
+def lines_of_their_words() -> list[str]:
     chance = random.Random("kinds")
     words = [*error_lines._OF_ERRORS, *error_lines._SYSTEM_ENDS, *error_lines._PHRASES_ALONE]
     words += ["404 ", "503: ", "[errno 5] ", "line 5: 77 killed", "giving up.", "...", ".", ")", "!", ": ", "usage: "]
     words += ['{"detail":', "http/1.1 404", "<title>", "errorcode=5", "response... 404", "message:", "foo.Bar: "]
-    lines = [
+    words += ["Traceback (most recent call last):", "Warning: ", "-w: ", "uncaught x.Error: ", "Usage ", "E: ", "❌ "]
+    return [
         "".join(chance.choice(words) + chance.choice(["", " ", "a"]) for _ in range(chance.randrange(1, 5))).strip()
         for _ in range(20_000)
     ]
+
+
+def test_an_ordinary_line_is_plain_or_harmless_and_changes_nothing_for_the_next() -> None:
+    ordinary = 0
+    for line in lines_of_their_words():
+        kinds = LineKinds()
+        if line and kinds.is_ordinary(line):
+            ordinary += 1
+            assert kinds.kind(line) is kind_of(line), line
+            assert kind_of(line) in (Kind.PLAIN, Kind.HARMLESS), line
+            assert vars(kinds) == vars(LineKinds()), line
+    assert ordinary > 1_000
+
+
+def test_the_looks_before_a_pattern_hide_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each is a necessary condition: with every pattern asked, a line is of the same kind."""
+    lines = lines_of_their_words()
     found = [kind_of.__wrapped__(line) for line in lines]
     assert {Kind.ERROR, Kind.PLAIN, Kind.HARMLESS} <= set(found)
-    for name in ("_may_be_by_the_system", "_may_be_by_http"):
+    for name in ("_may_be_by_the_system", "_may_be_by_http", "_may_give_a_reason"):
         monkeypatch.setattr(error_lines, name, lambda _: True)
     for line, kind in zip(lines, found, strict=True):
         assert kind_of.__wrapped__(line) is kind, line

@@ -100,3 +100,14 @@ def test_a_secret_across_the_cut_does_not_leak() -> None:
 
 def test_the_longer_of_two_secrets_is_taken_out_whole() -> None:
     assert Redactor(["abcdef", "abcdef-ghi"])("abcdef-ghi abcdef") == f"{REDACTED} {REDACTED}"
+
+
+@pytest.mark.parametrize("hidden", [SECRET, SECRET[:9] + "\x1b[0m" + SECRET[9:], SECRET[:9] + "\u200b" + SECRET[9:]])
+def test_a_secret_is_found_wherever_a_chunk_ends_and_whatever_is_in_it(hidden: str) -> None:
+    raw = f"a plain line\nbefore {hidden} after\nanother\n?token={'x' * 20}\nlast\n".encode()
+    for size in (*range(1, 40), len(raw)):
+        parser = ProgressParser(redact=Redactor([SECRET]))
+        shown = "".join(str(new.event) for n in range(0, len(raw), size) for new in parser.feed(raw[n : n + size]))
+        assert SECRET not in shown
+        assert shown.count(REDACTED) == 2
+        assert SECRET not in "".join(parser.evidence.tail)

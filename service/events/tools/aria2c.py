@@ -11,11 +11,10 @@ from service.events.causes import Cause
 from service.events.event_types import Output, Progress, StageComplete, StageStart
 from service.events.lines import plain
 from service.events.runs import base_name
-from service.events.tools.protocol import MORE, NOT_MINE, Answer, Context, ExitStatus, Tool
+from service.events.tools.protocol import BRACKET_BYTES_MAX, MORE, NOT_MINE, Answer, Context, ExitStatus, Tool
 from service.events.tools.quantities import amount, byte_count, percent, seconds
 
 BASE = 1024
-READOUT_BYTES_MAX = 300
 
 _SPEAKS = re.compile(r"^\d\d/\d\d \d\d:\d\d:\d\d \[(?:NOTICE|ERROR)\] ")
 _COMPLETE = re.compile(r"\[NOTICE\] Download complete: (.+)$")
@@ -35,6 +34,7 @@ class Aria2c(Tool):
 
     name = "aria2c"
     commands = ("aria2c",)
+    bracket_begins = b"#"
     exit_statuses: ClassVar[Mapping[int, ExitStatus]] = {
         1: ExitStatus("the download failed, most often to connect", Cause.NETWORK),
         2: ExitStatus("the site did not answer in time", Cause.NETWORK),
@@ -79,9 +79,10 @@ class Aria2c(Tool):
         if found is None:
             return NOT_MINE
         shown = _progress(found)
-        if found["gid"] in self._gids or len(self._gids) >= STAGE_EVENTS_MAX:
-            return [shown]
-        self._gids.add(found["gid"])
+        gid = found[1]
+        if gid in self._gids or len(self._gids) >= STAGE_EVENTS_MAX:
+            return (shown,)
+        self._gids.add(gid)
         return [StageStart(name=self._context.name_for(self.name)), shown]
 
     def line(self, text: str, output: Output) -> Answer:
@@ -103,7 +104,7 @@ class Aria2c(Tool):
 
 def _readout_in(line: bytes | bytearray) -> re.Match[str] | None:
     """The readout that ends with this line's last byte, which is a ``]``."""
-    near = max(0, len(line) - READOUT_BYTES_MAX)
+    near = max(0, len(line) - BRACKET_BYTES_MAX)
     if line.rfind(b"#", near) < 0:
         return None
     # On a terminal there are colours between the bracket and what follows it.
@@ -113,16 +114,18 @@ def _readout_in(line: bytes | bytearray) -> re.Match[str] | None:
 
 
 def _progress(found: re.Match[str]) -> Progress:
-    total, speed, eta = byte_count(found["total"], BASE), found["speed"], found["eta"]
+    _, done, total, of_100, speed, eta = found.groups()
+    total_bytes = byte_count(total, BASE)
     return Progress(
-        stage="download",
-        percent=percent(found["percent"]) if found["percent"] else None,
-        downloaded=found["done"],
-        total=found["total"] if total else None,
-        remaining=eta,
-        speed=f"{speed}/s" if speed else None,
-        downloaded_bytes=byte_count(found["done"], BASE),
-        total_bytes=total or None,
-        bytes_per_second=amount(speed, BASE) if speed else None,
-        eta_seconds=seconds(eta),
+        "download",
+        percent(of_100) if of_100 else None,
+        done,
+        total if total_bytes else None,
+        None,
+        eta,
+        f"{speed}/s" if speed else None,
+        byte_count(done, BASE),
+        total_bytes or None,
+        amount(speed, BASE) if speed else None,
+        seconds(eta),
     )

@@ -19,12 +19,13 @@ BLOCK_LINES_MAX = 40
 
 _STARTED = ('Now downloading "', '"...')
 _COMPLETED = ('Download completed for "', '"')
-_LAST = '".'  # of these two sentences
 _MODEL_ID = re.compile(r"- Model ID: (\S{1,64})$")
 _VERSION_ID = re.compile(r"- Version ID: (\S{1,64})$")
 _RETRYING = "Retrying to download the current model..."
 _GAVE_UP = re.compile(r"Max retry of \d+ reached\. Skipping the current model\.\.\.$")
 _RULE = "---------"
+# What the lines begin with that the books take: ids, rules, and the two sentences above.
+_OVERHEARD = "-RM"
 # What stands between two rules when civitdl failed before its first sentence.
 _FAILURE = re.compile(r"\wException \(|Error\b|\[Errno \d+\]|ConnectionPool\(|Connection (?:aborted|broken)")
 
@@ -38,6 +39,7 @@ class Civitdl(Tool):
     name = "civitdl"
     commands = ("civitdl",)
     package = Package(name="civitdl", version="2.2.0")
+    line_ends = '".'  # of these two sentences
     unbroken = (_STARTED[0].encode(), _COMPLETED[0].encode())
 
     def __init__(self, context: Context) -> None:
@@ -45,8 +47,6 @@ class Civitdl(Tool):
         self._books = _Books()
 
     def line(self, text: str, output: Output) -> Answer:
-        if text[-1:] not in _LAST:
-            return NOT_MINE
         if (found := _name_in(text, _STARTED)) is not None:
             name = self._context.name(found)
             self._books.started(name)
@@ -58,7 +58,8 @@ class Civitdl(Tool):
         return NOT_MINE
 
     def overhear(self, shown: str) -> None:
-        self._books.line(shown)
+        if shown[:1] in _OVERHEARD or self._books.block is not None:
+            self._books.line(shown)
 
     def failures(self) -> Sequence[ToolFailure]:
         return self._books.failures()
@@ -76,7 +77,7 @@ class _Books:
         self._model_id: str | None = None
         self._current: _Model | None = None
         self._pending_error: str | None = None
-        self._block: list[str] | None = None
+        self.block: list[str] | None = None
 
     def started(self, name: str) -> None:
         self._has_spoken = True
@@ -95,8 +96,8 @@ class _Books:
             self._take_id(text)
         if text == _RULE:
             self._rule()
-        elif self._block is not None and len(self._block) < BLOCK_LINES_MAX:
-            self._block.append(text[:MESSAGE_CHARACTERS_MAX])
+        elif self.block is not None and len(self.block) < BLOCK_LINES_MAX:
+            self.block.append(text[:MESSAGE_CHARACTERS_MAX])
         if text == _RETRYING:
             self._has_spoken = True
         elif text.startswith("Max") and _GAVE_UP.match(text):
@@ -151,14 +152,14 @@ class _Books:
         self._current = self._pending_error = None
 
     def _rule(self) -> None:
-        if self._block is None:
-            self._block = []
+        if self.block is None:
+            self.block = []
         else:
             self._end_block()
 
     def _end_block(self) -> None:
         """A block between two rules is a failure if it reads like one."""
-        block, self._block = self._block, None
+        block, self.block = self.block, None
         text = " ".join(block or ())
         if text and (self._has_spoken or _FAILURE.search(text)):
             self._enter()

@@ -31,8 +31,9 @@ _PARALLEL_ROW = re.compile(
     rf"^(?:(?P<percent>\d{{1,3}})|--) +(?:\d{{1,3}}|--) +(?P<done>{_SIZE}) +{_SIZE} +(?:\d{{1,6}} +){{1,4}}"
     rf"{_TIME} +(?P<elapsed>{_TIME}) +(?P<left>{_TIME}) +(?P<speed>{_SIZE})$"
 )
-# Before the first hash there is the percentage alone.
-_HASHES = re.compile(r"(?:#[# ]{0,400}?)?(?P<percent>\d{1,3})\.\d%")
+# After the hashes; before the first hash there is the percentage alone.
+_PERCENT = re.compile(r"(\d{1,3})\.\d%")
+_HASHES_CHARACTERS_MAX = 401
 # Where the size is not known, a small ship travels among the hashes.
 _SHIP = re.compile(r"[#O=\- ]{0,400}(?:=[#O]=|=O#|#O=|#O#)[#O=\- ]{0,400}")
 _SHIP_CHARACTERS_MAX = 400
@@ -119,10 +120,11 @@ class Curl(Tool):
                 return NOT_MINE
             row = hashes, ""
         begins = [] if self._has_begun else self._begin()
-        rest = [Output(line=self._context.redact(row[1]))] if row[1] else []
+        shown, after = row
+        rest = [Output(line=self._context.redact(after))] if after else []
         if self._context.runs.awaits_name(self.name):
             return rest
-        return [*begins, row[0], *rest]
+        return [*begins, shown, *rest] if begins or rest else (shown,)
 
     def line(self, text: str, output: Output) -> Answer:
         if _HEADER.match(text):
@@ -151,33 +153,40 @@ def _row(text: str) -> tuple[Progress, str] | None:
         found = _PARALLEL_ROW.match(text)
         return (_progress(found, None), "") if found is not None else None
     # Where curl does not know the total it prints 0, or what it has so far, of which it then received 0 %.
-    is_known = found["total"] != "0" and not (found["total"] == found["done"] and int(found["received"]) == 0)
-    return _progress(found, found["total"] if is_known else None), found["rest"] or ""
+    total, received, done, rest = found.group("total", "received", "done", "rest")
+    is_known = total != "0" and not (total == done and int(received) == 0)
+    return _progress(found, total if is_known else None), rest or ""
 
 
 def _hash_bar(text: str) -> Progress | None:
     """``curl --progress-bar``: hashes and a percentage with one decimal."""
-    found = _HASHES.fullmatch(text)
-    if found is not None:
-        return Progress(stage="download", percent=percent(found["percent"]))
+    begin = max(text.rfind("#"), text.rfind(" ")) + 1
+    found = _PERCENT.fullmatch(text, begin)
+    if found is not None and (not begin or (text[0] == "#" and _are_hashes(text[:begin]))):
+        return Progress("download", percent(found[1]))
     if len(text) > _SHIP_CHARACTERS_MAX or _SHIP.fullmatch(text) is None:
         return None
     return None if any(rule in text for rule in _NO_SHIP) else Progress(stage="download")
 
 
+def _are_hashes(text: str) -> bool:
+    return len(text) <= _HASHES_CHARACTERS_MAX and not text.strip("# ")
+
+
 def _progress(found: re.Match[str], total: str | None) -> Progress:
     is_parallel = found.re is _PARALLEL_ROW
-    left = found["left"] if not found["left"].startswith("--") else None
+    of_100, done, elapsed, left, speed = found.group("percent", "done", "elapsed", "left", "speed")
+    remaining = left if not left.startswith("--") else None
     return Progress(
-        stage="download",
-        percent=percent(found["percent"]) if found["percent"] and (is_parallel or total is not None) else None,
-        downloaded=found["done"],
-        total=total,
-        elapsed=found["elapsed"] if not found["elapsed"].startswith("--") else None,
-        remaining=left,
-        speed=found["speed"],
-        downloaded_bytes=byte_count(found["done"], BASE),
-        total_bytes=byte_count(total, BASE) if total is not None else None,
-        bytes_per_second=amount(found["speed"], BASE),
-        eta_seconds=seconds(left),
+        "download",
+        percent(of_100) if of_100 and (is_parallel or total is not None) else None,
+        done,
+        total,
+        elapsed if not elapsed.startswith("--") else None,
+        remaining,
+        speed,
+        byte_count(done, BASE),
+        byte_count(total, BASE) if total is not None else None,
+        amount(speed, BASE),
+        seconds(remaining),
     )

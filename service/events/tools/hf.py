@@ -37,6 +37,7 @@ class Hf(Tool):
     name = "hf"
     commands = ("hf",)
     bar_begins = "DR"
+    bracket_begins = tqdm.DIGITS
     package = Package(name="huggingface_hub", version="2.4.0")
     exit_statuses: ClassVar[Mapping[int, ExitStatus]] = {
         1: ExitStatus("hf failed, and its status says no more"),
@@ -61,9 +62,10 @@ class Hf(Tool):
         found = _FILES.match(text)
         if found is None:
             return NOT_MINE
-        begins = [] if self._has_begun else [StageStart(name=self._context.title)]
+        if self._has_begun:
+            return (_progress(found),)
         self._has_begun = True
-        return [*begins, _progress(found)]
+        return [StageStart(name=self._context.title), _progress(found)]
 
     def overhear(self, shown: str) -> None:
         """The sentence that confesses a failure goes on over several lines."""
@@ -83,12 +85,13 @@ class Hf(Tool):
 
 def _progress(found: re.Match[str]) -> Progress:
     """All files of one download together; the total grows until all of them are known."""
-    total = byte_count(found["total"], BASE) if found["total"] else None
+    of_100, done, total = found.groups()
+    total_bytes = (byte_count(total, BASE) or None) if total else None
     return Progress(
         stage="download",
-        percent=percent(found["percent"]) if found["percent"] and total else None,
-        downloaded=found["done"],
-        total=found["total"] if total else None,
-        downloaded_bytes=byte_count(found["done"], BASE),
-        total_bytes=total or None,
+        percent=percent(of_100) if of_100 and total_bytes else None,
+        downloaded=done,
+        total=total if total_bytes else None,
+        downloaded_bytes=byte_count(done, BASE),
+        total_bytes=total_bytes,
     )

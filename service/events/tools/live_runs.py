@@ -67,6 +67,8 @@ class LiveRuns:
 
     def name_for(self, tool: str, shown: str = "") -> str | None:
         """The name of the download that this tool begins. ``shown``: what its bar calls it, perhaps cut short."""
+        if not self._runs:
+            return None
         runs = [run for run in self._runs.values() if run.tool == tool and run.name is not None]
         if not runs:
             return shown or None if self._has(tool) else None
@@ -78,12 +80,14 @@ class LiveRuns:
     def awaits_name(self, tool: str, shown: str = "") -> bool:
         """Whether a record will name the download that this tool's bar names only as ``shown``: its reader leaves the
         bar out, and the bytes of the run stand for it."""
-        if shown and len(shown.encode()) < CUT_NAME_BYTES_MIN:
+        if not self._runs or (shown and len(shown.encode()) < CUT_NAME_BYTES_MIN):
             return False
         runs = [run for run in self._runs.values() if run.tool == tool]
         nameless = [run for run in runs if run.name is None and run.is_named_later and not run.stages]
+        if not nameless:
+            return False
         named = [run for run in runs if run.name is not None and run.name.startswith(shown.rstrip("."))]
-        if not nameless or (named and (shown or _newest(runs) not in nameless)):
+        if named and (shown or _newest(runs) not in nameless):
             return False
         nameless[-1].label = shown
         return True

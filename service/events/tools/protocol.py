@@ -14,6 +14,8 @@ from service.events.room import Room
 from service.events.tools.live_runs import LiveRuns
 
 NAME_CHARACTERS_MAX = 500
+# A bar's bracket is shorter.
+BRACKET_BYTES_MAX = 300
 
 Answer = Sequence[Event] | None
 """Events, ``MORE`` or ``NOT_MINE``: the package's docstring says what each means."""
@@ -75,11 +77,16 @@ class Tool(Protocol):
     unbroken: ClassVar[tuple[bytes, ...]] = ()
     """Where one of these stands in a line, no bar ends it before its newline: a name may hold a whole bar."""
 
+    bracket_begins: ClassVar[bytes] = b""
+    """The bytes that can follow the last ``[`` of a line that ``at_bracket`` takes: it is shown no other line, except
+    for those with escapes or control characters."""
     bar_begins: ClassVar[str | None] = None
     """The characters that a line which ``bar`` takes can begin with, None for any: it is shown no other line, except
     for those that begin beyond ASCII."""
     line_begins: ClassVar[str | None] = None
     """The same for ``line``."""
+    line_ends: ClassVar[str | None] = None
+    """The characters that a line which ``line`` takes can end with, None for any: it is shown no other line."""
 
     def __init__(self, context: Context) -> None: ...
 

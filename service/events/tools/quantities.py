@@ -13,26 +13,32 @@ _AMOUNT = re.compile(r"(\d{1,15}(?:\.\d{1,6})?)(?![\d.]) ?([kKMGTPE]?)")
 _CLOCK = re.compile(r"(?:(\d{1,5}) days?, |(\d{1,5})d )?(?:(\d{1,5}):)?(\d{1,5}):(\d{1,2})")
 _UNITS = re.compile(r"(?:(\d{1,5})d ?)?(?:(\d{1,5})h ?)?(?:(\d{1,5})m ?)?(?:(\d{1,9}(?:\.\d{1,3})?)s)?")
 _POWERS = {"": 0, "k": 1, "K": 1, "M": 2, "G": 3, "T": 4, "P": 5, "E": 6}
+_FACTORS = {base: {unit: float(base) ** power for unit, power in _POWERS.items()} for base in (1000, 1024)}
 
 
 # Ten bars a second print the same clock, the same total and many of the same amounts again and again.
 _remembered = lru_cache(maxsize=2048)
 
 
-@_remembered
-def amount(text: str, base: int) -> float | None:
-    """The number in ``3.65M``, ``593,94K`` or ``2.8MiB``; ``base`` is 1000 or 1024."""
+def _amount(text: str, base: int) -> float | None:
     found = _AMOUNT.match(text.strip().replace(",", "."))
     if found is None:
         return None
-    value = float(found[1]) * float(base) ** _POWERS[found[2]]
+    number, unit = found.groups()
+    value = float(number) * _FACTORS[base][unit]
     return value if value <= BYTES_MAX else None
+
+
+@_remembered
+def amount(text: str, base: int) -> float | None:
+    """The number in ``3.65M``, ``593,94K`` or ``2.8MiB``; ``base`` is 1000 or 1024."""
+    return _amount(text, base)
 
 
 @_remembered
 def byte_count(text: str, base: int) -> int | None:
     """The same amount, in whole bytes."""
-    value = amount(text, base)
+    value = _amount(text, base)
     return None if value is None else round(value)
 
 
@@ -50,8 +56,9 @@ def seconds(text: str | None) -> float | None:
         return None
     clock = _CLOCK.fullmatch(text.strip())
     if clock is not None:
-        days, short_days, hours, minutes, rest = (int(part or 0) for part in clock.groups())
-        return _bounded(float((days + short_days) * 86_400 + hours * 3_600 + minutes * 60 + rest))
+        days, short_days, hours, minutes, rest = clock.groups()
+        whole_days = int(days or short_days or 0)
+        return _bounded(float(whole_days * 86_400 + int(hours or 0) * 3_600 + int(minutes) * 60 + int(rest)))
     units = _UNITS.fullmatch(text.strip())
     if units is None or not any(units.groups()):
         return None

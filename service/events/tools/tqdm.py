@@ -13,10 +13,9 @@ from typing import NamedTuple
 from service.events.bounds import STAGE_EVENTS_MAX
 from service.events.event_types import Event, Output, Progress, StageComplete, StageStart
 from service.events.lines import LINE_BYTES_MAX, plain
-from service.events.tools.protocol import NOT_MINE, Answer, Context, Tool
+from service.events.tools.protocol import BRACKET_BYTES_MAX, NOT_MINE, Answer, Context, Tool
 from service.events.tools.quantities import amount, byte_count, percent, seconds
 
-BRACKET_BYTES_MAX = 300
 BAR_BYTES_MAX = 1024  # as wide as a terminal may be, three bytes a column
 COUNT_CHARACTERS_MAX = 64
 LABEL_CHARACTERS_MAX = 300
@@ -51,6 +50,13 @@ _WHOLE = re.compile(
     r"(?P<speed>-?(?:[\d.]{1,20}|\?)[ !-+\--/:-Z\\^-~]{0,20})\]",
     re.ASCII,
 )
+# The same for a bar without a total, which has no percentage either.
+_WHOLE_NO_TOTAL = re.compile(
+    r"(?P<label>[ -$&-~]{0,300}): ?(?P<done>[\d.]{1,20}[kKMGTPE]?(?:i?B|it|[A-Za-z]{0,12})) +"
+    rf"\[(?P<elapsed>{_TIME})(?:<(?P<remaining>\?|{_TIME}))?, {{0,8}}"
+    r"(?P<speed>-?(?:[\d.]{1,20}|\?)[ !-+\--/:-Z\\^-~]{0,20})\]",
+    re.ASCII,
+)
 _STAGE = re.compile(r"(?:^|[^\w])(images|model|cache)\s*:?$", re.IGNORECASE)
 
 
@@ -67,6 +73,7 @@ class Tqdm(Tool):
     """A bar of bytes that has a file's name for its label begins that file, and only exit status 0 completes it."""
 
     name = "tqdm"
+    bracket_begins = DIGITS
 
     def __init__(self, context: Context) -> None:
         self._context = context
@@ -103,24 +110,36 @@ def bar_in(line: bytes | bytearray) -> Bar | None:
     begin = line.rfind(b"[", max(0, len(line) - BRACKET_BYTES_MAX))
     if begin < 1 or line[begin - 1] != SPACE or line[begin + 1] not in DIGITS:
         return None
-    whole = _WHOLE.fullmatch(line.decode("latin-1")) if len(line) < BAR_BYTES_MAX else None
-    if whole is not None:
+    text = line.decode("latin-1") if len(line) < BAR_BYTES_MAX else ""
+    if (whole := _WHOLE.fullmatch(text)) is not None:
         label, of_100, done, total, elapsed, remaining, rate = whole.groups()
         before, stage, own_label = _label(label.strip())
         return Bar(_progress(stage, of_100, done, total, elapsed, remaining, rate.strip()), before, own_label)
+    if (whole := _WHOLE_NO_TOTAL.fullmatch(text)) is not None:
+        label, done, elapsed, remaining, rate = whole.groups()
+        before, stage, own_label = _label(label.strip())
+        return Bar(_progress(stage, None, done, None, elapsed, remaining, rate.strip()), before, own_label)
     bracket = _BRACKET.fullmatch(line, begin)
     if bracket is None:
         return None
     near = plain(bytes(line[max(0, begin - BAR_BYTES_MAX) : begin]))
-    counts = _KNOWN_TOTAL.search(near) or _NO_TOTAL.search(near[-COUNT_CHARACTERS_MAX:])
+    counts = (_KNOWN_TOTAL.search(near) if "%" in near else None) or _count_in(near[-COUNT_CHARACTERS_MAX:])
     if counts is None:
         return None
     left = near if begin <= BAR_BYTES_MAX else plain(bytes(line[:begin]))
     before, stage, own_label = _label(left[: len(left) - (len(counts.string) - counts.start())].rstrip())
-    part = counts.groupdict()
-    elapsed, remaining, rate = (part.decode("ascii").strip() if part is not None else None for part in bracket.groups())
-    bar = _progress(stage, part.get("percent"), part["done"], part.get("total"), elapsed, remaining, rate)
-    return Bar(bar, before, own_label)
+    of_100, done, total = counts.groups() if counts.re is _KNOWN_TOTAL else (None, counts[1], None)
+    elapsed, remaining, rate = map(_ascii, bracket.groups())
+    return Bar(_progress(stage, of_100, done, total, elapsed, remaining, rate), before, own_label)
+
+
+def _count_in(near: str) -> re.Match[str] | None:
+    """The count without a total: after the last colon, or all of it."""
+    return _NO_TOTAL.match(near, max(0, near.rfind(":")))
+
+
+def _ascii(part: bytes | None) -> str | None:
+    return part.decode("ascii").strip() if part is not None else None
 
 
 @lru_cache(maxsize=64)
@@ -144,17 +163,17 @@ def _progress(
     is_bytes, bytes_per_second = _rate(rate) if rate is not None and stage != "images" else (False, None)
     remaining = _known(remaining)
     return Progress(
-        stage=stage,
-        percent=percent(of_100) if of_100 is not None else None,
-        downloaded=done,
-        total=total,
-        elapsed=elapsed,
-        remaining=remaining,
-        speed=_known(rate),
-        downloaded_bytes=byte_count(done, BASE) if is_bytes else None,
-        total_bytes=byte_count(total, BASE) if is_bytes and total is not None else None,
-        bytes_per_second=bytes_per_second,
-        eta_seconds=seconds(remaining),
+        stage,
+        percent(of_100) if of_100 is not None else None,
+        done,
+        total,
+        elapsed,
+        remaining,
+        _known(rate),
+        byte_count(done, BASE) if is_bytes else None,
+        byte_count(total, BASE) if is_bytes and total is not None else None,
+        bytes_per_second,
+        seconds(remaining),
     )
 
 

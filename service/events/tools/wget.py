@@ -29,6 +29,9 @@ _BAR = re.compile(
     r"(?: +(?P<speed>--\.-[KMGT]?B/s|[\d.,]{1,20} ?[KMGT]?B/s))?"
     r"(?: +(?:eta (?P<eta>[\w. ]{1,20})|in (?P<elapsed>[\w. ]{1,20})))?$"
 )
+# What can stand before its closing bracket, which is the last one of the line.
+_MIDDLE = " <=>+-"
+_PERCENT_CHARACTERS_MAX = len("100% ")
 _DOTS = re.compile(
     r"^(?P<done>\d{1,15}K) [., ]{10,}+(?:(?P<percent>\d{1,3})% ++)?+(?P<speed>[\d.,]{1,20}[KMGT]?)"
     r"(?: ?=(?P<elapsed>[\w.]{1,20})| (?P<eta>[\w.]{1,20}))?$"
@@ -66,24 +69,32 @@ class Wget(Tool):
         self._length = _Length()
         self._saving: str | None = None
         self._quiet_files: set[str] = set()
+        # What the last quiet bar was called, and the same as an event may carry it.
+        self._quiet_name: tuple[str | None, str] = (None, context.title)
 
     def bar(self, text: str) -> Answer:
-        found = None
         if "[" in text:
-            found = _BAR.search(text)
+            found = _bar_in(text)
         elif text[:1].isdecimal():
             found = _DOTS.match(text)
+        else:
+            return NOT_MINE
         if found is None:
             return NOT_MINE
         shown = _progress(found, self._length)
         if self._saving is not None:
-            return [shown]
+            return (shown,)
         return self._quiet_bar(shown, text[: found.start()].strip())
 
     def _quiet_bar(self, shown: Progress, label: str) -> Answer:
         if self._context.runs.awaits_name(self.name, label):
             return MORE
-        name = self._context.name_for(self.name, label)
+        found = self._context.runs.name_for(self.name, label)
+        if found != self._quiet_name[0]:
+            self._quiet_name = found, self._context.name(found) if found else self._context.title
+        name = self._quiet_name[1]
+        if shown.elapsed is None and name in self._quiet_files:
+            return (shown,)
         events: list[Event] = [shown] if name in self._quiet_files else [StageStart(name=name), shown]
         if shown.elapsed is None and len(self._quiet_files) < STAGE_EVENTS_MAX:
             self._quiet_files.add(name)
@@ -108,21 +119,29 @@ class Wget(Tool):
         return [output] if _SPEAKS.match(text) else NOT_MINE
 
 
+def _bar_in(text: str) -> re.Match[str] | None:
+    end = text.rfind("]")
+    if end < 1 or text[end - 1] not in _MIDDLE:
+        return None
+    begin = text.rfind("[", 0, end)
+    return _BAR.search(text, max(0, begin - _PERCENT_CHARACTERS_MAX)) if begin >= 0 else None
+
+
 def _progress(found: re.Match[str], total: _Length) -> Progress:
     of_100, done, speed, eta, elapsed = found.group("percent", "done", "speed", "eta", "elapsed")
     if speed is not None and speed.startswith("--"):
         speed = None
     eta = eta.strip() if eta else None
     return Progress(
-        stage="download",
-        percent=percent(of_100) if of_100 else None,
-        downloaded=done,
-        total=total.text,
-        elapsed=elapsed.strip() if elapsed else None,
-        remaining=eta,
-        speed=speed,
-        downloaded_bytes=byte_count(done, BASE),
-        total_bytes=total.bytes,
-        bytes_per_second=amount(speed, BASE) if speed else None,
-        eta_seconds=seconds(eta),
+        "download",
+        percent(of_100) if of_100 else None,
+        done,
+        total.text,
+        elapsed.strip() if elapsed else None,
+        eta,
+        speed,
+        byte_count(done, BASE),
+        total.bytes,
+        amount(speed, BASE) if speed else None,
+        seconds(eta),
     )
