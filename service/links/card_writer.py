@@ -92,7 +92,7 @@ def _commands(found: Found, file: FoundFile) -> str:
     # that refuses it; wget would send it there too.
     return (
         f"curl -fgL -C - --create-dirs -H @- -o {destination} \\\n"
-        f'  {_address(found.address)} <<<"Authorization: Bearer $HF_TOKEN"'
+        f'  {_address(found.address)} \\\n  <<<"Authorization: Bearer $HF_TOKEN"'
     )
 
 

@@ -105,9 +105,9 @@ export function InstallPage() {
               Not there? <a href="#/resources">Add a model from a link</a>
             </p>
           )}
-          {cards === null ? (
-            <p>Reading the library…</p>
-          ) : (
+          {isEmpty && cards.writable && <p>Nothing to choose from yet: add a model above.</p>}
+          {cards === null && <p>Reading the library…</p>}
+          {cards !== null && !(isEmpty && cards.writable && cards.broken.length === 0) && (
             <Library
               cards={cards}
               picked={picked.value}

@@ -84,6 +84,9 @@ export function AddModel({ onSaved }: { onSaved: (card: SavedCard) => void }) {
           </div>
         </Field>
       </form>
+      <p class="hidden" role="status">
+        {preview === null || isBusy ? "" : `Found: ${preview.title}`}
+      </p>
       {["", "file"].map(
         (field) =>
           wrong[field] !== undefined && (

@@ -6,7 +6,7 @@ import { Foreign } from "./common";
 export function Facts({ facts }: { facts: [string, string | null | undefined][] }) {
   const known = facts.filter(([, value]) => value !== null && value !== undefined && value !== "");
   return (
-    <dl>
+    <dl class="figures of-model">
       {known.map(([name, value]) => (
         <div key={name} class="fact">
           <dt>{name}</dt>
