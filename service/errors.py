@@ -22,7 +22,7 @@ InstallerError
 ├── StoreError
 │   ├── StoreUnavailable         503  unavailable        full or locked disk; the same call may work later
 │   ├── UnstorableEvent          an event holds a number or a text that no log can keep
-│   ├── SequenceConflict         another writer appended to this stream first
+│   ├── SequenceConflict         another writer was first: with this sequence, or with what only one job may have
 │   ├── DatabaseHeld             a running service holds this database
 │   └── DatabaseNewer            a newer version of the service wrote this database
 └── RemoteError
@@ -185,7 +185,8 @@ class UnstorableEvent(StoreError):
 
 
 class SequenceConflict(StoreError):
-    """Another writer appended to this stream first."""
+    """Another writer was first: with an event of this sequence, or with something that only one job may have at a time,
+    such as its instance. Look at what it wrote, then decide again."""
 
 
 class DatabaseHeld(StoreError):

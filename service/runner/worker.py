@@ -19,7 +19,7 @@ from tenacity import (
     wait_fixed,
 )
 
-from service.errors import StoreUnavailable, UnknownJob, is_shortage
+from service.errors import SequenceConflict, StoreUnavailable, UnknownJob, is_shortage
 from service.events.causes import Cause
 from service.events.event_types import JobStarted
 from service.events.job import Job, JobState
@@ -114,14 +114,15 @@ class Worker:
                 self._run(job)
 
     async def _claim(self, head: Job) -> Job | None:
-        """The job, started; None when a client paused, cancelled or deleted it at this very moment."""
+        """The job, started; None when a client paused, cancelled or deleted it at this very moment, or another replica
+        was first, with this job or with another one on its instance."""
 
         def still_queued(job: Job) -> Sequence[NewEvent]:
             return [NewEvent(event=JobStarted())] if job.state is JobState.QUEUED else []
 
         try:
             job = await self._journal.append(head.job_id, still_queued)
-        except UnknownJob:
+        except (UnknownJob, SequenceConflict):
             return None
         return job if job.state is JobState.RUNNING else None
 

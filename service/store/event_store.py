@@ -152,7 +152,8 @@ class EventStore:
             # The database's fault, not an append's: each of them may be tried again.
             _fail(batch, error)
         except Exception as error:
-            logger.exception("a commit of %d appends failed", len(batch))
+            if not isinstance(error, IntegrityError):
+                logger.exception("a commit of %d appends failed", len(batch))
             if len(batch) == 1:
                 _fail(batch, _fault(batch[0].append, error))
                 return
@@ -188,7 +189,7 @@ def delete_streams(connection: Connection, job_ids: Sequence[str]) -> None:
 def _fault(append: Append, error: Exception) -> Exception:
     """Why this append, alone in its commit, could not be written."""
     if isinstance(error, IntegrityError):
-        return SequenceConflict(f"another writer appended to job {append.after.job_id} first")
+        return SequenceConflict(f"another writer was faster than an append to job {append.after.job_id}")
     return error
 
 

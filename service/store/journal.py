@@ -67,7 +67,8 @@ class Journal:
     async def enqueue(self, queued: JobQueued) -> Job:
         """A new stream that begins with this event, at the end of the queue. Durable when it returns.
 
-        Raises StoreUnavailable.
+        Raises StoreUnavailable, and SequenceConflict when another was first: with a job in the same place, under the
+        same Idempotency-Key, or with a retry of the same job. Then look for that job before you enqueue again.
         """
         job_id = str(uuid4())
         begin = NewEvent(event=replace(queued, place=await self._jobs.next_place()))
