@@ -10,16 +10,22 @@ from dataclasses import replace
 
 import pytest
 
+from service.errors import LeaseLost, SequenceConflict
 from service.events import event_types as types
+from service.events.fold import fold
 from service.events.job import Job, JobState
 from service.events.recorded_event import NewEvent, RecordedEvent
+from service.events.redaction import Redactor
 from service.runner.controls import Controls
+from service.runner.installer import ResourceInstaller
 from service.runner.live_job import LiveJob
+from service.runner.pipeline import Pipeline
 from service.runner.queue_positions import QueuePositions
+from service.runner.rules import InstallRules
 from service.runner.worker import Worker
 from service.store.event_store import EventStore
 from service.store.jobs import Jobs
-from service.store.journal import Journal
+from service.store.journal import Decide, Journal
 from tests.store.conftest import Store, queued
 
 ENDED = types.JobFailed(error="e", cause="network", hint="h", installed=0, total=1, results=[])
@@ -145,3 +151,90 @@ async def test_two_workers_never_start_two_jobs_of_one_instance(replicas: list[R
             "job_started",
             "job_failed",
         ]
+
+
+async def running_job(replica: Replica) -> str:
+    job, _ = await replica.controls.start(queued())
+    begun = types.ResourceStarted(title="A", card_sha256="0" * 64)
+    begin = [NewEvent(event=types.JobStarted()), NewEvent(event=begun, resource="a.md", attempt=1)]
+    await replica.journal.append(job.job_id, begin)
+    return job.job_id
+
+
+async def test_a_conflict_is_published_and_decided_again(replicas: list[Replica]) -> None:
+    """Facts of the one that runs the job, and controls through another: each is stored once, and each sees all."""
+    seed = random.randrange(2**32)
+    print(f"seed {seed}")
+    chance = random.Random(seed)
+    job_id = await running_job(replicas[0])
+    live_job = LiveJob(await replicas[0].jobs.get(job_id), replicas[0].journal)
+    pipeline = Pipeline(live_job)
+
+    async def facts() -> None:
+        for n in range(100):
+            bar = types.Progress(stage="model", percent=n)
+            await pipeline.append([NewEvent(event=bar, resource="a.md", attempt=1, source_offset=n + 1)])
+            await asyncio.sleep(chance.uniform(0.001, 0.004))
+        await pipeline.settle()
+
+    async def control() -> None:
+        for n in range(20):
+            await replicas[1].controls.change_limits(job_id, 1_000 + n)
+            await asyncio.sleep(chance.uniform(0, 0.005))
+
+    await asyncio.gather(facts(), control())
+    history = await replicas[0].events.read(job_id)
+    assert [event.sequence for event in history] == list(range(1, 124))
+    assert [event.source_offset for event in history if event.type == "progress"] == list(range(1, 101))
+    assert (await replicas[0].jobs.get(job_id)) == fold(history)
+    for replica in replicas:
+        seen = [event.sequence for event in replica.published]
+        assert seen == list(range(seen[0], seen[-1] + 1))
+
+
+async def test_a_decision_is_made_over_what_another_decided(replicas: list[Replica]) -> None:
+    job_id = await running_job(replicas[0])
+    await replicas[1].controls.pause(job_id)
+    seen = []
+
+    def decide(job: Job) -> list[NewEvent]:
+        seen.append(job.state)
+        return [] if job.state is JobState.PAUSED else [NewEvent(event=types.JobPaused())]
+
+    assert (await replicas[0].journal.append(job_id, decide)).state is JobState.PAUSED
+    assert seen == [JobState.RUNNING, JobState.PAUSED]
+    assert [event.type for event in replicas[0].published][-1] == "job_paused"
+
+
+class LostJob(LiveJob):
+    """Every append finds that another writer is at work."""
+
+    error: Exception
+
+    async def append_from(self, decide: Decide) -> None:
+        raise self.error
+
+
+@pytest.mark.parametrize("error", [LeaseLost("replica 2 has it"), SequenceConflict("another was first")])
+async def test_an_install_that_is_not_ours_any_more_ends_without_an_event(
+    replicas: list[Replica], error: Exception
+) -> None:
+    job_id = await running_job(replicas[0])
+    before = await replicas[0].events.read(job_id)
+    live_job = LostJob(await replicas[0].jobs.get(job_id), replicas[0].journal)
+    live_job.error = error
+    installer = ResourceInstaller(
+        journal=replicas[0].journal,
+        jobs=replicas[0].jobs,
+        library=None,  # type: ignore[arg-type]
+        connector=None,  # type: ignore[arg-type]
+        rules=InstallRules(
+            resource_timeout_seconds=1, link_timeout_seconds=1, connect_timeout_seconds=1, stall_seconds=0
+        ),
+        redact=Redactor(()),
+        clock_ms=lambda: 0,
+        clock=lambda: 0.0,
+    )
+    with pytest.raises(type(error)):
+        await installer.install(live_job)
+    assert await replicas[0].events.read(job_id) == before
