@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
+from itertools import count
 from pathlib import Path
 
 from service.events.event_types import JobQueued, JobStarted, Progress, ResourceStarted
@@ -45,11 +46,15 @@ class Store:
         self.database = database_of(f"sqlite+aiosqlite:///{path}")
         self.events = EventStore(self.database, clock=time.perf_counter, observe=observe)
         self.queue = Jobs(self.database)
+        # One instance runs one job.
+        self._numbers = count(1)
         self.journal = Journal(self.events, self.queue, clock_ms=clock_ms, publish=publish)
 
     async def running_job(self) -> str:
         resources = [{"resource": "a.md", "title": "A", "dependencies": []}]
-        queued = JobQueued(ssh_host="h", ssh_port=22, ssh_user="root", ui_home="/ui", resources=resources)
+        queued = JobQueued(
+            ssh_host=f"h{next(self._numbers)}", ssh_port=22, ssh_user="root", ui_home="/ui", resources=resources
+        )
         job = await self.journal.enqueue(queued)
         started = NewEvent(event=ResourceStarted(title="A", card_sha256="0" * 64), resource="a.md", attempt=1)
         await self.journal.append(job.job_id, [NewEvent(event=JobStarted()), started])

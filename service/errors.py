@@ -28,10 +28,11 @@ InstallerError
 ├── OutboundError                502  site_unavailable   a site did not answer as it should
 │   └── AddressRefused           400  invalid            an address from which the service fetches nothing
 ├── TransitionRefused            an event that cannot follow in its job's state; nothing is appended
+├── LeaseLost                    another owner has the job: leave it, without an event
 ├── StoreError
 │   ├── StoreUnavailable         503  unavailable        full or locked disk; the same call may work later
 │   ├── UnstorableEvent          an event holds a number or a text that no log can keep
-│   ├── SequenceConflict         another writer appended to this stream first
+│   ├── SequenceConflict         another writer was first: with this sequence, or with what only one job may have
 │   ├── DatabaseHeld             a running service holds this database
 │   └── DatabaseNewer            a newer version of the service wrote this database
 └── RemoteError
@@ -235,6 +236,10 @@ class TransitionRefused(InstallerError):
     """This event cannot follow in the job's state: a mistake in the caller, never a fact about an instance."""
 
 
+class LeaseLost(InstallerError):
+    """Another owner has taken the job over: nothing more may be done for it here, and its log is not told."""
+
+
 class StoreError(InstallerError):
     """The event log could not do its work."""
 
@@ -252,7 +257,8 @@ class UnstorableEvent(StoreError):
 
 
 class SequenceConflict(StoreError):
-    """Another writer appended to this stream first."""
+    """Another writer was first: with an event of this sequence, or with something that only one job may have at a time,
+    such as its instance. Look at what it wrote, then decide again."""
 
 
 class DatabaseHeld(StoreError):

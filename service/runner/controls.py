@@ -8,11 +8,20 @@ afterwards and make the instance match; after a restart they find it in the log.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
 from service.crash_points import crash_point
-from service.errors import FieldError, InvalidRequest, KeyReused, NotFound, UnknownJob, WrongState
+from service.errors import (
+    FieldError,
+    InvalidRequest,
+    KeyReused,
+    NotFound,
+    SequenceConflict,
+    StoreUnavailable,
+    UnknownJob,
+    WrongState,
+)
 from service.events import event_types as types
 from service.events.addresses import key_of_name
 from service.events.event_types import JobQueued
@@ -21,7 +30,7 @@ from service.events.recorded_event import NewEvent
 from service.runner.endings import job_cancelled
 from service.store.jobs import Jobs
 from service.store.journal import Journal
-from service.store.places import place_between
+from service.store.places import place_after, place_between
 
 # What each standing allows. A started job that was asked to end allows nothing more: it is ending.
 POSSIBLE: dict[Standing, tuple[str, ...]] = {
@@ -33,6 +42,7 @@ POSSIBLE: dict[Standing, tuple[str, ...]] = {
     Standing.FAILED: ("retry", "delete"),
     Standing.CANCELLED: ("retry", "delete"),
 }
+ENQUEUE_TRIES_MAX = 20
 IN_QUEUE = (Standing.QUEUED, Standing.PAUSED_IN_QUEUE)
 
 
@@ -52,21 +62,16 @@ class Controls:
         self._jobs = jobs
         self._on_control = on_control
         self._moving = asyncio.Lock()
-        self._starting = asyncio.Lock()
 
     async def start(self, queued: JobQueued) -> tuple[Job, bool]:
         """Enqueue the job, or find the one that a request with the same Idempotency-Key enqueued; the second value:
         whether it is new. Raises KeyReused when the key belongs to another request."""
-        if queued.idempotency_key is None:
-            return await self._enqueue(queued), True
-        async with self._starting:
-            known = await self._jobs.by_idempotency_key(queued.idempotency_key)
-            if known is None:
-                return await self._enqueue(queued), True
-        if known.body_sha256 != queued.body_sha256:
+        key = queued.idempotency_key
+        known, is_new = await self._enqueue(queued, lambda: self._jobs.by_idempotency_key(key))
+        if not is_new and known.body_sha256 != queued.body_sha256:
             message = f"belongs to another request, which started job {known.job_id}: use a new key"
             raise KeyReused(f"Idempotency-Key: {message}", [FieldError("Idempotency-Key", message)])
-        return known, False
+        return known, is_new
 
     async def pause(self, job_id: str) -> Job:
         return await self._control(job_id, "pause", lambda _job: [types.JobPaused()])
@@ -98,11 +103,9 @@ class Controls:
 
     async def retry(self, job_id: str) -> Job:
         """A new job with what this one did not install; while such a job is under way, that one."""
-        async with self._starting:
-            job = await self._jobs.get(job_id)
-            _check(job, "retry")
-            under_way = await self._jobs.active_retry_of(job_id)
-            return under_way if under_way is not None else await self._enqueue(_rest_of(job))
+        job = await self._jobs.get(job_id)
+        _check(job, "retry")
+        return (await self._enqueue(_rest_of(job), lambda: self._jobs.active_retry_of(job_id)))[0]
 
     async def delete(self, job_id: str) -> None:
         """Forget an ended job: its events and its rows."""
@@ -115,10 +118,20 @@ class Controls:
     async def resume_instance(self, instance: str) -> list[Job]:
         return await self._on_instance(instance, "resume", self.resume)
 
-    async def _enqueue(self, queued: JobQueued) -> Job:
-        job = await self._journal.enqueue(queued)
-        self._on_control(job)
-        return job
+    async def _enqueue(self, queued: JobQueued, known: Callable[[], Awaitable[Job | None]]) -> tuple[Job, bool]:
+        """The job, and whether it is new: ``known`` finds the one that stands for it already. Between that look and the
+        append another may be faster, here or on another replica, with the same job or only with the same place."""
+        for _ in range(ENQUEUE_TRIES_MAX):
+            found = await known()
+            if found is not None:
+                return found, False
+            try:
+                job = await self._journal.enqueue(queued)
+            except SequenceConflict:
+                continue
+            self._on_control(job)
+            return job, True
+        raise StoreUnavailable("others start jobs faster than this one can be enqueued: try again")
 
     async def _control(self, job_id: str, name: str, decide: Callable[[Job], Sequence[types.Event]]) -> Job:
         def checked(job: Job) -> Sequence[NewEvent]:
@@ -150,15 +163,17 @@ class Controls:
         others = [row for row in queue if row.job_id != job.job_id]
         if before == "last" or not others:
             stands_last = not others or job.place > others[-1].place
-            return job.place if stands_last else await self._jobs.next_place()
+            return job.place if stands_last else place_after(others[-1].place)
         index = 0 if before == "first" else next((n for n, row in enumerate(others) if row.job_id == before), None)
         if index is None:
             message = (
                 f'"{before}" is not waiting in the queue of {job.instance}: name one of its jobs, "first" or "last"'
             )
             raise InvalidRequest(message, [FieldError("before", message)])
-        in_front = others[index - 1].place if index else ""
-        return job.place if in_front < job.place < others[index].place else place_between(in_front, others[index].place)
+        target = others[index].place
+        # Two replicas that move at once can give one place twice: between those two there is no other.
+        in_front = next((row.place for row in reversed(others[:index]) if row.place < target), "")
+        return job.place if in_front < job.place < target else place_between(in_front, target)
 
 
 def _check(job: Job, name: str) -> None:

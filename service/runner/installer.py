@@ -11,7 +11,7 @@ import logging
 from collections.abc import Callable, Coroutine, Sequence
 from typing import Any
 
-from service.errors import InstallerError, LinkFailed, RemoteError, StoreUnavailable
+from service.errors import InstallerError, LeaseLost, LinkFailed, RemoteError, SequenceConflict, StoreUnavailable
 from service.events.causes import Cause
 from service.events.job import ENDED_STATES, Job, ResourceProgress
 from service.events.recorded_event import NewEvent
@@ -62,11 +62,16 @@ class ResourceInstaller:
         self._clock = clock
 
     async def install(self, live_job: LiveJob) -> None:
-        """Run the job, which has been claimed, to its terminal event. It may have begun before a restart."""
+        """Run the job, which has been claimed, to its terminal event. It may have begun before a restart.
+
+        Raises LeaseLost and SequenceConflict: another writer is at work, so nothing is decided about the job here.
+        """
         link = self._link(live_job)
         try:
             try:
                 await self._job_work(live_job, link).until_done()
+            except (LeaseLost, SequenceConflict):
+                raise
             except LinkFailed as error:
                 await _finish(live_job, failed(Cause(error.cause), str(error)))
             except InstallerError as error:

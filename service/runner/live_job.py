@@ -103,7 +103,7 @@ class LiveJob:
 
     async def submit(self, events: Sequence[NewEvent]) -> asyncio.Future[None]:
         """Begin to append these events; the future says when they are stored. Raises StoreUnavailable, and so does the
-        future: then call `append`."""
+        future, or SequenceConflict: then call `append`."""
         job, done = await self._journal.submit(self.job.job_id, events)
 
         def settled(future: asyncio.Future[None]) -> None:

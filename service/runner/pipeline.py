@@ -11,14 +11,15 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 
-from service.errors import StoreUnavailable
+from service.errors import SequenceConflict, StoreUnavailable
 from service.events.recorded_event import NewEvent
 from service.runner.live_job import LiveJob
 
 
 class Pipeline:
     """``append`` returns when the events before these are stored, ``settle`` when all are. While the log cannot be
-    written, both wait for it. A caller that is cancelled may call ``settle`` again."""
+    written, both wait for it; where another writer was first, the events come after what it appended. A caller that
+    is cancelled may call ``settle`` again."""
 
     def __init__(self, live_job: LiveJob) -> None:
         self._live_job = live_job
@@ -46,5 +47,5 @@ class Pipeline:
         self._stored = None
         try:
             stored.result()
-        except StoreUnavailable:
+        except (StoreUnavailable, SequenceConflict):
             await self._live_job.append(self._events)

@@ -19,7 +19,7 @@ from tenacity import (
     wait_fixed,
 )
 
-from service.errors import StoreUnavailable, UnknownJob, is_shortage
+from service.errors import LeaseLost, SequenceConflict, StoreUnavailable, UnknownJob, is_shortage
 from service.events.causes import Cause
 from service.events.event_types import JobStarted
 from service.events.job import Job, JobState
@@ -114,14 +114,15 @@ class Worker:
                 self._run(job)
 
     async def _claim(self, head: Job) -> Job | None:
-        """The job, started; None when a client paused, cancelled or deleted it at this very moment."""
+        """The job, started; None when a client paused, cancelled or deleted it at this very moment, or another replica
+        was first, with this job or with another one on its instance."""
 
         def still_queued(job: Job) -> Sequence[NewEvent]:
             return [NewEvent(event=JobStarted())] if job.state is JobState.QUEUED else []
 
         try:
             job = await self._journal.append(head.job_id, still_queued)
-        except UnknownJob:
+        except (UnknownJob, SequenceConflict):
             return None
         return job if job.state is JobState.RUNNING else None
 
@@ -142,15 +143,17 @@ class Worker:
             await self._install_in_the_end(live_job)
             job = live_job.job
             logger.info("job %s: %s, %d of %d", job_id, job.state.value, job.installed, job.total)
+        except LeaseLost as error:
+            logger.info("job %s: left to its new owner: %s", job_id, error)
         except Exception:
             logger.exception("job %s: the service failed", job_id)
             await self._give_up(live_job.job)
 
     async def _install_in_the_end(self, live_job: LiveJob) -> None:
-        """That the service is out of descriptors or memory is no fault of the job: it waits, and the same is done again
-        over the job as the log holds it, as after a restart."""
+        """That the service is out of descriptors or memory, or that others were first with each append, is no fault of
+        the job: it waits, and the same is done again over the job as the log holds it, as after a restart."""
         async for attempt in AsyncRetrying(
-            retry=retry_if_exception(is_shortage), wait=wait_fixed(SHORTAGE_RETRY_SECONDS), before_sleep=_say_shortage
+            retry=retry_if_exception(_passes), wait=wait_fixed(SHORTAGE_RETRY_SECONDS), before_sleep=_say_why
         ):
             with attempt:
                 await self._installer.install(live_job)
@@ -166,13 +169,17 @@ class Worker:
             with attempt:
                 try:
                     await self._installer.give_up(job, outcome)
-                except UnknownJob:
+                except (UnknownJob, LeaseLost):
                     return
                 except Exception:
                     logger.exception("job %s: it cannot be ended yet", job.job_id)
                     raise
 
 
-def _say_shortage(state: RetryCallState) -> None:
+def _passes(error: BaseException) -> bool:
+    return isinstance(error, SequenceConflict) or is_shortage(error)
+
+
+def _say_why(state: RetryCallState) -> None:
     error = state.outcome.exception() if state.outcome is not None else None
     logger.warning("a job waits, because the service is short of something: %s", error)

@@ -176,7 +176,8 @@ class EventStore:
             # The database's fault, not an append's: each of them may be tried again.
             self._fail(batch, error)
         else:
-            logger.error("a commit of %d appends failed", len(batch), exc_info=error)
+            if not isinstance(error, IntegrityError):
+                logger.error("a commit of %d appends failed", len(batch), exc_info=error)
             if len(batch) == 1:
                 self._fail(batch, _fault(batch[0].append, error))
             else:
@@ -228,7 +229,7 @@ def delete_streams(connection: Connection, job_ids: Sequence[str]) -> None:
 def _fault(append: Append, error: Exception) -> Exception:
     """Why this append, alone in its commit, could not be written."""
     if isinstance(error, IntegrityError):
-        return SequenceConflict(f"another writer appended to job {append.after.job_id} first")
+        return SequenceConflict(f"another writer was faster than an append to job {append.after.job_id}")
     return error
 
 

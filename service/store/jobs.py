@@ -29,7 +29,7 @@ _LAST_AT = (
 _JOBS = select(jobs, _LAST_SEQUENCE.label("last_sequence"), _LAST_AT.label("last_at_ms"))
 
 
-def _holds_its_instance(of: Any) -> ColumnElement[bool]:
+def holds_its_instance(of: Any) -> ColumnElement[bool]:
     """A started job that has not ended: it runs, or it is paused and keeps its instance."""
     return or_(of.c.state == JobState.RUNNING, and_(of.c.state == JobState.PAUSED, of.c.started_at_ms.is_not(None)))
 
@@ -48,7 +48,7 @@ def _next_to_claim() -> Select[Any]:
     )
     keys = keys.union_all(select(after.scalar_subquery()).where(keys.c.key.is_not(None)))
     other = jobs.alias()
-    busy = exists().where(other.c.instance_key == keys.c.key, _holds_its_instance(other))
+    busy = exists().where(other.c.instance_key == keys.c.key, holds_its_instance(other))
     queued = jobs.alias()
     head = (
         select(queued.c.number)
@@ -77,7 +77,7 @@ class Jobs:
 
     def __init__(self, database: Database) -> None:
         self._database = database
-        self._last_ordinal: int | None = None
+        self._last_number: int | None = None
 
     async def get(self, job_id: str) -> Job:
         """Raises UnknownJob."""
@@ -112,15 +112,16 @@ class Jobs:
         return found[0] if found else None
 
     async def next_place(self) -> str:
-        """A place after all others."""
-        if self._last_ordinal is None:
-            async with self._database.read() as connection:
-                last = (await connection.execute(select(func.max(jobs.c.place)))).scalar()
-                count = (await connection.execute(select(func.max(jobs.c.number)))).scalar()
-            # Two callers may look at once; the second must not give the place of the first again.
-            self._last_ordinal = max(ordinal(last or ""), count or 0, self._last_ordinal or 0)
-        self._last_ordinal += 1
-        return nth_place(self._last_ordinal)
+        """The place of the next job, after all others. Another replica may be given the same one: the database takes
+        the job of only one of them."""
+        async with self._database.read() as connection:
+            if self._last_number is None:
+                # An earlier version gave places beyond the last number.
+                self._last_number = ordinal((await connection.execute(select(func.max(jobs.c.place)))).scalar() or "")
+            last = (await connection.execute(select(func.max(jobs.c.number)))).scalar()
+        # Two callers may look at once; the second must not get the place of the first again.
+        self._last_number = max(last or 0, self._last_number) + 1
+        return nth_place(self._last_number)
 
     async def queue_of(
         self, instance_key: str, *, with_paused: bool = False, limit: int | None = None
@@ -180,8 +181,10 @@ class Jobs:
             for row in rows
         ]
 
-    async def by_idempotency_key(self, key: str) -> Job | None:
+    async def by_idempotency_key(self, key: str | None) -> Job | None:
         """The job that was enqueued under this Idempotency-Key."""
+        if key is None:
+            return None
         found = await self._load(_JOBS.where(jobs.c.idempotency_key == key))
         return found[0] if found else None
 
@@ -193,7 +196,7 @@ class Jobs:
 
     async def to_rescue(self) -> list[Job]:
         """The jobs that were started and had not ended when the service ended, oldest first."""
-        return await self._load(_JOBS.where(_holds_its_instance(jobs)).order_by(jobs.c.number))
+        return await self._load(_JOBS.where(holds_its_instance(jobs)).order_by(jobs.c.number))
 
     async def ended_among(self, job_ids: Sequence[str]) -> list[str]:
         """The ids among these that belong to jobs that have ended."""

@@ -13,7 +13,7 @@ from dataclasses import replace
 from typing import Protocol
 from uuid import uuid4
 
-from service.errors import FieldError, InvalidRequest
+from service.errors import FieldError, InvalidRequest, SequenceConflict, StoreUnavailable
 from service.events.event_types import JobQueued
 from service.events.fold import apply
 from service.events.job import Job
@@ -27,6 +27,8 @@ from service.store.pages import PAGE_EVENTS, Pages
 from service.store.stream import Hold, Publish, Streams
 
 Decide = Callable[[Job], Sequence[NewEvent]]
+
+CONFLICTS_MAX = 100
 
 
 class Subscriber(Protocol):
@@ -67,7 +69,8 @@ class Journal:
     async def enqueue(self, queued: JobQueued) -> Job:
         """A new stream that begins with this event, at the end of the queue. Durable when it returns.
 
-        Raises StoreUnavailable.
+        Raises StoreUnavailable, and SequenceConflict when another was first: with a job in the same place, under the
+        same Idempotency-Key, or with a retry of the same job. Then look for that job before you enqueue again.
         """
         job_id = str(uuid4())
         begin = NewEvent(event=replace(queued, place=await self._jobs.next_place()))
@@ -83,25 +86,27 @@ class Journal:
         and the append. If there are none, nothing is appended. Raises whatever the function raises, UnknownJob,
         TransitionRefused, UnstorableEvent, and StoreUnavailable (the same call may be made again); nothing was
         appended then.
+
+        Where another writer was first, what it appended is published, and ``events`` decides again over it. Raises
+        SequenceConflict when nothing new is in the stream: then another job has what this one needs.
         """
-        after, done = await self.submit(job_id, events)
-        await done
-        return after
+        seen = 0
+        for _ in range(CONFLICTS_MAX):
+            before, after, done = await self._begin(job_id, events)
+            try:
+                await done
+                return after
+            except SequenceConflict:
+                if before.last_sequence <= seen:
+                    raise
+                seen = before.last_sequence
+        raise StoreUnavailable(f"others append to job {job_id} faster than this append can follow: try again")
 
     async def submit(self, job_id: str, events: Sequence[NewEvent] | Decide) -> tuple[Job, asyncio.Future[None]]:
         """The same without the wait: the job after them, and the future of their commit, which raises what `append`
-        does. The next submission for this job waits until that commit is settled."""
-        with await self._hold(job_id) as hold:
-            before = hold.stream.job
-            if before is None:
-                before = await self._jobs.get(job_id)
-            new = events(before) if callable(events) else events
-            if new:
-                # The append and the lock now belong to the writer: a caller that is cancelled leaves both alone.
-                return self._submit(hold, job_id, before, new)
-        nothing: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        nothing.set_result(None)
-        return before, nothing
+        does at its first conflict. The next submission for this job waits until that commit is settled."""
+        _, after, done = await self._begin(job_id, events)
+        return after, done
 
     async def hand_over(self, job_id: str, after: int, subscriber: Subscriber) -> None:
         """Deliver all events after the sequence ``after`` in order, then call ``join`` at the one moment when none can
@@ -168,6 +173,26 @@ class Journal:
         stream = self._streams.of(job_id)
         await stream.lock.acquire()
         return Hold(stream, self._streams, self._publish)
+
+    async def _begin(self, job_id: str, events: Sequence[NewEvent] | Decide) -> tuple[Job, Job, asyncio.Future[None]]:
+        """The job before and after the events, and the future of their commit."""
+        with await self._hold(job_id) as hold:
+            before = hold.stream.job or await self._caught_up(hold, job_id)
+            new = events(before) if callable(events) else events
+            if new:
+                # The append and the lock now belong to the writer: a caller that is cancelled leaves both alone.
+                return before, *self._submit(hold, job_id, before, new)
+        nothing: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        nothing.set_result(None)
+        return before, before, nothing
+
+    async def _caught_up(self, hold: Hold, job_id: str) -> Job:
+        """The job as its rows are now. What others appended since the last event that is known here is published."""
+        job, stream = await self._jobs.get(job_id), hold.stream
+        while 0 < stream.published < job.last_sequence:
+            hold.committed(await self._event_store.read(job_id, stream.published))
+        stream.published = max(stream.published, job.last_sequence)
+        return job
 
     def _submit(
         self, hold: Hold, job_id: str, before: Job | None, new: Sequence[NewEvent]

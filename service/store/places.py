@@ -1,7 +1,9 @@
 """Places in a queue: decimal fractions written as text, so that another always fits between two.
 
-The n-th job that was ever enqueued gets the place n, as twelve digits. A job that is moved gets a place between its new
-neighbours, whose own places do not change: one move is one event in one stream, however long the queue is.
+A job begins with the place of its number in the table of jobs, as twelve digits. The numbers are unique there, so the
+database takes only one of two jobs that are enqueued with the same place at once. A job that is moved gets a place
+between its new neighbours, whose own places do not change: one move is one event in one stream, however long the queue
+is. Every move stays before the place of the next number, so the next job that is enqueued comes after all others.
 
 A place is read as digits after a decimal point, so that the order of the texts is the order of the places:
 
@@ -18,13 +20,18 @@ PLACE_DIGITS = 12
 
 
 def nth_place(n: int) -> str:
-    """The place of the n-th job that was ever enqueued."""
+    """The place of the job with the number n."""
     return f"{n:0{PLACE_DIGITS}d}"
 
 
 def ordinal(place: str) -> int:
     """The greatest n whose place is not after this one. 0 for "" and for a place before the first."""
     return int(place[:PLACE_DIGITS].ljust(PLACE_DIGITS, "0") or "0")
+
+
+def place_after(last: str) -> str:
+    """A place after this one and before that of the next job that is enqueued."""
+    return place_between(last, nth_place(ordinal(last) + 1))
 
 
 def place_between(before: str, after: str) -> str:

@@ -1,19 +1,21 @@
 """The keys by which the queue knows instances, in the rows of jobs that an earlier version enqueued.
 
 A key is made when its job is enqueued. When the rule for a key changes, the jobs that have not ended get theirs by the
-new one: else a job of before and one of now would run on one instance at once.
+new one: else a job of before and one of now would run on one instance at once. Where two were started on it already,
+under two names, only one can have the key, until one of them has ended.
 """
 
 from __future__ import annotations
 
 import logging
 
-from sqlalchemy import Connection, select, update
+from sqlalchemy import Connection, exists, or_, select, update
 
 from service.errors import StoreUnavailable
 from service.events.addresses import instance_key
 from service.events.job import ACTIVE_STATES
 from service.store.database import Database
+from service.store.jobs import holds_its_instance
 from service.store.tables import jobs
 
 logger = logging.getLogger(__name__)
@@ -21,6 +23,7 @@ logger = logging.getLogger(__name__)
 
 async def renew_queue_keys(database: Database) -> None:
     """Where the database cannot be written now, the keys stay, and the next start tries again."""
+    other = jobs.alias()
     is_active = jobs.c.state.in_(ACTIVE_STATES)
     query = select(jobs.c.ssh_host, jobs.c.ssh_port, jobs.c.instance_key).where(is_active).distinct()
     async with database.read() as connection:
@@ -30,7 +33,13 @@ async def renew_queue_keys(database: Database) -> None:
 
     def write(connection: Connection) -> None:
         for old, new in stale.items():
-            connection.execute(update(jobs).where(is_active, jobs.c.instance_key == old).values(instance_key=new))
+            for number in connection.execute(
+                select(jobs.c.number).where(is_active, jobs.c.instance_key == old)
+            ).scalars():
+                is_busy = exists().where(holds_its_instance(other), other.c.instance_key == new)
+                waits_or_is_free = or_(~holds_its_instance(jobs), ~is_busy)
+                changed = update(jobs).where(jobs.c.number == number, waits_or_is_free)
+                connection.execute(changed.values(instance_key=new))
 
     if stale:
         try:

@@ -36,20 +36,26 @@ async def rebuild(database: Database) -> int:
 def _rebuild(connection: Connection) -> int:
     # These two are not in the log. Without a number the order of the log decides.
     known = select(jobs.c.job_id, jobs.c.number, jobs.c.thinned_at_ms)
-    kept = {row.job_id: {"number": row.number, "thinned_at_ms": row.thinned_at_ms} for row in connection.execute(known)}
+    kept: dict[str, dict[str, Any]] = {
+        row.job_id: {"number": row.number, "thinned_at_ms": row.thinned_at_ms} for row in connection.execute(known)
+    }
     was_ended = set(connection.execute(select(jobs.c.job_id).where(jobs.c.state.in_(_ENDED))).scalars())
     first = select(events.c.job_id).where(events.c.sequence == 1).order_by(events.c.position)
     job_ids = connection.execute(first).scalars().all()
     for table in (job_resources, jobs):
         connection.execute(delete(table).where(table.c.job_id.not_in(select(events.c.job_id))))
+    last_number = max((row["number"] for row in kept.values()), default=0)
     for job_id in job_ids:
+        if job_id not in kept:
+            last_number += 1
+            kept[job_id] = {"number": last_number}
         job, is_damaged = _folded(connection, job_id)
         if job is None or (is_damaged and not job.is_terminal and job_id in was_ended):
             logger.warning("job %s keeps its rows: its stream is damaged", job_id)
             continue
         try:
             with connection.begin_nested():
-                _replace(connection, job, kept.get(job_id, {}))
+                _replace(connection, job, kept[job_id])
         except SQLAlchemyError:
             logger.exception("job %s keeps its rows: its stream is damaged", job_id)
     return len(job_ids)
@@ -60,7 +66,7 @@ def _replace(connection: Connection, job: Job, kept: dict[str, Any]) -> None:
         connection.execute(delete(table).where(table.c.job_id == job.job_id))
     row = {**job_row(job), **kept}
     # Before there were places, the queue was in the order of the numbers.
-    row["place"] = row["place"] or nth_place(row.get("number", 0))
+    row["place"] = row["place"] or nth_place(row["number"])
     connection.execute(insert(jobs), [row])
     connection.execute(insert(job_resources), resource_rows(job))
 

@@ -15,15 +15,16 @@ from sqlalchemy import Row
 
 from service.events.event_types import JobQueued
 from service.events.job import Job, JobState, ResourceProgress, ResourceState
+from service.store.places import ordinal
 from service.store.tables import job_resources, jobs
 
-JOB_COLUMNS = tuple(column.name for column in jobs.columns if column.name != "number")
+JOB_COLUMNS = tuple(column.name for column in jobs.columns)
 RESOURCE_COLUMNS = tuple(column.name for column in job_resources.columns)
 
 # The event `job_queued` fixes these, except the two that a control can change.
 _QUEUED = {field.name for field in fields(JobQueued)} - {"place", "bandwidth_limit"}
 # Housekeeping alone writes the last one.
-_FIXED_IN_JOB = {*_QUEUED, "job_id", "instance_key", "created_at_ms", "thinned_at_ms"}
+_FIXED_IN_JOB = {*_QUEUED, "number", "job_id", "instance_key", "created_at_ms", "thinned_at_ms"}
 JOB_CHANGES = tuple(name for name in JOB_COLUMNS if name not in _FIXED_IN_JOB)
 
 _FIXED_IN_RESOURCE = {"job_id", "number", "resource", "dependencies", "size_bytes"}
@@ -51,8 +52,8 @@ PROGRESS_CHANGES = tuple(
 
 
 def job_row(job: Job) -> dict[str, Any]:
-    """The row of this job. Its ``number`` is left to the database."""
-    return {name: getattr(job, name) for name in JOB_COLUMNS}
+    """The row of this job. ``number``: of its place, which is right until it is moved."""
+    return {name: ordinal(job.place) if name == "number" else getattr(job, name) for name in JOB_COLUMNS}
 
 
 def resource_rows(job: Job) -> list[dict[str, Any]]:

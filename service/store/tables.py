@@ -24,6 +24,7 @@ from sqlalchemy import (
     Table,
     Text,
     UniqueConstraint,
+    text,
 )
 from sqlalchemy.types import TypeEngine
 
@@ -81,6 +82,11 @@ def _type(name: str, hint: Any) -> TypeEngine[Any]:
     return next((column_type for kind, column_type in _TYPES.items() if kind in kinds), Text())
 
 
+def _unique_where(name: str, column: str, condition: str) -> Index:
+    """At most one row that meets the condition has the same value in this column."""
+    return Index(name, column, unique=True, sqlite_where=text(condition), postgresql_where=text(condition))
+
+
 # A stream is read by (job_id, sequence); `position` is the order of the whole log. The unique pair is also the fence
 # against a second writer.
 events = Table(
@@ -100,8 +106,8 @@ events = Table(
     sqlite_autoincrement=True,
 )
 
-# `number` is the order in which the jobs were enqueued. The last event is looked up in the log: a
-# copy of its sequence and time here would be one more update for every line.
+# `number` is the order in which the jobs were enqueued; the place that a job begins with is made of it (places.py). The
+# last event is looked up in the log: a copy of its sequence and time here would be one more update for every line.
 jobs = Table(
     "jobs",
     metadata,
@@ -114,6 +120,11 @@ jobs = Table(
     Index(None, "retry_of"),
     Index(None, "ended_at_ms"),
     Index(None, "idempotency_key", unique=True),
+    # Whoever looks before it appends may be overtaken by another; these rules hold for all of them.
+    _unique_where(
+        "uq_jobs_busy_instance", "instance_key", "started_at_ms IS NOT NULL AND state IN ('running', 'paused')"
+    ),
+    _unique_where("uq_jobs_active_retry", "retry_of", "state IN ('queued', 'running', 'paused')"),
     sqlite_autoincrement=True,
 )
 

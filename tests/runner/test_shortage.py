@@ -11,7 +11,7 @@ import aiohttp
 import asyncssh
 import pytest
 
-from service.errors import LinkDown, StoreError, is_shortage
+from service.errors import LeaseLost, LinkDown, SequenceConflict, StoreError, is_shortage
 from service.library import Library
 from service.runner import worker
 from service.runner.instance import ssh
@@ -90,3 +90,39 @@ def test_scripts_are_read_once_at_the_start(monkeypatch: pytest.MonkeyPatch) -> 
 
     monkeypatch.setattr(Path, "read_text", no_descriptor)
     assert script("verify_files.sh")
+
+
+@pytest.mark.parametrize(
+    ("error", "tries_wanted"), [(SequenceConflict("another was first"), 2), (LeaseLost("replica 2 has it"), 1)]
+)
+async def test_a_job_of_another_writer_is_taken_up_again_or_left_and_never_given_up(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: Exception, tries_wanted: int
+) -> None:
+    monkeypatch.setattr(worker, "SHORTAGE_RETRY_SECONDS", 0.01)
+    write_card(tmp_path, "a.md")
+    tries = 0
+    left = asyncio.Event()
+    async with running(tmp_path) as service:
+
+        async def install(live_job: LiveJob) -> None:
+            nonlocal tries
+            tries += 1
+            if tries == tries_wanted:
+                left.set()
+            if tries == 1:
+                raise error
+
+        monkeypatch.setattr(service._worker._installer, "install", install)
+        body = {"ssh_host": "127.0.0.1", "ssh_port": silent_port(), "ui_home": "/ui", "resources": ["a.md"]}
+        async with (
+            aiohttp.ClientSession() as http,
+            http.post(f"{service.url}/resources/install", json=body) as answer,
+        ):
+            job_id = (await answer.json())["job_id"]
+        await asyncio.wait_for(left.wait(), 30)
+        async with asyncio.timeout(30):
+            while service._worker._running:
+                await asyncio.sleep(0.01)
+        history = await service._event_store.read(job_id)
+        assert [event.type for event in history] == ["job_queued", "job_started"]
+    assert tries == tries_wanted

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Sequence
+from itertools import count
 from pathlib import Path
 
 import pytest
@@ -16,7 +17,12 @@ from service.store.journal import Journal
 RESOURCES = [{"resource": "a.md", "title": "A", "dependencies": []}]
 
 
-def queued(host: str = "h", port: int = 22) -> JobQueued:
+_numbers = count(1)
+
+
+def queued(host: str | None = None, port: int = 22) -> JobQueued:
+    """A job on this instance. Without a host each job has an instance of its own: one instance runs one job."""
+    host = host or f"h{next(_numbers)}"
     return JobQueued(ssh_host=host, ssh_port=port, ssh_user="root", ui_home="/ui", resources=RESOURCES)
 
 

@@ -53,3 +53,15 @@ async def test_an_ended_job_keeps_its_row(store: Store) -> None:
     await store.journal.append(old, [NewEvent(event=ended)])
     await renew_queue_keys(store.database)
     assert (await keys(store))[old] == "LOCALHOST:22"
+
+
+async def test_of_two_that_were_started_under_two_names_one_gets_the_key(store: Store) -> None:
+    old = [await enqueued_by_an_earlier_version(store, host) for host in SPELLINGS[:3]]
+    for job_id in old[:2]:
+        await store.journal.append(job_id, [NewEvent(event=types.JobStarted())])
+    await renew_queue_keys(store.database)
+    assert sorted((await keys(store)).values()) == ["127.0.0.1:22", "127.0.0.1:22", "localhost:22"]
+    ended = types.JobFailed(error="e", cause="network", hint="h", installed=0, total=1, results=[])
+    await store.journal.append(old[0], [NewEvent(event=ended)])
+    await store.journal.append(old[1], [NewEvent(event=ended)])
+    assert (await store.queue.next_to_claim()) is not None
