@@ -43,8 +43,10 @@ BUSY_TIMEOUT_MS = 10_000
 READERS_MAX = 4
 READER_CLOSE_SECONDS_MAX = 10.0
 FREE_BYTES_MIN = 1 << 20
-# SQLite's own default: the smaller a checkpoint, the shorter the wait of the commit after it.
-CHECKPOINT_PAGES = 1000
+# SQLite checkpoints within a commit, for which clients wait. So the writer does it after it has told of a commit, once
+# so many rows were written: about SQLite's own 1,000 pages. SQLite itself does it only where rows are long.
+CHECKPOINT_ROWS = 2_000
+CHECKPOINT_PAGES = 4_000
 # The index of the log has a page for each job that runs: with SQLite's 2 MB, 300 jobs push each other's out.
 WRITER_CACHE_KIB = 8_192
 
@@ -60,6 +62,7 @@ class SqliteDatabase:
         self._writer_thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="database-writer")
         # Kept: to take it from the pool and give it back costs more than a small commit.
         self._writer: Connection | None = None
+        self._checkpointed = 0
         self._reader_engine: AsyncEngine = create_async_engine(
             url.set(drivername="sqlite+aiosqlite"),
             isolation_level="AUTOCOMMIT",
@@ -138,6 +141,7 @@ class SqliteDatabase:
         except Exception as error:  # noqa: BLE001 - it is the one who asked that is told
             failure = error
         loop.call_soon_threadsafe(settled, failure)
+        self._checkpoint()
 
     @asynccontextmanager
     async def read(self) -> AsyncIterator[AsyncConnection]:
@@ -193,6 +197,20 @@ class SqliteDatabase:
             self._writer = self._writer_engine.connect()
         with self._writer.begin():
             return work(self._writer)
+
+    def _checkpoint(self) -> None:
+        """While the event loop handles what was committed: the commits after this are the ones that may wait."""
+        if self._writer is None:
+            return
+        driver: Any = self._writer.connection.driver_connection
+        if driver.total_changes - self._checkpointed < CHECKPOINT_ROWS:
+            return
+        self._checkpointed = driver.total_changes
+        try:
+            execute(self._writer, "PRAGMA wal_checkpoint(PASSIVE)")
+        except DatabaseError as error:
+            # Nothing is lost: it is all in the write-ahead log, and the next checkpoint takes it.
+            logger.warning("no checkpoint now: %s", error.orig)
 
     def _close_writer(self) -> None:
         if self._writer is not None:
