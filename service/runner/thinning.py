@@ -48,7 +48,7 @@ class Thinner:
             del self._kept[at]
             left_out += 1
         self._last[key] = (self._count, left_out)
-        self._keep(replace(new, event=replace(bar, left_out=left_out)) if left_out else new)
+        self._keep(new._replace(event=replace(bar, left_out=left_out)) if left_out else new)
 
     def _keep(self, new: NewEvent) -> None:
         self._kept[self._count] = new
