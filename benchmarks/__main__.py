@@ -15,6 +15,7 @@ from benchmarks import (
     claims,
     commits,
     dashboard,
+    growth,
     history,
     installs,
     latency,
@@ -26,6 +27,7 @@ from benchmarks.table import show
 
 PARTS = {
     "append": append,
+    "growth": growth,
     "commits": commits,
     "pieces": pieces,
     "broadcast": broadcast,
