@@ -17,6 +17,7 @@ from benchmarks import (
     commits,
     dashboard,
     first_byte,
+    growth,
     history,
     installs,
     latency,
@@ -28,6 +29,7 @@ from benchmarks.table import show
 
 PARTS = {
     "append": append,
+    "growth": growth,
     "commits": commits,
     "pieces": pieces,
     "broadcast": broadcast,

@@ -3,17 +3,15 @@
 
 Each job appends one event after the other, ours through the whole journal: gate, fold, log, projection, publication.
 The peers write the same event at the same durability: WAL, synchronous=FULL (``eventsourcing`` leaves SQLite's default,
-which is FULL; its module checks it), the same pages between checkpoints, the same cache. As many events are in a commit
+which is FULL; its module checks it), checkpoints as often, the same cache. As many events are in a commit
 as there are jobs, each encoded anew, and no peer folds anything. ``eventsourcing`` is its recorder alone, without an
 aggregate, in one thread, so that no event waits for a thread: its best case. All run side by side, in turns.
-(g) What an append costs when the log is long already.
 """
 
 from __future__ import annotations
 
 import asyncio
 import gc
-import os
 import sqlite3
 import sys
 import time
@@ -29,8 +27,8 @@ from benchmarks.peers import dagster_log, eventsourcing_log
 from benchmarks.scratch import scratch
 from benchmarks.store import BAR, Store, bars, clock_ms, opened
 from benchmarks.table import Row, median
-from service.__main__ import SWITCH_SECONDS
-from service.store.database_sqlite import CHECKPOINT_PAGES, WRITER_CACHE_KIB
+from service.__main__ import SWITCH_SECONDS, spare_the_collector
+from service.store.database_sqlite import WRITER_CACHE_KIB
 from service.store.tables import events, metadata
 
 RAW, BARE, EVENTSOURCING, DAGSTER = "raw sqlite3", "SQLAlchemy + aiosqlite", "eventsourcing", "Dagster"
@@ -38,26 +36,21 @@ RAW, BARE, EVENTSOURCING, DAGSTER = "raw sqlite3", "SQLAlchemy + aiosqlite", "ev
 GOALS = {(BARE, 128): 1.0, (EVENTSOURCING, 128): 0.6, (EVENTSOURCING, 1): 0.6, (DAGSTER, 128): 100.0}
 # It needs eight seconds to make its 128 databases.
 DAGSTER_REPETITIONS_MAX = 1
-PRAGMAS = (
-    "journal_mode=WAL",
-    "synchronous=FULL",
-    f"wal_autocheckpoint={CHECKPOINT_PAGES}",
-    f"cache_size=-{WRITER_CACHE_KIB}",
-)
+# A checkpoint comes after SQLite's own 1,000 pages, which is about when ours comes.
+PRAGMAS = ("journal_mode=WAL", "synchronous=FULL", f"cache_size=-{WRITER_CACHE_KIB}")
 COLUMNS = ("job_id", "sequence", "type", "version", "at_ms", "resource", "attempt", "source_offset", "data_json")
 
 
 async def run(quick: bool) -> list[Row]:
     # As the service does it.
-    usual = sys.getswitchinterval()
+    usual, threshold = sys.getswitchinterval(), gc.get_threshold()
     sys.setswitchinterval(SWITCH_SECONDS)
-    gc.collect()
-    gc.freeze()
+    spare_the_collector()
     try:
-        rows = [row for jobs in (1, 16, 128) for row in await beside_the_peers(jobs, quick)]
-        return rows + await growth(quick)
+        return [row for jobs in (1, 16, 128) for row in await beside_the_peers(jobs, quick)]
     finally:
         gc.unfreeze()
+        gc.set_threshold(*threshold)
         sys.setswitchinterval(usual)
 
 
@@ -107,37 +100,6 @@ def encoded() -> bytes:
     return orjson.dumps(BAR)
 
 
-async def growth(quick: bool) -> list[Row]:
-    """Appends of 16 jobs into an empty log and into a long one, in turns: what else the machine does hits both."""
-    sizes = (100_000,) if quick else (1_000_000, 5_000_000)
-    seconds, repetitions = (0.25, 3) if quick else (2.0, 5)
-    rows: list[Row] = []
-    with scratch() as folder:
-        async with opened(folder / "long.sqlite3") as long:
-            stored = 0
-            for size in sizes:
-                stored = await asyncio.to_thread(preload, folder / "long.sqlite3", stored, size)
-                mine: list[float] = []
-                empty: list[float] = []
-                for repetition in range(repetitions):
-                    async with opened(folder / f"empty{size}-{repetition}.sqlite3") as store:
-                        # The one that is second in this turn is first in the next.
-                        for values, of in ((mine, long), (empty, store))[:: 1 if repetition % 2 else -1]:
-                            values.append(await appends(of, 16, seconds))
-                rows.append(
-                    Row(
-                        name=f"(g) appends after {size:,} events",
-                        value=median(mine),
-                        unit="events/s",
-                        peer="an empty log",
-                        peer_value=median(empty),
-                        goal=">= 0.8",
-                        holds=median(mine) >= 0.8 * median(empty),
-                    )
-                )
-    return rows
-
-
 async def through_the_journal(folder: Path, jobs: int, seconds: float) -> float:
     async with opened(folder / "ours.sqlite3") as store:
         return await appends(store, jobs, seconds)
@@ -167,7 +129,7 @@ def raw(folder: Path, jobs: int, seconds: float) -> float:
     statement = f"insert into events ({', '.join(COLUMNS)}) values ({', '.join('?' * len(COLUMNS))})"
     begin, count = time.perf_counter(), 0
     while time.perf_counter() < begin + seconds:
-        rows = [tuple(_row(job, count).values()) for job in range(jobs)]
+        rows = [tuple(event_row(job, count).values()) for job in range(jobs)]
         connection.execute("begin immediate")
         connection.executemany(statement, rows)
         connection.execute("commit")
@@ -183,7 +145,7 @@ async def bare(folder: Path, jobs: int, seconds: float) -> float:
         await connection.run_sync(metadata.create_all)
     begin, count = time.perf_counter(), 0
     while time.perf_counter() < begin + seconds:
-        rows = [_row(job, count) for job in range(jobs)]
+        rows = [event_row(job, count) for job in range(jobs)]
         async with engine.begin() as connection:
             await connection.execute(insert(events), rows)
         count += 1
@@ -192,24 +154,7 @@ async def bare(folder: Path, jobs: int, seconds: float) -> float:
     return count * jobs / took
 
 
-def preload(path: Path, stored: int, size: int) -> int:
-    """Events of other jobs, written past the store: it is about the length of the log."""
-    connection = sqlite3.connect(path, isolation_level=None)
-    connection.execute("pragma synchronous=OFF")
-    statement = f"insert into events ({', '.join(COLUMNS)}) values ({', '.join('?' * len(COLUMNS))})"
-    for first in range(stored, size, 50_000):
-        connection.execute("begin immediate")
-        rows = (tuple(_row(n // 1_000, n % 1_000).values()) for n in range(first, min(first + 50_000, size)))
-        connection.executemany(statement, rows)
-        connection.execute("commit")
-    # What the preload left to be written must not burden the appends after it.
-    connection.execute("pragma wal_checkpoint(truncate)")
-    connection.close()
-    os.sync()
-    return size
-
-
-def _row(job: int, count: int) -> dict[str, Any]:
+def event_row(job: int, count: int) -> dict[str, Any]:
     return {
         "job_id": f"{job:08x}-0000-4000-8000-000000000000",
         "sequence": count + 1,

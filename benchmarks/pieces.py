@@ -3,13 +3,16 @@ does the seconds of a clock."""
 
 from __future__ import annotations
 
+import asyncio
 import gc
 import time
 from collections.abc import Callable
 from pathlib import Path
 
+from sqlalchemy.engine import make_url
+
 from benchmarks.scratch import scratch
-from benchmarks.store import bars
+from benchmarks.store import bars, clock_ms, publish_nothing
 from benchmarks.table import Row, median
 from service.events.event_types import JobQueued, JobStarted, Progress, ResourceStarted
 from service.events.fold import apply, fold
@@ -18,8 +21,12 @@ from service.events.parser import ProgressParser
 from service.events.recorded_event import NewEvent, RecordedEvent
 from service.runner.eta import Eta
 from service.store.append import Append, Statements
-from service.store.database import database_of
+from service.store.database import Work, database_of
+from service.store.database_sqlite import SqliteDatabase
+from service.store.event_store import EventStore
 from service.store.gate import Gate
+from service.store.jobs import Jobs
+from service.store.journal import Journal
 
 BARS = 5_000
 # A bar every 100 ms, as civitdl draws them.
@@ -34,7 +41,37 @@ async def run(quick: bool) -> list[Row]:
     with scratch() as folder:
         pieces = {name: cost(piece, repetitions) for name, piece in pieces_of(folder).items()}
     rows = [Row(name=f"(m) one bar, {name}", value=value, unit="us") for name, value in pieces.items()]
-    return [*rows, Row(name="(m) one bar, all of these", value=sum(pieces.values()), unit="us")]
+    appended = median([await appended_us() for _ in range(repetitions)])
+    return [
+        *rows,
+        Row(name="(m) one bar, all of these", value=sum(pieces.values()), unit="us"),
+        Row(name="(m) one bar, through the journal alone", value=appended, unit="us"),
+    ]
+
+
+async def appended_us() -> float:
+    """Microseconds of an append through the whole journal, with its gate, fold and rows, without a database."""
+    store = EventStore(NoDatabase())
+    journal = Journal(store, Jobs(NoDatabase()), clock_ms=clock_ms, publish=publish_nothing)
+    store.start()
+    jobs = [a_running_job()._replace(job_id=f"{number:036d}") for number in range(APPENDS_A_COMMIT)]
+    for job in jobs:
+        journal._streams.keep(journal._streams.of(job.job_id), job)
+    begin = time.thread_time()
+    for number in range(BARS // APPENDS_A_COMMIT):
+        await asyncio.gather(*(journal.append(job.job_id, bars(number, 1)) for job in jobs))
+    return (time.thread_time() - begin) / (BARS // APPENDS_A_COMMIT * APPENDS_A_COMMIT) * 1e6
+
+
+class NoDatabase(SqliteDatabase):
+    """Prepares commits, and tells of them, without making them."""
+
+    def __init__(self) -> None:
+        super().__init__(make_url("sqlite+aiosqlite:///never-opened.sqlite3"))
+
+    def commit(self, prepare: Callable[[], Work | None], settled: Callable[[Exception | None], None]) -> None:
+        prepare()
+        asyncio.get_running_loop().call_soon(settled, None)
 
 
 def cost(piece: Callable[[], None], repetitions: int) -> float:

@@ -12,7 +12,7 @@ from service.events.event_types import Event, UnknownEvent, decode
 
 
 class NewEvent(NamedTuple):
-    """An event on its way to the log: a tuple, because each bar makes one.
+    """An event on its way to the log: a tuple, which is made in a third of a data class's time.
 
     ``source_offset``: the offset in the attempt's log on the instance after the record that the event came from, in
     bytes; None for events that the service makes itself.

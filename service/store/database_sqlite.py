@@ -43,8 +43,10 @@ BUSY_TIMEOUT_MS = 10_000
 READERS_MAX = 4
 READER_CLOSE_SECONDS_MAX = 10.0
 FREE_BYTES_MIN = 1 << 20
-# SQLite's own default: the smaller a checkpoint, the shorter the wait of the commit after it.
-CHECKPOINT_PAGES = 1000
+# SQLite checkpoints within a commit, for which clients wait. So the writer does it after it has told of a commit, once
+# so many rows were written: about SQLite's own 1,000 pages. SQLite itself does it only where rows are long.
+CHECKPOINT_ROWS = 2_000
+CHECKPOINT_PAGES = 4_000
 # The index of the log has a page for each job that runs: with SQLite's 2 MB, 300 jobs push each other's out.
 WRITER_CACHE_KIB = 8_192
 
@@ -57,9 +59,10 @@ class SqliteDatabase:
         _check(url)
         self.path = Path(url.database or "")
         self._writer_engine = create_engine(url.set(drivername="sqlite"), poolclass=StaticPool)
-        self._thread = WriterThread(self._transaction, self._error)
+        self._thread = WriterThread(self._transaction, self._error, after_commit=self._checkpoint)
         # Kept: to take it from the pool and give it back costs more than a small commit.
         self._writer: Connection | None = None
+        self._checkpointed = 0
         self._reader_engine: AsyncEngine = create_async_engine(
             url.set(drivername="sqlite+aiosqlite"),
             isolation_level="AUTOCOMMIT",
@@ -173,6 +176,20 @@ class SqliteDatabase:
             self._writer = self._writer_engine.connect()
         with self._writer.begin():
             return work(self._writer)
+
+    def _checkpoint(self) -> None:
+        """While the event loop handles what was committed: the commits after this are the ones that may wait."""
+        if self._writer is None:
+            return
+        driver: Any = self._writer.connection.driver_connection
+        if driver.total_changes - self._checkpointed < CHECKPOINT_ROWS:
+            return
+        self._checkpointed = driver.total_changes
+        try:
+            execute(self._writer, "PRAGMA wal_checkpoint(PASSIVE)")
+        except DatabaseError as error:
+            # Nothing is lost: it is all in the write-ahead log, and the next checkpoint takes it.
+            logger.warning("no checkpoint now: %s", error.orig)
 
     def _close_writer(self) -> None:
         if self._writer is not None:

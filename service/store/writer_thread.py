@@ -16,15 +16,18 @@ T = TypeVar("T")
 
 
 class WriterThread:
-    """``transaction`` runs a work in a transaction. ``error_of``: what a driver's error means to the store."""
+    """``transaction`` runs a work in a transaction. ``error_of``: what a driver's error means to the store.
+    ``after_commit``: called on the thread once a commit was told of: nobody waits for it but the next commit."""
 
     def __init__(
         self,
         transaction: Callable[[Callable[[Connection], object]], object],
         error_of: Callable[[DBAPIError], Exception],
+        after_commit: Callable[[], None] = lambda: None,
     ) -> None:
         self._transaction = transaction
         self._error_of = error_of
+        self._after_commit = after_commit
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="database-writer")
 
     async def run(self, call: Callable[[], T]) -> T:
@@ -63,3 +66,4 @@ class WriterThread:
         except Exception as error:  # noqa: BLE001 - it is the one who asked that is told
             failure = error
         loop.call_soon_threadsafe(settled, failure)
+        self._after_commit()

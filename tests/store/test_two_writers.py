@@ -46,7 +46,7 @@ class Replica:
         await self.journal.drain()
         await self.events.stop()
 
-    async def _publish(self, job_id: str, events: Sequence[RecordedEvent]) -> None:
+    def _publish(self, job_id: str, events: Sequence[RecordedEvent]) -> None:
         self.published += events
 
 
