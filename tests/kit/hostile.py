@@ -81,7 +81,7 @@ class HostileInstance:
         if found is None:
             process.exit(0)
             return
-        is_attach = b"supervise=" in sent
+        is_attach = b"must_exist=" in sent
         act = self._attach if is_attach else self._ask if b"signalled" in sent else self._look
         try:
             await act(self, process, found[1])
