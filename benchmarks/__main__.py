@@ -21,6 +21,7 @@ from benchmarks import (
     memory,
     parsing,
     pieces,
+    streams,
 )
 from benchmarks.table import show
 
@@ -30,6 +31,7 @@ PARTS = {
     "pieces": pieces,
     "broadcast": broadcast,
     "latency": latency,
+    "streams": streams,
     "parsing": parsing,
     "memory": memory,
     "claims": claims,
