@@ -24,6 +24,7 @@ from benchmarks import (
     memory,
     parsing,
     pieces,
+    streams,
 )
 from benchmarks.table import show
 
@@ -35,6 +36,7 @@ PARTS = {
     "broadcast": broadcast,
     "ciphers": ciphers,
     "latency": latency,
+    "streams": streams,
     "parsing": parsing,
     "memory": memory,
     "claims": claims,

@@ -11,6 +11,7 @@ import asyncio
 import contextlib
 import os
 import re
+import signal
 import time
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -25,8 +26,9 @@ from tests.kit.service import ServiceProcess
 from tests.kit.sshd import USER, Sshd
 
 BARS_A_SECOND = 10
-DRAWING_SECONDS_MAX = 600
+DRAWING_SECONDS_MAX = 1_800
 SETTLE_SECONDS = 2.0
+RECORDERS_SECONDS = 0.5
 ONE_PROCESS_DELIVERIES_MAX = 1_000
 GROWTH_MAX = 2.0
 DRAWN_SHARE = 0.05
@@ -106,45 +108,79 @@ def thirds(samples: Sequence[Sample]) -> tuple[float, float]:
 
 
 async def drawn_and_received(folder: Path, case: Case, seconds: int) -> Measured:
-    (folder / "resources").mkdir()
-    card = f"---\ntitle: A\ninstalls: nothing\n---\n# Download\n```bash\n{CARD}\n```\n"
-    (folder / "resources/a.md").write_text(card, encoding="utf-8")
-    sshd = await Sshd(folder, listen="0.0.0.0").start()
-    service = ServiceProcess(
-        folder,
-        {
-            "INSTALLER_DATABASE_URL": f"sqlite+aiosqlite:///{folder / 'log.sqlite3'}",
-            "INSTALLER_RESOURCES_DIR": str(folder / "resources"),
-            "INSTALLER_KNOWN_HOSTS": str(folder / "known_hosts"),
-            "INSTALLER_SSH_KEY": str(sshd.key_path),
-            "INSTALLER_SSH_USER": USER,
-            "INSTALLER_MAX_CONCURRENT_JOBS": str(case.jobs),
-            # It looks at the processes of its machine: three hundred instances on one would only see each other.
-            "INSTALLER_STALL_TIMEOUT": "0",
-        },
-    )
+    sshd, service = await instance_and_service(folder, case.jobs)
     try:
         await service.start()
-        async with aiohttp.ClientSession() as http:
-            hosts = [f"127.0.{n // 250}.{n % 250 + 1}" for n in range(case.jobs)]
-            ids = [await start(http, service.url, host, sshd.port) for host in hosts]
-        processes = 1 if case.jobs * case.clients * BARS_A_SECOND <= ONE_PROCESS_DELIVERIES_MAX else 2
-        async with clients_of(service.url, ids, case.clients, processes) as clients:
-            await clients.all_draw()
-            await asyncio.sleep(SETTLE_SECONDS)
-            return await span(sshd, service, clients, seconds)
+        ids = await start_all(service, sshd, case.jobs)
+        return await watched(sshd, service.url, service.pid, ids, case.clients, seconds)
     finally:
         await service.kill()
         await sshd.close()
 
 
-async def span(sshd: Sshd, service: ServiceProcess, clients: Clients, seconds: int) -> Measured:
+async def instance_and_service(folder: Path, jobs: int) -> tuple[Sshd, ServiceProcess]:
+    """An instance, which is started, and a service for so many jobs at once, which is not."""
+    (folder / "resources").mkdir()
+    card = f"---\ntitle: A\ninstalls: nothing\n---\n# Download\n```bash\n{CARD}\n```\n"
+    (folder / "resources/a.md").write_text(card, encoding="utf-8")
+    sshd = await Sshd(folder, listen="0.0.0.0").start()
+    return sshd, ServiceProcess(folder, service_settings(folder, sshd, jobs))
+
+
+def service_settings(folder: Path, sshd: Sshd, jobs: int) -> dict[str, str]:
+    return {
+        "INSTALLER_DATABASE_URL": f"sqlite+aiosqlite:///{folder / 'log.sqlite3'}",
+        "INSTALLER_RESOURCES_DIR": str(folder / "resources"),
+        "INSTALLER_KNOWN_HOSTS": str(folder / "known_hosts"),
+        "INSTALLER_SSH_KEY": str(sshd.key_path),
+        "INSTALLER_SSH_USER": USER,
+        "INSTALLER_MAX_CONCURRENT_JOBS": str(jobs),
+        # It looks at the processes of its machine: three hundred instances on one would only see each other.
+        "INSTALLER_STALL_TIMEOUT": "0",
+    }
+
+
+def host(number: int) -> str:
+    """Each job has an instance of its own, as far as the service can see."""
+    return f"127.0.{number // 250}.{number % 250 + 1}"
+
+
+async def start_all(service: ServiceProcess, sshd: Sshd, jobs: int) -> list[str]:
+    # The service may close a connection at the very moment when it would be used again.
+    async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(force_close=True)) as http:
+        return [await start(http, service.url, host(n), sshd.port) for n in range(jobs)]
+
+
+async def watched(sshd: Sshd, url: str, pid: int, ids: Sequence[str], clients: int, seconds: int) -> Measured:
+    """What so many clients of each job receive within a span of time from the process that serves them."""
+    processes = 1 if len(ids) * clients * BARS_A_SECOND <= ONE_PROCESS_DELIVERIES_MAX else 2
+    async with clients_of(url, ids, clients, processes) as watching:
+        stopping = asyncio.create_task(stop_recorders(sshd.home))
+        await watching.all_draw()
+        await asyncio.sleep(SETTLE_SECONDS)
+        stopping.cancel()
+        return await span(sshd, pid, watching, seconds)
+
+
+async def stop_recorders(home: Path) -> None:
+    """What records how far an attempt's files are looks at the processes of its machine once a second: hundreds of
+    instances on one machine would only look at each other."""
+    while True:
+        for path in home.glob(".local/state/resource-installer/*/*/helpers"):
+            recorder = path.read_text(encoding="utf-8").split()[0]
+            path.unlink()
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(int(recorder), signal.SIGKILL)
+        await asyncio.sleep(RECORDERS_SECONDS)
+
+
+async def span(sshd: Sshd, pid: int, clients: Clients, seconds: int) -> Measured:
     drawers = sshd.marked_processes("the-drawer")
     instance = [*processes_in(sshd.home), *sshd.sessions()]
     who = {
         "the drawers": lambda: busy_seconds(drawers),
         "sshd and the followers": lambda: busy_seconds(set(instance) - set(drawers)),
-        "the service": lambda: busy_seconds([service.pid]),
+        "the service": lambda: busy_seconds([pid]),
         "the clients": lambda: busy_seconds(clients.pids),
         "the whole machine": machine_busy_seconds,
     }
