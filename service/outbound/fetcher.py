@@ -8,6 +8,7 @@ be connected to, for each connection anew: none is kept, and no look-up is.
 from __future__ import annotations
 
 import asyncio
+import errno
 import socket
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -140,6 +141,9 @@ class _Gate(AbstractResolver):
         self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_INET
     ) -> list[ResolveResult]:
         found = dict.fromkeys(await self._look_up(host, port))
+        if not found:
+            # aiohttp takes it for granted that a name without an address is an error.
+            raise OSError(errno.ENXIO, "its name has no address")
         return [_resolved(host, port, address) for address in found]
 
     async def close(self) -> None:

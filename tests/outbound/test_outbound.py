@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import gzip
+import socket
 from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 
@@ -261,6 +262,18 @@ async def test_a_resolver_that_hangs_is_given_up() -> None:
 
     with pytest.raises(OutboundError, match="did not answer in time"):
         await Outbound(resolve=hanging, seconds_max=0.1).fetch("http://site.example/", bytes_max=1)
+
+
+async def test_a_name_without_an_address_is_no_answer() -> None:
+    async def nothing(host: str, port: int) -> Sequence[str]:
+        return []
+
+    async def failing(host: str, port: int) -> Sequence[str]:
+        raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
+
+    for resolve in (nothing, failing):
+        with pytest.raises(OutboundError, match=r"site\.example does not answer: "):
+            await Outbound(resolve=resolve).fetch("http://site.example/", bytes_max=1)
 
 
 async def test_the_next_address_is_tried_if_one_is_refused(site: Site) -> None:

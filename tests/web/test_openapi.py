@@ -280,7 +280,8 @@ async def one_failed_job(service: Service) -> None:
 
 
 async def nowhere(host: str, port: int) -> list[str]:
-    return []
+    """Every name leads to an address that is refused, so a link is the caller's mistake and no site's."""
+    return ["127.0.0.1"]
 
 
 async def tried(folder: Path, *options: str) -> None:

@@ -159,7 +159,7 @@ async def test_an_allowed_origin_is_allowed_everywhere(guarded: Service, http: a
         assert response.status == 401
         assert response.headers["Access-Control-Allow-Origin"] == ORIGIN
     async with http.post(f"{guarded.url}/resources/install", json=body(), headers=headers) as response:
-        assert response.headers["Access-Control-Expose-Headers"] == "Location"
+        assert response.headers["Access-Control-Expose-Headers"] == "ETag, Location"
     async with websocket(guarded, Origin=ORIGIN) as socket:
         await socket.send_str(f'40{NAMESPACE},{{"token":"{TOKEN}"}}')
         assert (await socket.receive_str()).startswith(f"40{NAMESPACE}")

@@ -123,7 +123,7 @@ export function CardPage({ path }: { path: string }) {
 }
 
 function About({ card }: { card: CardWithScript }) {
-  const files = card.files.map((file) => [file.path, bytes(file.size)].filter(Boolean).join(", "));
+  const files = card.files.map((file) => [file.path, bytes(file.size), file.sha256].filter(Boolean).join(", "));
   return (
     <>
       <div class="model">

@@ -120,12 +120,14 @@ export function InstallPage() {
         </fieldset>
         <OptionFields draft={draft} wrong={wrong} change={change} />
         {problem !== null && <Notice tone="bad">{problem}</Notice>}
-        <div class="submit row">
-          <button class="primary" disabled={isBusy}>
-            {picked.value.size === 0 ? "Install" : `Install ${count(all.length, "resource")}`}
-          </button>
-          <Chosen cards={all} picked={picked.value} />
-        </div>
+        {!isEmpty && (
+          <div class="submit row">
+            <button class="primary" disabled={isBusy}>
+              {picked.value.size === 0 ? "Install" : `Install ${count(all.length, "resource")}`}
+            </button>
+            <Chosen cards={all} picked={picked.value} />
+          </div>
+        )}
       </form>
     </>
   );

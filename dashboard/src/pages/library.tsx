@@ -72,7 +72,7 @@ export function LibraryPage() {
         <section aria-labelledby="cards-title">
           <h2 id="cards-title">Cards</h2>
           <Library cards={cards} picked={picked} onPick={setPicked} />
-          <div class={picked.size === 0 ? "row" : "submit row"}>
+          <div class={picked.size === 0 ? "row filters" : "submit row"}>
             <a class={picked.size === 0 ? "button" : "button primary"} href={installPage([...picked])}>
               {picked.size === 0 ? "Start an install" : `Install ${picked.size} of them…`}
             </a>
