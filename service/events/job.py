@@ -112,7 +112,10 @@ class ResourceProgress(NamedTuple):
 
 
 class Job(NamedTuple):
-    """The projection of one stream. A tuple, like its resources: one is made for every event."""
+    """The projection of one stream. A tuple, like its resources: one is made for every event.
+
+    ``owner``: the replica that runs it, or ran it last; ``epoch`` counts its owners. Neither is in the log.
+    """
 
     job_id: str
     state: JobState
@@ -142,6 +145,8 @@ class Job(NamedTuple):
     body_sha256: str | None = None
     queue_position: int | None = None
     thinned_at_ms: int | None = None
+    owner: int | None = None
+    epoch: int = 0
 
     @property
     def standing(self) -> Standing:
