@@ -116,6 +116,7 @@ class Job(NamedTuple):
     """The projection of one stream. A tuple, like its resources: one is made for every event.
 
     What every event changes, ``state`` to ``last_at_ms``, lies side by side: see fold.py.
+    ``owner``: the replica that runs it, or ran it last; ``epoch`` counts its owners. Neither is in the log.
     """
 
     job_id: str
@@ -146,6 +147,8 @@ class Job(NamedTuple):
     body_sha256: str | None = None
     queue_position: int | None = None
     thinned_at_ms: int | None = None
+    owner: int | None = None
+    epoch: int = 0
 
     @property
     def standing(self) -> Standing:

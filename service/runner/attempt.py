@@ -18,7 +18,7 @@ from dataclasses import replace
 from functools import partial
 
 from service.crash_points import crash_point
-from service.errors import LinkDown, RemoteError
+from service.errors import LeaseLost, LinkDown, RemoteError
 from service.events.ledger import Evidence
 from service.events.recorded_event import NewEvent
 from service.runner.eta import with_estimates
@@ -216,6 +216,9 @@ class Attempt:
         except LinkDown:
             # The follower notices as well, and the next attach begins with the signal.
             self._in_effect = None
+        except LeaseLost as error:
+            # The log is followed until its appends are refused as well.
+            logger.info("job %s: %s", self._live_job.job.job_id, error)
         except RemoteError:
             logger.exception("job %s: the instance did not take the %s", self._live_job.job.job_id, self._wanted)
 
@@ -224,7 +227,7 @@ class Attempt:
         crash_point("before_signal")
         self._is_answered.clear()
         try:
-            result = await remote.signal(self._spec.job_id, self._directories, signal)
+            result = await remote.signal(self._spec, self._directories, signal)
         finally:
             self._is_answered.set()
         crash_point("after_signal")

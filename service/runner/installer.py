@@ -79,15 +79,16 @@ class ResourceInstaller:
                 await _finish(live_job, failed(Cause.UNKNOWN, f"the service failed: {self._redact(str(error))}"))
             else:
                 await _finish(live_job, failed(Cause.UNKNOWN, "the service never started this resource"))
-            await self._remove(live_job.job, link)
+            await self._remove(live_job, link)
             link.leave()
         finally:
             await link.close()
 
     async def give_up(self, job: Job, outcome: Outcome) -> None:
-        """End the job, as the log holds it, with this outcome for all that has not ended."""
+        """End the job, as the log holds it, with this outcome for all that has not ended, unless another owns it by
+        now."""
         current = await self._jobs.get(job.job_id)
-        if not current.is_terminal:
+        if not current.is_terminal and current.epoch == job.epoch:
             await _finish(LiveJob(current, self._journal), outcome)
 
     def _link(self, live_job: LiveJob) -> Link:
@@ -144,17 +145,18 @@ class ResourceInstaller:
             logger.info("not swept: %s", error)
         else:
             if ended:
-                await remote.remove(*ended, keep_logs=self._rules.keep_remote_logs)
+                await remote.remove(ended, keep_logs=self._rules.keep_remote_logs)
 
-    async def _remove(self, job: Job, link: Link) -> None:
+    async def _remove(self, live_job: LiveJob, link: Link) -> None:
         """Remove the job's directory. If this fails, a later connection's sweep removes it."""
         connection = link.connection
         if connection is None:
             return
         try:
-            await Remote(connection).remove(job.job_id, keep_logs=self._rules.keep_remote_logs)
+            mine = {live_job.job.job_id: live_job.epoch}
+            await Remote(connection).remove(mine, keep_logs=self._rules.keep_remote_logs)
         except RemoteError as error:
-            logger.info("the directory of job %s stays for now: %s", job.job_id, error)
+            logger.info("the directory of job %s stays for now: %s", live_job.job.job_id, error)
 
 
 def _has_started(job: Job) -> bool:

@@ -54,11 +54,13 @@ class Changes:
 class LiveJob:
     """The job that the tasks of one install share.
 
-    ``job``: as its last event left it. ``partial_files``: what cancelled or failed downloads left half done.
+    ``job``: as its last event left it. ``epoch``: of the owner for whom it runs. ``partial_files``: what cancelled or
+    failed downloads left half done.
     """
 
     def __init__(self, job: Job, journal: Journal) -> None:
         self.job = job
+        self.epoch = job.epoch
         self.partial_files: list[str] = []
         self.eta = Eta({r.resource: r.size_bytes for r in job.resources})
         self._journal = journal

@@ -191,6 +191,7 @@ class ResourceRun:
         return AttemptSpec(
             job_id=self._live_job.job.job_id,
             directory=phase.directory,
+            epoch=self._live_job.epoch,
             script=phase.program(card) if card is not None else "",
             ui_home=self._live_job.job.ui_home,
             timeout_seconds=self._rules.resource_timeout_seconds,

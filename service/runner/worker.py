@@ -1,7 +1,7 @@
 """Claims jobs and runs them: one after the other on an instance, different instances at once, up to a bound.
 
-What was running when the service ended is rescued first. Stopping cuts the links and nothing else: the installs
-continue on their instances, and the next start finds them.
+What was running when its owner ended is rescued first: it goes to this service, as its next epoch. Stopping cuts the
+links and nothing else: the installs continue on their instances, and the next start finds them.
 """
 
 from __future__ import annotations
@@ -26,12 +26,13 @@ from service.events.job import Job, JobState
 from service.events.recorded_event import NewEvent
 from service.runner.installer import ResourceInstaller
 from service.runner.live_job import LiveJob
-from service.runner.outcome import failed
+from service.runner.outcome import Outcome, failed
 from service.runner.queue_positions import QueuePositions
 from service.runner.tasks import cancel_and_wait
 from service.store.background import BackgroundLoop
 from service.store.jobs import Jobs
 from service.store.journal import Journal
+from service.store.replicas import Replica
 
 logger = logging.getLogger(__name__)
 
@@ -51,6 +52,7 @@ class Worker:
         *,
         journal: Journal,
         jobs: Jobs,
+        replica: Replica,
         installer: ResourceInstaller,
         positions: QueuePositions,
         max_concurrent_jobs: int,
@@ -58,6 +60,7 @@ class Worker:
     ) -> None:
         self._journal = journal
         self._jobs = jobs
+        self._replica = replica
         self._installer = installer
         self._positions = positions
         self._max_concurrent_jobs = max_concurrent_jobs
@@ -87,7 +90,7 @@ class Worker:
     async def _claim_what_waits(self) -> float | None:
         try:
             if not self._has_rescued:
-                for job in await self._jobs.to_rescue():
+                for job in await self._jobs.all_of(await self._replica.take_over()):
                     self._run(job)
                 self._has_rescued = True
             await self._claim_all()
@@ -121,7 +124,7 @@ class Worker:
             return [NewEvent(event=JobStarted())] if job.state is JobState.QUEUED else []
 
         try:
-            job = await self._journal.append(head.job_id, still_queued)
+            job = await self._journal.append(head.job_id, still_queued, owner=self._replica.number)
         except (UnknownJob, SequenceConflict):
             return None
         return job if job.state is JobState.RUNNING else None
@@ -144,10 +147,13 @@ class Worker:
             job = live_job.job
             logger.info("job %s: %s, %d of %d", job_id, job.state.value, job.installed, job.total)
         except LeaseLost as error:
-            logger.info("job %s: left to its new owner: %s", job_id, error)
+            logger.info("job %s is left to its owner: %s", job_id, error)
+            # The instance may have said so, and may be wrong: then the job is this service's to end.
+            await self._give_up(live_job.job, failed(Cause.UNKNOWN, f"{error}, although this service owns the job"))
         except Exception:
             logger.exception("job %s: the service failed", job_id)
-            await self._give_up(live_job.job)
+            outcome = failed(Cause.UNKNOWN, "the service failed: its log says more")
+            await self._give_up(live_job.job, outcome)
 
     async def _install_in_the_end(self, live_job: LiveJob) -> None:
         """That the service is out of descriptors or memory, or that others were first with each append, is no fault of
@@ -158,10 +164,9 @@ class Worker:
             with attempt:
                 await self._installer.install(live_job)
 
-    async def _give_up(self, job: Job) -> None:
+    async def _give_up(self, job: Job, outcome: Outcome) -> None:
         """End the job: a mistake in the service must not leave one that never ends, and that holds up its instance's
         queue. Try until it has ended: until then it keeps its place."""
-        outcome = failed(Cause.UNKNOWN, "the service failed: its log says more")
         async for attempt in AsyncRetrying(
             retry=retry_if_exception_type(Exception),
             wait=wait_exponential(multiplier=STORE_RETRY_SECONDS, max=GIVE_UP_SECONDS_MAX),

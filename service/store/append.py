@@ -2,7 +2,7 @@
 
 What makes a commit cheap:
 
-1. At most six statements, each for many rows, however many appends the commit holds.
+1. At most seven statements, each for many rows, however many appends the commit holds.
 2. The statements are made once, with the store: compiling one costs more than running it.
 3. A row is a plain tuple that one itemgetter takes from an event or a projection, made of the same names as the
    statement, so that the two cannot differ.
@@ -74,6 +74,7 @@ class Statements:
         self._insert_resource = database.prepare_insert(job_resources, RESOURCE_COLUMNS)
         self._insert_event = database.prepare_insert(events, _EVENT_COLUMNS)
         self._update_job = database.prepare_update(jobs, JOB_CHANGES, ("job_id",))
+        self._update_owner = database.prepare_update(jobs, ("owner", "epoch"), ("job_id",))
         self._update_progress = database.prepare_update(job_resources, PROGRESS_CHANGES, key)
         self._update_resource = database.prepare_update(job_resources, resource_changes, key)
         self._event = _getter(RecordedEvent, _EVENT_COLUMNS)
@@ -87,6 +88,7 @@ class Statements:
         new = [append.after for append in appends if append.before is None]
         old = [(append.before, append.after) for append in appends if append.before is not None]
         jobs_changed = [after for before, after in old if self._job(before) != self._job(after)]
+        claimed = [(after.owner, after.epoch, after.job_id) for before, after in old if before.epoch != after.epoch]
         attempt_changed: list[tuple[str, ResourceProgress]] = []
         progress_only: list[tuple[str, ResourceProgress]] = []
         for was, job in old:
@@ -101,6 +103,7 @@ class Statements:
                 (self._insert_resource, new_resources),
                 (self._insert_event, [self._event(event) for append in appends for event in append.events]),
                 (self._update_job, [(*self._job(job), job.job_id) for job in jobs_changed]),
+                (self._update_owner, claimed),
                 (self._update_progress, [(*self._progress(r), job_id, r.number) for job_id, r in progress_only]),
                 (self._update_resource, [(*self._resource(r), job_id, r.number) for job_id, r in attempt_changed]),
             )

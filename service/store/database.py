@@ -51,7 +51,12 @@ class PreparedStatement(Protocol):
 
 
 class Database(Protocol):
-    """One writer, a few readers; both sides of the store use nothing else."""
+    """One writer, a few readers; both sides of the store use nothing else.
+
+    ``is_exclusive``: once it is open, no other service has it.
+    """
+
+    is_exclusive: bool
 
     async def open(self) -> None:
         """Take the database for this service and bring its tables to the newest revision.

@@ -54,6 +54,8 @@ WRITER_CACHE_KIB = 8_192
 class SqliteDatabase:
     """A Database in one file. Its promises are those of the Protocol."""
 
+    is_exclusive = True
+
     def __init__(self, url: URL) -> None:
         """Raises ConfigError."""
         _check(url)

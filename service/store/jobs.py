@@ -1,4 +1,4 @@
-"""The reader of the projection: look a job up, list jobs, find the next to claim and those to rescue."""
+"""The reader of the projection: look a job up, list jobs, find the next to claim."""
 
 from __future__ import annotations
 
@@ -194,15 +194,17 @@ class Jobs:
         found = await self._load(query.order_by(jobs.c.number).limit(1))
         return found[0] if found else None
 
-    async def to_rescue(self) -> list[Job]:
-        """The jobs that were started and had not ended when the service ended, oldest first."""
-        return await self._load(_JOBS.where(holds_its_instance(jobs)).order_by(jobs.c.number))
+    async def all_of(self, job_ids: Sequence[str]) -> list[Job]:
+        """The jobs with these ids, oldest first."""
+        return await self._load(_JOBS.where(jobs.c.job_id.in_(job_ids)).order_by(jobs.c.number))
 
-    async def ended_among(self, job_ids: Sequence[str]) -> list[str]:
-        """The ids among these that belong to jobs that have ended."""
-        query = select(jobs.c.job_id).where(jobs.c.job_id.in_(job_ids), jobs.c.state.not_in(ACTIVE_STATES))
+    async def ended_among(self, job_ids: Sequence[str]) -> dict[str, int]:
+        """The ids among these that belong to jobs that have ended, and the epoch of each."""
+        query = select(jobs.c.job_id, jobs.c.epoch).where(
+            jobs.c.job_id.in_(job_ids), jobs.c.state.not_in(ACTIVE_STATES)
+        )
         async with self._database.read() as connection:
-            return [str(row.job_id) for row in (await connection.execute(query)).all()]
+            return {str(row.job_id): int(row.epoch) for row in (await connection.execute(query)).all()}
 
     async def _load(self, query: Select[Any]) -> list[Job]:
         async with self._database.read() as connection:

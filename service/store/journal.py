@@ -79,7 +79,7 @@ class Journal:
         await done
         return job
 
-    async def append(self, job_id: str, events: Sequence[NewEvent] | Decide) -> Job:
+    async def append(self, job_id: str, events: Sequence[NewEvent] | Decide, *, owner: int | None = None) -> Job:
         """Append these events, all or none, and publish them. Returns the job after them.
 
         ``events`` may be a function that makes them from the job's current state: nothing can come between its look
@@ -87,12 +87,14 @@ class Journal:
         TransitionRefused, UnstorableEvent, and StoreUnavailable (the same call may be made again); nothing was
         appended then.
 
+        ``owner``: the replica that owns the job from these events on, as its next epoch.
+
         Where another writer was first, what it appended is published, and ``events`` decides again over it. Raises
         SequenceConflict when nothing new is in the stream: then another job has what this one needs.
         """
         seen = 0
         for _ in range(CONFLICTS_MAX):
-            before, after, done = await self._begin(job_id, events)
+            before, after, done = await self._begin(job_id, events, owner)
             try:
                 await done
                 return after
@@ -174,14 +176,16 @@ class Journal:
         await stream.lock.acquire()
         return Hold(stream, self._streams, self._publish)
 
-    async def _begin(self, job_id: str, events: Sequence[NewEvent] | Decide) -> tuple[Job, Job, asyncio.Future[None]]:
+    async def _begin(
+        self, job_id: str, events: Sequence[NewEvent] | Decide, owner: int | None = None
+    ) -> tuple[Job, Job, asyncio.Future[None]]:
         """The job before and after the events, and the future of their commit."""
         with await self._hold(job_id) as hold:
             before = hold.stream.job or await self._caught_up(hold, job_id)
             new = events(before) if callable(events) else events
             if new:
                 # The append and the lock now belong to the writer: a caller that is cancelled leaves both alone.
-                return before, *self._submit(hold, job_id, before, new)
+                return before, *self._submit(hold, job_id, before, new, owner)
         nothing: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         nothing.set_result(None)
         return before, before, nothing
@@ -195,7 +199,7 @@ class Journal:
         return job
 
     def _submit(
-        self, hold: Hold, job_id: str, before: Job | None, new: Sequence[NewEvent]
+        self, hold: Hold, job_id: str, before: Job | None, new: Sequence[NewEvent], owner: int | None = None
     ) -> tuple[Job, asyncio.Future[None]]:
         """The job after these events, and the future of their commit. Raises TransitionRefused, StoreUnavailable."""
         # The log may have been written by another clock: a time never falls within a stream.
@@ -207,6 +211,8 @@ class Journal:
             recorded.append(_recorded(new_event, job_id, sequence, at_ms, fields_json))
             job = apply(job, recorded[-1], kept)
         assert job is not None
+        if owner is not None:
+            job = job._replace(owner=owner, epoch=job.epoch + 1)
         return job, hold.submit(self._event_store, Append(before=before, after=job, events=recorded))
 
 

@@ -34,11 +34,9 @@ async def rebuild(database: Database) -> int:
 
 
 def _rebuild(connection: Connection) -> int:
-    # These two are not in the log. Without a number the order of the log decides.
-    known = select(jobs.c.job_id, jobs.c.number, jobs.c.thinned_at_ms)
-    kept: dict[str, dict[str, Any]] = {
-        row.job_id: {"number": row.number, "thinned_at_ms": row.thinned_at_ms} for row in connection.execute(known)
-    }
+    # These are not in the log. Without a number the order of the log decides.
+    known = select(jobs.c.job_id, jobs.c.number, jobs.c.thinned_at_ms, jobs.c.owner, jobs.c.epoch)
+    kept: dict[str, dict[str, Any]] = {row.job_id: dict(row._mapping) for row in connection.execute(known)}
     was_ended = set(connection.execute(select(jobs.c.job_id).where(jobs.c.state.in_(_ENDED))).scalars())
     first = select(events.c.job_id).where(events.c.sequence == 1).order_by(events.c.position)
     job_ids = connection.execute(first).scalars().all()

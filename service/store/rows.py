@@ -23,8 +23,8 @@ RESOURCE_COLUMNS = tuple(column.name for column in job_resources.columns)
 
 # The event `job_queued` fixes these, except the two that a control can change.
 _QUEUED = {field.name for field in fields(JobQueued)} - {"place", "bandwidth_limit"}
-# Housekeeping alone writes the last one.
-_FIXED_IN_JOB = {*_QUEUED, "number", "job_id", "instance_key", "created_at_ms", "thinned_at_ms"}
+# Housekeeping alone writes the time of the thinning, and whoever becomes the owner the last two.
+_FIXED_IN_JOB = {*_QUEUED, "number", "job_id", "instance_key", "created_at_ms", "thinned_at_ms", "owner", "epoch"}
 JOB_CHANGES = tuple(name for name in JOB_COLUMNS if name not in _FIXED_IN_JOB)
 
 _FIXED_IN_RESOURCE = {"job_id", "number", "resource", "dependencies", "size_bytes"}

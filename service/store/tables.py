@@ -1,4 +1,4 @@
-"""The three tables: the log, and the projection of each stream as one row of jobs and one row for each resource.
+"""The tables: the log, the projection of each stream as one row of jobs and one row for each resource, the replicas.
 
 The columns of the projection follow from its fields in events/job.py, so that Python names a projected field once: a
 whole number has 64 bits, a field that may be None is nullable. The tables here add only what a database needs beside
@@ -61,7 +61,15 @@ _LENGTHS = {
 }
 _ORDERED = ("place",)
 # A column that a migration adds and that may not be null needs a value for existing rows.
-_DEFAULTS = {"parallel": "1", "max_attempts": "3", "verify": "1", "reinstall": "0", "place": "", "phase": "download"}
+_DEFAULTS = {
+    "parallel": "1",
+    "max_attempts": "3",
+    "verify": "1",
+    "reinstall": "0",
+    "place": "",
+    "phase": "download",
+    "epoch": "0",
+}
 
 
 def _columns(projection: type[NamedTuple], *, without: Collection[str]) -> list[Column[Any]]:
@@ -125,6 +133,23 @@ jobs = Table(
         "uq_jobs_busy_instance", "instance_key", "started_at_ms IS NOT NULL AND state IN ('running', 'paused')"
     ),
     _unique_where("uq_jobs_active_retry", "retry_of", "state IN ('queued', 'running', 'paused')"),
+    Index(
+        "ix_jobs_owner",
+        "owner",
+        sqlite_where=text("state IN ('running', 'paused')"),
+        postgresql_where=text("state IN ('running', 'paused')"),
+    ),
+    sqlite_autoincrement=True,
+)
+
+# The services that share the log. A number is never given twice; a replica whose row is gone has lost its jobs.
+replicas = Table(
+    "replicas",
+    metadata,
+    Column("replica_id", WHOLE_NUMBER, primary_key=True, autoincrement=True),
+    Column("name", Text, nullable=False),
+    Column("version", Text, nullable=False),
+    Column("started_at_ms", WHOLE_NUMBER, nullable=False),
     sqlite_autoincrement=True,
 )
 

@@ -130,4 +130,4 @@ async def test_dependencies_come_first_and_what_depends_on_a_failure_is_not_star
     assert not (world.instance.home / "started").exists()
     # The directory is removed after the terminal event.
     state = world.instance.home / ".local/state/resource-installer"
-    await until(lambda: not (state / job_id).exists())
+    await until(lambda: [path.name for path in (state / job_id).iterdir()] == ["fence"])

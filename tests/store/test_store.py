@@ -19,6 +19,7 @@ from service.events.fold import fold
 from service.events.recorded_event import NewEvent, RecordedEvent
 from service.store.append import Append
 from service.store.rebuild import rebuild
+from service.store.replicas import Replica
 from tests.store.conftest import Store, queued
 
 STARTED = NewEvent(event=types.JobStarted())
@@ -290,4 +291,4 @@ async def test_the_queue_gives_one_job_an_instance(store: Store) -> None:
     assert claimed.job_id == other.job_id
     await store.journal.append(other.job_id, [STARTED])
     assert await store.queue.next_to_claim() is None
-    assert [job.job_id for job in await store.queue.to_rescue()] == [first.job_id, other.job_id]
+    assert await Replica(store.database, version="1", clock_ms=store.clock).take_over() == [first.job_id, other.job_id]

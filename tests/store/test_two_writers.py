@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator, Sequence
 from dataclasses import replace
 
 import pytest
+from sqlalchemy import Connection, delete, insert
 
 from service.errors import LeaseLost, SequenceConflict
 from service.events import event_types as types
@@ -26,12 +27,15 @@ from service.runner.worker import Worker
 from service.store.event_store import EventStore
 from service.store.jobs import Jobs
 from service.store.journal import Decide, Journal
+from service.store.rebuild import rebuild
+from service.store.replicas import Replica
+from service.store.tables import replicas as rows_of_replicas
 from tests.store.conftest import Store, queued
 
 ENDED = types.JobFailed(error="e", cause="network", hint="h", installed=0, total=1, results=[])
 
 
-class Replica:
+class Side:
     """A journal with its own writer and its own memory, beside others over the same database."""
 
     def __init__(self, store: Store) -> None:
@@ -40,7 +44,13 @@ class Replica:
         self.events.start()
         self.jobs = Jobs(store.database)
         self.journal = Journal(self.events, self.jobs, clock_ms=store.clock, publish=self._publish)
+        self.replica = Replica(store.database, version="1", clock_ms=store.clock)
         self.controls = Controls(journal=self.journal, jobs=self.jobs, on_control=lambda _job: None)
+
+    def join(self, connection: Connection) -> int:
+        """Beside the other, as where the database is shared."""
+        new = insert(rows_of_replicas).values(name="side", version="1", started_at_ms=1)
+        return int((connection.execute(new).inserted_primary_key or (0,))[0])
 
     async def close(self) -> None:
         await self.journal.drain()
@@ -51,14 +61,16 @@ class Replica:
 
 
 @pytest.fixture
-async def replicas(store: Store) -> AsyncIterator[list[Replica]]:
-    both = [Replica(store), Replica(store)]
+async def replicas(store: Store) -> AsyncIterator[list[Side]]:
+    both = [Side(store), Side(store)]
+    for side in both:
+        side.replica.number = await store.database.write(side.join)
     yield both
     for replica in both:
         await replica.close()
 
 
-async def test_each_job_gets_a_place_of_its_own(replicas: list[Replica]) -> None:
+async def test_each_job_gets_a_place_of_its_own(replicas: list[Side]) -> None:
     enqueued = await asyncio.gather(*(replicas[n % 2].controls.start(queued(f"h{n}")) for n in range(50)))
     assert all(is_new for _, is_new in enqueued)
     assert len({job.place for job, _ in enqueued}) == 50
@@ -71,14 +83,14 @@ async def test_each_job_gets_a_place_of_its_own(replicas: list[Replica]) -> None
     assert job.place < moved.place < last.place
 
 
-async def test_one_idempotency_key_is_one_job(replicas: list[Replica]) -> None:
+async def test_one_idempotency_key_is_one_job(replicas: list[Side]) -> None:
     begin = replace(queued(), idempotency_key="once", body_sha256="0" * 64)
     started = await asyncio.gather(*(replicas[n % 2].controls.start(begin) for n in range(50)))
     assert len({job.job_id for job, _ in started}) == 1
     assert sum(is_new for _, is_new in started) == 1
 
 
-async def test_a_job_is_retried_once(replicas: list[Replica]) -> None:
+async def test_a_job_is_retried_once(replicas: list[Side]) -> None:
     job, _ = await replicas[0].controls.start(queued())
     await replicas[0].journal.append(job.job_id, [NewEvent(event=types.JobStarted()), NewEvent(event=ENDED)])
     retries = await asyncio.gather(*(replicas[n % 2].controls.retry(job.job_id) for n in range(20)))
@@ -88,7 +100,7 @@ async def test_a_job_is_retried_once(replicas: list[Replica]) -> None:
     assert (await replicas[0].controls.retry(job.job_id)).job_id != retries[0].job_id
 
 
-async def test_two_moves_to_one_spot_leave_room(replicas: list[Replica]) -> None:
+async def test_two_moves_to_one_spot_leave_room(replicas: list[Side]) -> None:
     """Both replicas looked before either had moved: two jobs have one place."""
     ids = [(await replicas[0].controls.start(queued("h")))[0].job_id for _ in range(5)]
     places = [waiting.place for waiting in await replicas[0].jobs.queue_of("h:22")]
@@ -118,7 +130,7 @@ class FakeInstaller:
         raise AssertionError(f"{job.job_id} was given up: {outcome}")
 
 
-async def test_two_workers_never_start_two_jobs_of_one_instance(replicas: list[Replica]) -> None:
+async def test_two_workers_never_start_two_jobs_of_one_instance(replicas: list[Side]) -> None:
     seed = random.randrange(2**32)
     print(f"seed {seed}")
     chance = random.Random(seed)
@@ -127,6 +139,7 @@ async def test_two_workers_never_start_two_jobs_of_one_instance(replicas: list[R
         Worker(
             journal=replica.journal,
             jobs=replica.jobs,
+            replica=replica.replica,
             installer=FakeInstaller(chance, running),  # type: ignore[arg-type]
             positions=QueuePositions(journal=replica.journal, jobs=replica.jobs),
             max_concurrent_jobs=20,
@@ -136,7 +149,7 @@ async def test_two_workers_never_start_two_jobs_of_one_instance(replicas: list[R
     ]
     for worker in workers:
         worker.start()
-    started = await asyncio.gather(*(replicas[n % 2].controls.start(queued(f"h{n % 5}")) for n in range(30)))
+    started = await asyncio.gather(*(replicas[n % 2].controls.start(queued(f"h{n % 5}")) for n in range(20)))
     async with asyncio.timeout(60):
         while any([(await replicas[0].jobs.get(job.job_id)).state is not JobState.FAILED for job, _ in started]):
             for worker, (job, _) in zip(workers, started, strict=False):
@@ -146,6 +159,7 @@ async def test_two_workers_never_start_two_jobs_of_one_instance(replicas: list[R
         await worker.stop()
     for job, _ in started:
         history = await replicas[0].events.read(job.job_id)
+        assert (await replicas[0].jobs.get(job.job_id)).epoch == 1
         assert [event.type for event in history if event.type != "queue_position_changed"] == [
             "job_queued",
             "job_started",
@@ -153,7 +167,7 @@ async def test_two_workers_never_start_two_jobs_of_one_instance(replicas: list[R
         ]
 
 
-async def running_job(replica: Replica) -> str:
+async def running_job(replica: Side) -> str:
     job, _ = await replica.controls.start(queued())
     begun = types.ResourceStarted(title="A", card_sha256="0" * 64)
     begin = [NewEvent(event=types.JobStarted()), NewEvent(event=begun, resource="a.md", attempt=1)]
@@ -161,7 +175,7 @@ async def running_job(replica: Replica) -> str:
     return job.job_id
 
 
-async def test_a_conflict_is_published_and_decided_again(replicas: list[Replica]) -> None:
+async def test_a_conflict_is_published_and_decided_again(replicas: list[Side]) -> None:
     """Facts of the one that runs the job, and controls through another: each is stored once, and each sees all."""
     seed = random.randrange(2**32)
     print(f"seed {seed}")
@@ -192,7 +206,7 @@ async def test_a_conflict_is_published_and_decided_again(replicas: list[Replica]
         assert seen == list(range(seen[0], seen[-1] + 1))
 
 
-async def test_a_decision_is_made_over_what_another_decided(replicas: list[Replica]) -> None:
+async def test_a_decision_is_made_over_what_another_decided(replicas: list[Side]) -> None:
     job_id = await running_job(replicas[0])
     await replicas[1].controls.pause(job_id)
     seen = []
@@ -217,7 +231,7 @@ class LostJob(LiveJob):
 
 @pytest.mark.parametrize("error", [LeaseLost("replica 2 has it"), SequenceConflict("another was first")])
 async def test_an_install_that_is_not_ours_any_more_ends_without_an_event(
-    replicas: list[Replica], error: Exception
+    replicas: list[Side], error: Exception
 ) -> None:
     job_id = await running_job(replicas[0])
     before = await replicas[0].events.read(job_id)
@@ -238,3 +252,31 @@ async def test_an_install_that_is_not_ours_any_more_ends_without_an_event(
     with pytest.raises(type(error)):
         await installer.install(live_job)
     assert await replicas[0].events.read(job_id) == before
+
+
+async def test_a_claim_sets_the_owner_and_only_what_nobody_owns_is_taken_over(
+    store: Store, replicas: list[Side]
+) -> None:
+    one, two = replicas
+    jobs = [(await one.controls.start(queued()))[0].job_id for _ in range(3)]
+    for side, job_id in zip((one, one, two), jobs, strict=True):
+        claimed = await side.journal.append(job_id, [NewEvent(event=types.JobStarted())], owner=side.replica.number)
+        assert (claimed.owner, claimed.epoch) == (side.replica.number, 1)
+    # Its next appends leave the owner alone, and so does a rebuild.
+    await two.controls.change_limits(jobs[2], 5)
+    await rebuild(store.database)
+    assert await two.replica.take_over() == []
+    gone = delete(rows_of_replicas).where(rows_of_replicas.c.replica_id == one.replica.number)
+    await store.database.write(lambda connection: connection.execute(gone))
+    assert await two.replica.take_over() == jobs[:2]
+    assert [(job.owner, job.epoch) for job in await two.jobs.all_of(jobs)] == [
+        (two.replica.number, 2),
+        (two.replica.number, 2),
+        (two.replica.number, 1),
+    ]
+    # A service that has the database for itself is the only one alive.
+    alone = Replica(store.database, version="1", clock_ms=store.clock)
+    await alone.join()
+    assert alone.number > two.replica.number
+    assert await alone.take_over() == jobs
+    assert await alone.take_over() == []

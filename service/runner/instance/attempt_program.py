@@ -24,11 +24,14 @@ RIDING = VERIFICATION[2:]
 SUPERVISOR = ("places.sh", "left.sh", "ending.sh", "riding.sh", "supervise.sh")
 # What the supervisor reads once it needs it.
 SUPERVISOR_PARTS = ("watchdog", "recorder")
+# What must not come from an owner that the job has no more.
+FENCED = ("attach.sh", "signal.sh", "remove.sh")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AttemptSpec:
-    """One run of an attempt. ``directory``: its name below the job's directory on the instance. ``must_exist``: the log
+    """One run of an attempt. ``directory``: its name below the job's directory on the instance. ``epoch``: of the job's
+    owner; the instance refuses a smaller one than it has seen. ``must_exist``: the log
     holds some of its output already, so nothing is ever started for it again; if its directory is gone, the instance
     was replaced.
 
@@ -51,6 +54,7 @@ class AttemptSpec:
     stall_seconds: int = 0
     bandwidth_bytes_per_second: int | None = None
     provision_tools: bool = False
+    epoch: int = 0
     mark: str = ""
     is_card: bool = True
     background: bool = False
@@ -68,6 +72,7 @@ def attach_program(spec: AttemptSpec, *, nonce: str, offset: int, has_programs: 
         offset=offset,
         job=str(UUID(spec.job_id)),
         name=spec.directory,
+        epoch=spec.epoch,
         card_name=hashlib.sha256(f"{spec.ui_home}\n{spec.script}".encode()).hexdigest()[:32],
         must_exist=int(spec.must_exist),
         timeout_seconds=spec.timeout_seconds,
@@ -112,7 +117,8 @@ def program(name: str, /, **variables: str | int) -> bytes:
     lines = [f"{variable}={shlex.quote(str(value))}" for variable, value in variables.items()]
     if any("\0" in line for line in lines):
         raise RemoteProtocolError("a NUL byte cannot be sent to the instance")
-    return "\n".join([*lines, script(name)]).encode()
+    fence = [script("fence.sh")] if name in FENCED else []
+    return "\n".join([*lines, *fence, script(name)]).encode()
 
 
 def civitdl_config(api_key: str, *, retry_count: int = 0, pause_seconds: float = 0.0) -> str:

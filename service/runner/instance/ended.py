@@ -6,10 +6,11 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from service.errors import LinkDown, NoAnswer
+from service.errors import LeaseLost, LinkDown, NoAnswer
 
 FREE_KIB_MIN = 64
 REASON_CHARACTERS_MAX = 300
+STALE = "a later owner of the job was on the instance"
 
 _EXIT = re.compile(r"exit (\d{1,3}) ([012]) (\d{1,15}|-)")
 _VERIFIED = b"verified "
@@ -57,7 +58,8 @@ def ridden_of(lines: Sequence[bytes]) -> Ridden | None:
 
 
 def ended_of(line: str) -> Ended:
-    """The end that this line of the instance describes. Raises LinkDown when the attempt has not ended."""
+    """The end that this line of the instance describes. Raises LinkDown when the attempt has not ended, LeaseLost when
+    a later owner of its job was there."""
     line = line.strip()
     if (found := _EXIT.fullmatch(line)) is not None:
         status, how, free_kib = found.groups()
@@ -73,6 +75,8 @@ def ended_of(line: str) -> Ended:
     match word:
         case "held":
             raise NoAnswer("the attempt still runs, but its log could not be followed")
+        case "stale":
+            raise LeaseLost(STALE)
         case "unprepared":
             raise LinkDown("the programs that the service had sent are gone from the instance")
         case "refused":

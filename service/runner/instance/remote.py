@@ -9,16 +9,17 @@ from __future__ import annotations
 
 import re
 import secrets
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from enum import StrEnum
 from uuid import UUID
 
-from service.errors import NoAnswer, RemoteProtocolError
+from service.errors import LeaseLost, NoAnswer, RemoteProtocolError
 from service.events.lines import plain
 from service.runner.instance.attachment import Attachment, text_of
 from service.runner.instance.attempt_program import AttemptSpec, attach_program, program, programs
+from service.runner.instance.ended import STALE
 from service.runner.instance.login import program_begun
 from service.runner.instance.problems import decoded
 from service.runner.instance.ssh import Connection
@@ -35,6 +36,7 @@ _JOB_ID = re.compile(rb"^[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}$", re.MULTI
 _PROGRAMS = re.compile(rb"^programs ready$", re.MULTILINE)
 _UI_HOME = re.compile(rb"^ui_home (ready|missing|other)$", re.MULTILINE)
 _ELSEWHERE = re.compile(rb"^elsewhere ([A-Za-z0-9+/=]{1,800})$", re.MULTILINE)
+_STALE_LINE = re.compile(rb"^stale$", re.MULTILINE)
 _FILE = re.compile(rb"^file ([A-Za-z0-9+/=]{1,800})$", re.MULTILINE)
 
 
@@ -98,17 +100,17 @@ class Remote:
             yield Attachment(self._connection, stream, nonce, offset)
 
     async def signal(
-        self, job_id: str, directories: Sequence[str], signal: Signal, *, grace_seconds: int = GRACE_SECONDS
+        self, spec: AttemptSpec, directories: Sequence[str], signal: Signal, *, grace_seconds: int = GRACE_SECONDS
     ) -> SignalResult:
-        """Pause, resume or cancel what runs in these directories of the job. Idempotent.
+        """Pause, resume or cancel what runs in these directories of the attempt's job. Idempotent.
 
-        Raises LinkDown, RemoteProtocolError.
+        Raises LinkDown, RemoteProtocolError, LeaseLost.
         """
-        return await self._signal(job_id, directories, signal.value, grace_seconds=grace_seconds)
+        return await self._signal(spec, directories, signal.value, grace_seconds=grace_seconds)
 
     async def sign_of(self, spec: AttemptSpec) -> Sign:
         """Whether this attempt runs, asked beside its log. Raises LinkDown, also when the answer makes no sense."""
-        said, _ = await self._ask(spec.job_id, [spec.directory], "ask")
+        said, _ = await self._ask(spec, [spec.directory], "ask")
         found = _SIGNALLED.search(said)
         if found is None:
             raise NoAnswer("the instance did not say whether the attempt runs")
@@ -120,12 +122,14 @@ class Remote:
 
         Raises LinkDown, RemoteProtocolError.
         """
-        return await self._signal(
-            spec.job_id, [spec.directory], "room", needed_bytes=needed_bytes, ui_home=spec.ui_home
-        )
+        return await self._signal(spec, [spec.directory], "room", needed_bytes=needed_bytes, ui_home=spec.ui_home)
 
-    async def _signal(self, job_id: str, directories: Sequence[str], what: str, **more: str | int) -> SignalResult:
-        said, stderr = await self._ask(job_id, directories, what, **more)
+    async def _signal(
+        self, spec: AttemptSpec, directories: Sequence[str], what: str, **more: str | int
+    ) -> SignalResult:
+        said, stderr = await self._ask(spec, directories, what, **more)
+        if _STALE_LINE.search(said):
+            raise LeaseLost(STALE)
         found = _SIGNALLED.search(said)
         if found is None:
             raise RemoteProtocolError(f"the instance did not answer the {what}: {text_of(stderr[-300:])!r}")
@@ -136,15 +140,18 @@ class Remote:
             partial_files=_paths(files),
         )
 
-    async def _ask(self, job_id: str, directories: Sequence[str], what: str, **more: str | int) -> tuple[bytes, bytes]:
+    async def _ask(
+        self, spec: AttemptSpec, directories: Sequence[str], what: str, **more: str | int
+    ) -> tuple[bytes, bytes]:
         """``more``: what signal.sh has to know beyond the usual."""
         usual: dict[str, str | int] = {"grace_seconds": GRACE_SECONDS, "needed_bytes": 0, "ui_home": ""}
-        attempts = " ".join(directories)
-        return await self._answer("signal.sh", job=str(UUID(job_id)), attempts=attempts, what=what, **(usual | more))
+        usual |= {"job": str(UUID(spec.job_id)), "epoch": spec.epoch, "attempts": " ".join(directories), "what": what}
+        return await self._answer("signal.sh", **(usual | more))
 
-    async def remove(self, *job_ids: str, keep_logs: bool = False) -> None:
-        """Remove what these jobs left on the instance, except their logs if these are wanted."""
-        jobs = " ".join(str(UUID(job_id)) for job_id in job_ids)
+    async def remove(self, epochs: Mapping[str, int], *, keep_logs: bool = False) -> None:
+        """Remove what these jobs left on the instance, except their logs if these are wanted. ``epochs``: of the owner
+        of each job; one that a later owner was there for stays as it is."""
+        jobs = " ".join(f"{UUID(job_id)}:{epoch}" for job_id, epoch in epochs.items())
         await self._connection.run(COMMAND, program("remove.sh", jobs=jobs, keep_logs=int(keep_logs)))
 
     async def look(self, ui_home: str) -> Found:

@@ -51,6 +51,11 @@ def directory(sshd: Sshd, of: AttemptSpec) -> Path:
     return sshd.home / ".local/state/resource-installer" / of.job_id / of.directory
 
 
+def left_of(sshd: Sshd, of: AttemptSpec) -> list[str]:
+    """What is in the directory of its job."""
+    return sorted(path.name for path in directory(sshd, of).parent.iterdir())
+
+
 async def until(condition: Callable[[], Any], seconds: float = 30) -> None:
     async with asyncio.timeout(seconds):
         while not condition():
@@ -452,8 +457,9 @@ async def test_a_look_finds_the_jobs_and_a_removal_leaves_the_others(connection:
     found = await remote.look("")
     assert sorted(found.job_ids) == sorted([mine.job_id, foreign.job_id])
     assert (found.ui_home, found.elsewhere) == (None, ())
-    await remote.remove(mine.job_id)
-    assert not directory(sshd, mine).parent.exists()
+    await remote.remove({mine.job_id: 1})
+    assert left_of(sshd, mine) == ["fence"]
+    assert (await remote.look("")).job_ids == (foreign.job_id,)
     assert directory(sshd, foreign).exists()
 
 
@@ -463,11 +469,11 @@ async def test_what_still_runs_ends_when_its_job_is_removed(connection: Connecti
     for of in (gone, kept):
         async with remote.attach(of, 0) as attachment:
             await anext(aiter(attachment))
-    await remote.remove(gone.job_id)
+    await remote.remove({gone.job_id: 1})
     await until(lambda: not sshd.marked_processes(gone.job_id))
-    assert not directory(sshd, gone).parent.exists()
+    assert left_of(sshd, gone) == ["fence"]
     assert sshd.marked_processes(kept.job_id)
-    await remote.remove(gone.job_id, str(uuid4()))
+    await remote.remove({gone.job_id: 1, str(uuid4()): 1})
     assert directory(sshd, kept).exists()
 
 
@@ -484,11 +490,11 @@ async def test_only_logs_stay_where_they_are_kept(connection: Connection, sshd: 
     (folder / "hf_token").write_text("hf_sesame")
     remote = Remote(connection)
     for _ in range(2):
-        await remote.remove(of.job_id, keep_logs=True)
+        await remote.remove({of.job_id: 1}, keep_logs=True)
         assert {path.name for path in folder.iterdir()} <= {"log", "exit", "ledger"}
         assert (folder / "log").read_bytes().startswith(b"one\ntwo\n")
         assert {path.name for path in directory(sshd, of_verification).iterdir()} <= {"log", "exit", "ledger"}
     held = b"".join(path.read_bytes() for path in folder.parent.rglob("*") if path.is_file())
     assert b"sesame" not in held
-    await remote.remove(of.job_id)
-    assert not folder.parent.exists()
+    await remote.remove({of.job_id: 1})
+    assert left_of(sshd, of) == ["fence"]

@@ -58,7 +58,7 @@ def is_supervisor(pid: int) -> bool:
 async def send(connection: Connection, of: AttemptSpec, signal_: Signal, **more: Any) -> SignalResult:
     """To both phases of the attempt, as the service does."""
     directories = [of.directory, f"{of.directory}-verify"]
-    return await Remote(connection).signal(of.job_id, directories, signal_, **more)
+    return await Remote(connection).signal(of, directories, signal_, **more)
 
 
 async def printed(sshd: Sshd, of: AttemptSpec) -> None:

@@ -1,11 +1,11 @@
 # shellcheck shell=sh
 # Starts an attempt or finds it, then follows its log: `sh` reads it from standard input, after lines that set nonce,
-# job, name (of the attempt's directory), card_name (of what is remembered of this card here), offset, must_exist,
-# timeout_seconds, stall_seconds, bandwidth, provision, ui_home, remote_path, card, programs (a name for what they say),
-# files (of these programs; none where the instance has them), file_1 and so on (what each says), commands (that get a
-# shim), is_card (0: the service's own program, which runs no tools), mark (of the records in the log, or nothing),
-# background (1: what the card leaves running stays), reinstall (1: whole files are loaded anew), riding (what its
-# verification has to know, or nothing: riding.sh), civitdl_config, civitai_token and hf_token.
+# job, epoch (fence.sh), name (of the attempt's directory), card_name (of what is remembered of this card here), offset,
+# must_exist, timeout_seconds, stall_seconds, bandwidth, provision, ui_home, remote_path, card, programs (a name for
+# what they say), files (of these programs; none where the instance has them), file_1 and so on (what each says),
+# commands (that get a shim), is_card (0: the service's own program, which runs no tools), mark (of the records in the
+# log, or nothing), background (1: what the card leaves running stays), reinstall (1: whole files are loaded anew),
+# riding (what its verification has to know, or nothing: riding.sh), civitdl_config, civitai_token and hf_token.
 # Standard output: the nonce on a line of its own, then the log from `offset` on. Standard error: after the nonce, the
 # ledger's records, one a line, and how the attempt ended.
 #
@@ -340,14 +340,18 @@ main() {
     check_programs
     [ -e "$place/ready" ] || [ -n "$files" ] || say unprepared
     lay_programs 2>/dev/null || error=$(lay_programs 2>&1) || cannot_write "$error"
+    ! is_stale "$state/$job" || say stale
     if [ ! -e "$dir/log" ]; then
         [ "$must_exist" = 1 ] && say lost
         make_folders 2>/dev/null || error=$(make_folders 2>&1) || cannot_write "$error"
     fi
+    enter "$state/$job" || say stale
     exec 9>>"$dir/lock" || cannot_write lock
     supervisor=
     if [ ! -s "$dir/boot" ] && flock -n 9 && [ ! -s "$dir/boot" ]; then
         [ "$must_exist" = 1 ] && say lost
+        # Once more: waiting for the lock takes time.
+        ! is_stale "$state/$job" || say stale
         start
     fi
     exec 9>&-

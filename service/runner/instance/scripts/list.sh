@@ -4,6 +4,28 @@
 # line, `programs ready` if these are there, then `ui_home ready|missing|other`, and if it is not ready, up to five
 # folders that look like a ComfyUI: `elsewhere` and the path in base64.
 
+# A job that left nothing but its fence is not worth a word, and after a day not its file either.
+say_jobs() {
+    fences=
+    for job in *; do
+        if is_fence_alone "$job"; then
+            fences=1
+        else
+            printf '%s\n' "$job"
+        fi
+    done
+    [ -z "$fences" ] || find . -maxdepth 2 -name fence -mtime +0 | while IFS= read -r fence; do
+        job=${fence%/fence}
+        ! is_fence_alone "$job" || rm -rf -- "$job"
+    done
+}
+
+is_fence_alone() {
+    only=$1/fence
+    set -- "$1"/*
+    [ "$*" = "$only" ]
+}
+
 # A ComfyUI, or one of the other programs that keep their models in the same way.
 is_ui() {
     [ -d "$1/models" ] && { [ -f "$1/main.py" ] || [ -f "$1/launch.py" ] || [ -f "$1/webui.py" ]; }
@@ -54,7 +76,7 @@ look_at_ui_home() {
 main() {
     printf '\n%s\n' "$nonce"
     home=${HOME:-/root}
-    (cd "$home/.local/state/resource-installer" 2>/dev/null && ls -1)
+    (cd "$home/.local/state/resource-installer" 2>/dev/null && say_jobs)
     [ ! -e "$home/.local/state/resource-installer/programs/$programs/ready" ] || echo programs ready
     [ -z "$ui_home" ] || look_at_ui_home
     exit 0

@@ -1,5 +1,6 @@
 # shellcheck shell=sh
-# Removes the directories of the jobs named in `jobs`. These jobs have ended: what still runs for them (the service may
+# Removes the directories of the jobs in `jobs`, words `job:epoch` (fence.sh), but for the fence: the sweep removes that a
+# day later (list.sh). These jobs have ended: what still runs for them (the service may
 # give a job up while its instance does not answer) ends first. With keep_logs=1 the logs stay, and what explains them:
 # never a token, a tool's configuration or a program.
 
@@ -20,11 +21,26 @@ strip() {
     done
 }
 
+# All but the fence, whose time is that of the removal.
+clear_job() {
+    fence=$1/fence
+    printf '\n%s\n' "$epoch" >>"$fence"
+    set -- "$1"/* "$1"/.[!.]*
+    for entry; do
+        shift
+        [ "$entry" = "$fence" ] || set -- "$@" "$entry"
+    done
+    [ "$#" = 0 ] || rm -rf -- "$@"
+} 2>/dev/null
+
 main() {
     LC_ALL=C
     export LC_ALL
     state=${HOME:-/root}/.local/state/resource-installer
-    for job in $jobs; do
+    umask 077
+    for word in $jobs; do
+        job=${word%:*} epoch=${word#*:}
+        { [ -d "$state/$job" ] && enter "$state/$job"; } || continue
         for lock in "$state/$job"/*/lock; do
             [ -e "$lock" ] || continue
             flock -s -n 8 8<"$lock" || end "${lock%/lock}"
@@ -32,7 +48,7 @@ main() {
         if [ "$keep_logs" = 1 ]; then
             strip "$state/$job"
         else
-            rm -rf -- "${state:?}/$job"
+            clear_job "$state/$job"
         fi
     done
     exit 0

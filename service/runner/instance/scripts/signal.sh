@@ -1,6 +1,6 @@
 # shellcheck shell=sh
 # Pauses, resumes or ends an attempt, or only says whether it runs (what=ask): `sh` reads it from standard input, after
-# lines that set nonce, job, attempts (directory names), what, grace_seconds, needed_bytes and ui_home (both only for
+# lines that set nonce, job, epoch (fence.sh), attempts (directory names), what, grace_seconds, needed_bytes and ui_home (both only for
 # "room": the attempt ends if that much is not free, neither there nor where its runs write). Prints after the nonce: the
 # files that a cancel left half done, each in base64, or for "ask" the length of the log; then whether an attempt is
 # running, and how many processes got the signal.
@@ -150,6 +150,10 @@ main() {
     printf '\n%s\n' "$nonce"
     home=${HOME:-/root}/.local/state/resource-installer
     running=0 count=0 counted=
+    [ "$what" = ask ] || enter "$home/$job" || {
+        printf 'stale\n'
+        exit 0
+    }
     for name in $attempts; do
         dir=$home/$job/$name
         # Without `boot` nothing was launched, and asking for the lock could keep a launch from it: see attach.sh.
