@@ -65,6 +65,8 @@ _UNAVAILABLE = ("08", "25", "40", "53", "55", "57", "58", "XX")
 class PostgresDatabase:
     """A Database on a PostgreSQL server. Its promises are those of the Protocol."""
 
+    is_exclusive = True
+
     def __init__(self, url: URL) -> None:
         """Raises ConfigError."""
         if url.get_driver_name() != "psycopg":
