@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import gc
 import signal
 import sys
 from collections.abc import Callable, Iterator
@@ -15,6 +14,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from service.errors import InstallerError
+from service.garbage import keep_collections_short
 
 if TYPE_CHECKING:
     from service.app import Service
@@ -117,9 +117,7 @@ async def _serve(build: Callable[[], Service]) -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, ended.set)
     await service.start()
-    # The imported modules are never freed: a full collection over them would delay every client by 100 ms.
-    gc.collect()
-    gc.freeze()
+    keep_collections_short()
     print(f"resource-installer listens on {service.url}", flush=True)
     await ended.wait()
     await service.stop()

@@ -186,7 +186,8 @@ class Clients:
             client.received(data)
 
     def compare(self, history: History) -> None:
-        assert {(client.count, client.digest) for client in self.all} == {(history.count, history.digest)}
+        held, wanted = {(client.count, client.digest) for client in self.all}, {(history.count, history.digest)}
+        assert held == wanted, f"count and digest: {sorted(held)[:10]} instead of {wanted}"
 
     def close(self) -> None:
         self._selector.close()
