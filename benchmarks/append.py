@@ -27,7 +27,8 @@ from benchmarks.peers import dagster_log, eventsourcing_log
 from benchmarks.scratch import scratch
 from benchmarks.store import BAR, Store, bars, clock_ms, opened
 from benchmarks.table import Row, median
-from service.__main__ import SWITCH_SECONDS, spare_the_collector
+from service.__main__ import SWITCH_SECONDS
+from service.garbage import THRESHOLDS
 from service.store.database_sqlite import WRITER_CACHE_KIB
 from service.store.tables import events, metadata
 
@@ -45,7 +46,9 @@ async def run(quick: bool) -> list[Row]:
     # As the service does it.
     usual, threshold = sys.getswitchinterval(), gc.get_threshold()
     sys.setswitchinterval(SWITCH_SECONDS)
-    spare_the_collector()
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(*THRESHOLDS)
     try:
         return [row for jobs in (1, 16, 128) for row in await beside_the_peers(jobs, quick)]
     finally:

@@ -79,7 +79,7 @@ async def run(quick: bool) -> list[Row]:
         for who in carried:
             if case.clients == 1 and all(turn.sustained for turn in turns[who]):
                 carried[who] = max(carried[who], case.jobs)
-    return [*rows, beside("(k) streams sustained", "", carried[SERVICE], carried[BARE])]
+    return [*rows, beside("(k) sustained", "streams", carried[SERVICE], carried[BARE])]
 
 
 async def measure(case: Case, *, turns: int, seconds: int, against: Path | None = None) -> dict[str, list[Turn]]:

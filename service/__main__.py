@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import gc
 import signal
 import sys
 from collections.abc import Callable, Iterator
@@ -15,6 +14,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from service.errors import InstallerError
+from service.garbage import keep_collections_short
 
 if TYPE_CHECKING:
     from service.app import Service
@@ -23,7 +23,6 @@ if TYPE_CHECKING:
 # Python's 5 ms a commit beside a busy loop takes many times as long.
 SWITCH_SECONDS = 0.0005
 # New objects after which the collector looks for cycles.
-COLLECT_OBJECTS = 10_000
 
 cli = typer.Typer(name="resource-installer", no_args_is_help=True, pretty_exceptions_enable=False)
 
@@ -113,22 +112,13 @@ def _hidden_from_imports(*packages: str) -> Iterator[None]:
             del sys.modules[package]
 
 
-def spare_the_collector() -> None:
-    """The imported modules are never freed: a full collection over them would delay every client by 100 ms. And an
-    append makes many small objects that are freed without the collector: at Python's 700 of them it would take a
-    fifteenth of the loop's time."""
-    gc.collect()
-    gc.freeze()
-    gc.set_threshold(COLLECT_OBJECTS)
-
-
 async def _serve(build: Callable[[], Service]) -> None:
     service = build()
     ended = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, ended.set)
     await service.start()
-    spare_the_collector()
+    keep_collections_short()
     print(f"resource-installer listens on {service.url}", flush=True)
     await ended.wait()
     await service.stop()

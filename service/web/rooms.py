@@ -12,7 +12,7 @@ comes in as a Transport.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from typing import Any, Protocol
 
 from service.errors import InvalidRequest
@@ -41,7 +41,7 @@ class Transport(Protocol):
 
 class Subscription:
     """One client's subscription to one job. ``after``: the last sequence that was put into the client's queue.
-    ``start_replay``: starts a task that serves it from the log; ``task``: the last one that it started."""
+    ``start_replay``: starts a task that serves it from the log; ``task``: the one that runs."""
 
     __slots__ = ("after", "engine_sid", "job_id", "sid", "start_replay", "task")
 
@@ -54,6 +54,16 @@ class Subscription:
         self.after = after
         self.start_replay = start_replay
         self.task: asyncio.Task[None] | None = None
+
+    def run(self, serving: Coroutine[Any, Any, None]) -> None:
+        """Serve it in a task of its own."""
+        self.task = asyncio.create_task(serving)
+        self.task.add_done_callback(self._has_run)
+
+    def _has_run(self, task: asyncio.Task[None]) -> None:
+        # A task that was cancelled holds the subscription by its error's frames: each would keep the other.
+        if self.task is task:
+            self.task = None
 
 
 class Rooms:

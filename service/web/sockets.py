@@ -166,11 +166,11 @@ class Sockets:
 
     def _begin(self, subscription: Subscription, answer: Subscribed, compact: bool) -> None:
         if self._rooms.is_current(subscription):
-            subscription.task = asyncio.create_task(self._welcome(subscription, answer, compact))
+            subscription.run(self._welcome(subscription, answer, compact))
 
     def _replay(self, subscription: Subscription) -> None:
         """A live subscription fell behind."""
-        subscription.task = asyncio.create_task(self._serve(subscription, compact=False))
+        subscription.run(self._serve(subscription, compact=False))
 
     async def _welcome(self, subscription: Subscription, answer: Subscribed, compact: bool) -> None:
         await self.server.emit(SUBSCRIBED, answer, to=subscription.sid, namespace=NAMESPACE)

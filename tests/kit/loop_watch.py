@@ -84,9 +84,7 @@ class LoopWatch:
             self._is_on = True
             threading.Thread(target=self._sample, name="loop-watch", daemon=True).start()
             sys.addaudithook(self._audit)
-            if not self._whole_process:
-                # The heap of pytest is not the service's, so neither is the time to look through it.
-                gc.callbacks.append(self._collecting)
+            gc.callbacks.append(self._collecting)
 
     def call(self, callback: Callable[..., Any], *arguments: Any) -> Any:
         """Call it, and count its time if it is not called by a callback that is counted already."""
@@ -98,10 +96,13 @@ class LoopWatch:
         try:
             return callback(*arguments)
         finally:
-            seconds = time.thread_time() - begin - (self._gc_seconds - collected)
+            seconds, collecting = time.thread_time() - begin, self._gc_seconds - collected
             del self._begun[thread]
+            if not self._whole_process:
+                # The heap of pytest is not the service's, so neither is the time to look through it.
+                seconds -= collecting
             if seconds > CALLBACK_SECONDS_MAX:
-                self._took(callback, seconds, self._samples.pop(thread, []))
+                self._took(callback, seconds, collecting, self._samples.pop(thread, []))
             elif self._samples:
                 self._samples.pop(thread, None)
 
@@ -114,11 +115,12 @@ class LoopWatch:
 
         return call
 
-    def _took(self, callback: Callable[..., Any], seconds: float, samples: list[list[str]]) -> None:
+    def _took(self, callback: Callable[..., Any], seconds: float, collecting: float, samples: list[list[str]]) -> None:
         codes = list(_codes(callback))
         stacks = [stack for stack in samples if self._is_ours(stack)]
         if stacks or (not samples and self._is_ours([_place(code, code.co_firstlineno) for code in codes])):
-            self._trip("slow", f"{seconds:.3f} s in {_name(callback, codes)}", stacks[:SAMPLES_MAX])
+            what = f"{seconds:.3f} s in {_name(callback, codes)}, {collecting:.3f} s of garbage collection"
+            self._trip("slow", what, stacks[:SAMPLES_MAX])
 
     def _is_ours(self, places: Iterable[str]) -> bool:
         if self._whole_process:

@@ -8,7 +8,7 @@ import selectors
 import socket
 import time
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
@@ -123,18 +123,36 @@ class Client:
 
 
 class Follower(Client):
-    """A client of server-sent events: what lies between its chunks' lengths is counted and summed up."""
+    """A client of server-sent events. The service writes in pieces: a chunk of HTTP may end within an event."""
+
+    def __init__(self, one: socket.socket, history: History | None = None) -> None:
+        super().__init__(one, history)
+        self._line = b""
 
     def received(self, data: bytes) -> None:
         self._buffer += data
-        lines = self._buffer.split(b"\n")
-        self._buffer = lines.pop()
+        if not self.is_ready:
+            head, end, rest = self._buffer.partition(b"\r\n\r\n")
+            if not end:
+                return
+            assert head.startswith(b"HTTP/1.1 200"), head[:200]
+            self.is_ready, self._buffer = True, rest
+        *lines, self._line = (self._line + b"".join(self._chunks())).split(b"\n")
         for line in lines:
-            if line.startswith(b"HTTP/1.1 200"):
-                self.is_ready = True
-            elif line.startswith(b"data: "):
+            if line.startswith(b"data: "):
                 self.count += 1
                 self.digest = zlib.crc32(line[6:], self.digest)
+
+    def _chunks(self) -> Iterator[bytes]:
+        """Those that are there whole: each is its length in hexadecimal, its bytes, and a line's end after both."""
+        at = 0
+        while (begin := self._buffer.find(b"\r\n", at) + 2) > 1:
+            end = begin + int(self._buffer[at : begin - 2], 16)
+            if len(self._buffer) < end + 2:
+                break
+            yield self._buffer[begin:end]
+            at = end + 2
+        self._buffer = self._buffer[at:]
 
 
 class Clients:
@@ -186,7 +204,8 @@ class Clients:
             client.received(data)
 
     def compare(self, history: History) -> None:
-        assert {(client.count, client.digest) for client in self.all} == {(history.count, history.digest)}
+        held, wanted = {(client.count, client.digest) for client in self.all}, {(history.count, history.digest)}
+        assert held == wanted, f"count and digest: {sorted(held)[:10]} instead of {wanted}"
 
     def close(self) -> None:
         self._selector.close()

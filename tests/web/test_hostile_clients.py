@@ -163,7 +163,8 @@ async def test_who_asks_on_and_on_and_reads_nothing_is_hung_up_on(
                 await socket.send_str(asking)
                 await asyncio.sleep(0)
                 most = max(most, session.queued)
-        assert most <= UNREAD_MAX + 1
+        # The answer that is one too many, and Engine.IO's ping if this takes long.
+        assert most <= UNREAD_MAX + 2
 
 
 # --- seconds --------------------------------------------------------------------------------------------------------

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import json
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -11,10 +12,14 @@ from typing import Any
 import aiohttp
 import pytest
 import socketio
+from aiohttp import web
 
 from service.app import Service
 from service.errors import StoreUnavailable
 from service.events.job import Job
+from service.web.connection import Connection
+from service.web.engine.session import Session
+from service.web.engine.websocket import WebSocket
 from tests.kit.ports import free_port
 from tests.kit.running import running, write_card
 from tests.kit.service import ANSWER_SECONDS_MAX, NAMESPACE, Watcher, connect, until
@@ -210,3 +215,24 @@ async def test_the_token(tmp_path: Path) -> None:
                     await connect(client, service.url, auth=auth)
                 assert [refusal["data"]["code"] for refusal in refusals] == ["unauthorized"]
                 await client.disconnect()
+
+
+@pytest.mark.parametrize("is_cut", [False, True])
+async def test_a_client_that_goes_leaves_no_circle(service: Service, is_cut: bool) -> None:
+    """What only a full collection could free would stay for good once that leaves old objects out (garbage.py)."""
+    watcher = Watcher(service.url, await queue(service))
+    await watcher.join()
+    kinds = (Connection, Session, WebSocket, web.Request)
+    gc.collect()
+    assert any(isinstance(one, WebSocket) for one in gc.get_objects())
+    gc.disable()
+    try:
+        await (watcher.cut() if is_cut else watcher.leave())
+        await until(lambda: not service._connections._open and not service._sockets._transport._sessions)
+        gc.set_debug(gc.DEBUG_SAVEALL)
+        gc.collect()
+        assert [one for one in gc.garbage if isinstance(one, kinds)] == []
+    finally:
+        gc.set_debug(0)
+        gc.enable()
+        gc.garbage.clear()

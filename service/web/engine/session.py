@@ -12,6 +12,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
+import weakref
 from typing import Any
 
 from aiohttp import web
@@ -42,7 +43,8 @@ class Session:
         self.peer = peer
         self.has_joined = False
         self.began = asyncio.get_running_loop().time()
-        self._socket = socket
+        # Engine.IO's socket holds the session: each would keep the other in memory once the client has left.
+        self._engine = weakref.ref(socket)
         self._connections = connections
         self._is_kept = False
         self._read_at = 0.0
@@ -51,7 +53,6 @@ class Session:
         self._outbox = Outbox()
         while not socket.queue.empty():
             self._outbox.put_nowait(socket.queue.get_nowait())
-        self._get = socket.handle_get_request
         socket.queue = self._outbox
         socket.poll = self.poll
         socket.handle_get_request = self.get
@@ -63,7 +64,8 @@ class Session:
 
     def send(self, item: Any) -> None:
         """Put a batch or a packet into its queue."""
-        if not self._socket.closed:
+        socket = self._engine()
+        if socket is not None and not socket.closed:
             self._outbox.put_nowait(item)
 
     def joined(self) -> None:
@@ -122,7 +124,8 @@ class Session:
         if self._is_kept:
             connection.subscribe()
         try:
-            return await self._get(environ)
+            socket = self._socket
+            return await type(socket).handle_get_request(socket, environ)
         finally:
             if self._carried_by.pop(connection, False):
                 connection.unsubscribe()
@@ -143,6 +146,13 @@ class Session:
     async def poll(self) -> list[Any]:
         """What goes into one answer, or into the WebSocket; empty at the end. Raises QueueEmpty."""
         return await (self._outbox.for_websocket() if self._socket.upgraded else self._outbox.for_poll())
+
+    @property
+    def _socket(self) -> Any:
+        socket = self._engine()
+        if socket is None:
+            raise ConnectionResetError("the client has left")
+        return socket
 
     async def _refuse(self, error: Exception) -> None:
         logger.debug("a client of Socket.IO was hung up on: %s", error)

@@ -35,6 +35,7 @@ class WebSocket:
         self._handler = handler
         self._response = web.WebSocketResponse(max_msg_size=MESSAGE_BYTES_MAX, compress=False)
         self._connection: Connection | None = None
+        self._left: OSError | None = None
 
     async def __call__(self, environ: Any) -> web.WebSocketResponse:
         request = environ["aiohttp.request"]
@@ -47,6 +48,7 @@ class WebSocket:
             finally:
                 # Engine.IO forgets it when an upgrade fails, and polls would be answered with nothing from then on.
                 self._socket.upgrading = False
+                self._forget_errors()
         return self._response
 
     async def wait(self) -> str:
@@ -60,7 +62,7 @@ class WebSocket:
                 return await self._after_silence(begin)
             raise self._end() from None
         if not isinstance(text, str):
-            raise self._end() if isinstance(text, bytes) else OSError
+            raise self._end() if isinstance(text, bytes) else self._gone()
         packet = packet_of_frame(text)
         if packet is None or not self._session.may_send(packet):
             raise self._end()
@@ -90,4 +92,15 @@ class WebSocket:
     def _end(self) -> OSError:
         if self._connection is not None:
             self._connection.abort()
-        return OSError()
+        return self._gone()
+
+    def _gone(self) -> OSError:
+        self._left = OSError()
+        return self._left
+
+    def _forget_errors(self) -> None:
+        """The errors by which a client left are held by a task and by aiohttp's response, and their frames hold these
+        and all of the connection: circles that would stay in memory until a full collection of garbage."""
+        for error in (self._left, self._response.exception()):
+            if error is not None:
+                error.__traceback__ = error.__context__ = None
