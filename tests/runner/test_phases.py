@@ -61,4 +61,4 @@ def test_each_phase_judges_by_what_its_own_parser_read() -> None:
 
 def test_the_scripts_know_the_ending() -> None:
     folder = Path(__file__).parents[2] / "service/runner/instance/scripts"
-    assert "*-verify" in (folder / "verify_files.sh").read_text(encoding="utf-8")
+    assert "*-verify" in (folder / "verify_search.sh").read_text(encoding="utf-8")
