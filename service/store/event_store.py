@@ -17,10 +17,10 @@ from sqlalchemy import Connection, delete, func, or_, select
 from sqlalchemy.exc import IntegrityError
 
 from service.crash_points import crash_point
-from service.errors import SequenceConflict, StoreUnavailable
+from service.errors import ReplyLost, SequenceConflict, StoreUnavailable
 from service.events.event_types import PRINTED_TYPES, Progress
 from service.events.recorded_event import RecordedEvent
-from service.store.append import Append, Statements
+from service.store.append import Append, Commit, Statements
 from service.store.background import BackgroundLoop
 from service.store.damage import recorded_of
 from service.store.database import Database
@@ -30,6 +30,7 @@ from service.store.tables import events, job_resources, jobs
 logger = logging.getLogger(__name__)
 
 COMMIT_EVENTS_MAX = 4_096
+LOOK_SECONDS = 0.2
 
 Observe = Callable[[Sequence[Append], float, float], None]
 
@@ -147,7 +148,7 @@ class EventStore:
         begun = self._clock()
         try:
             commit = self._statements.commit([waiting.append for waiting in batch])
-            await self._database.write(commit.write)
+            await self._write(commit, batch[0].append)
         except StoreUnavailable as error:
             # The database's fault, not an append's: each of them may be tried again.
             _fail(batch, error)
@@ -168,6 +169,30 @@ class EventStore:
             if self._observe is not None:
                 appends = [waiting.append for waiting in batch]
                 self._observe(appends, committed - begun, self._clock() - committed)
+
+    async def _write(self, commit: Commit, first: Append) -> None:
+        """Raises StoreUnavailable only when nothing was written: where the reply is lost, the log says which."""
+        try:
+            await self._database.write(commit.write)
+        except ReplyLost as error:
+            if not await self._stands(first):
+                raise StoreUnavailable(str(error)) from error
+            logger.info("the reply to a commit was lost, and the commit was made")
+
+    async def _stands(self, append: Append) -> bool:
+        """Whether the log has this append, asked until the database answers: before that nobody is told anything about
+        it. What waits behind it was not written, and need not wait for that."""
+        first = append.events[0]
+        while True:
+            try:
+                found = await self.read(first.job_id, first.sequence - 1, limit=1)
+            except StoreUnavailable as error:
+                if self._writer.is_stopping:
+                    raise
+                _fail([self._waiting.popleft() for _ in range(len(self._waiting))], error)
+                await asyncio.sleep(LOOK_SECONDS)
+            else:
+                return bool(found) and found[0]._replace(position=None) == first
 
     async def _publish(self, batch: list[_Waiting]) -> None:
         for waiting in batch:
