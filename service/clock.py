@@ -40,3 +40,18 @@ class SteadyClock:
         ahead_ms = at_ms - self()
         if 0 < ahead_ms <= AHEAD_MS_MAX:
             self._offset_ns += ahead_ms * 1_000_000
+
+
+class StreamClock:
+    """The time of one stream: it passes by a monotonic clock, and is never before the stream's last event. That event
+    may come from another machine, whose clock is ahead: what is waited for from then on takes no longer for that."""
+
+    def __init__(self, clock_ms: Callable[[], int], clock: Callable[[], float]) -> None:
+        self._clock = clock
+        self._base_ms = clock_ms() - round(clock() * 1000)
+
+    def now_ms(self, last_at_ms: int) -> int:
+        """``last_at_ms``: of the stream's last event."""
+        passed_ms = round(self._clock() * 1000)
+        self._base_ms = max(self._base_ms, last_at_ms - passed_ms)
+        return self._base_ms + passed_ms

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from service.clock import AHEAD_MS_MAX, SteadyClock
+from service.clock import AHEAD_MS_MAX, SteadyClock, StreamClock
 from service.events import event_types as types
 from service.events.recorded_event import NewEvent
 from tests.store.conftest import FileStore, queued
@@ -95,3 +95,15 @@ async def test_times_never_fall_within_a_stream(tmp_path: Path, back_ms: int) ->
     times = [event.at_ms for event in await store.events.read(job.job_id)]
     assert times == [START_MS, START_MS, START_MS, START_MS + 7]
     await store.close()
+
+
+def test_what_is_waited_for_does_not_jump_with_the_clock_of_another_machine() -> None:
+    seconds = 1_000.0
+    stream = StreamClock(lambda: 5_000_000 + round((seconds - 1_000.0) * 1_000), lambda: seconds)
+    assert stream.now_ms(4_999_000) == 5_000_000
+    # An event that was stamped 90 seconds ahead: a minute after it is in a minute.
+    assert stream.now_ms(5_090_000) == 5_090_000
+    seconds += 60
+    assert stream.now_ms(5_090_000) == 5_150_000
+    # One from a clock that is behind changes nothing.
+    assert stream.now_ms(5_000_000) == 5_150_000

@@ -7,6 +7,7 @@ import logging
 from collections.abc import Callable, Coroutine, Sequence
 from typing import Any
 
+from service.clock import StreamClock
 from service.events.causes import Cause
 from service.events.job import Job, ResourceProgress
 from service.events.recorded_event import NewEvent
@@ -53,7 +54,7 @@ class JobWork:
         self._changes = live_job.changes()
         self._connect = connect
         self._work_on = work_on
-        self._clock_ms = clock_ms
+        self._stream_clock = StreamClock(clock_ms, clock)
         self._clock = clock
         self._connecting: asyncio.Task[None] | None = None
         self._at_work: dict[asyncio.Task[None], str] = {}
@@ -71,7 +72,7 @@ class JobWork:
                     self._start()
                 if self._is_over():
                     return
-                self._changes.look_again_in(seconds_until_due(self._live_job.job, self._clock_ms()))
+                self._changes.look_again_in(seconds_until_due(self._live_job.job, self._now_ms()))
         finally:
             connecting = [self._connecting] if self._connecting is not None else []
             await cancel_and_wait([*connecting, *self._at_work])
@@ -80,6 +81,9 @@ class JobWork:
         task = asyncio.create_task(work)
         task.add_done_callback(lambda _task: self._changes.wake())
         return task
+
+    def _now_ms(self) -> int:
+        return self._stream_clock.now_ms(self._live_job.job.last_at_ms)
 
     def _pause_or_resume_eta(self) -> None:
         eta = self._live_job.eta
@@ -107,7 +111,7 @@ class JobWork:
             await self._live_job.append_from(failures)
 
     def _start(self) -> None:
-        for resource in startable(self._live_job.job, self._at_work.values(), self._clock_ms()):
+        for resource in startable(self._live_job.job, self._at_work.values(), self._now_ms()):
             self._at_work[self._begin(self._work_on(resource))] = resource.resource
 
     def _is_over(self) -> bool:
@@ -115,7 +119,7 @@ class JobWork:
         is_connected_or_cancelled = self._connecting is None or job.is_cancelling
         if not self._at_work and is_connected_or_cancelled and is_done(job):
             return True
-        seconds = seconds_until_due(job, self._clock_ms())
+        seconds = seconds_until_due(job, self._now_ms())
         if job.is_cancelling and seconds is not None and seconds <= 0:
             logger.warning("job %s: the instance did not answer the cancel in time", job.job_id)
             return True

@@ -19,7 +19,7 @@ from sqlalchemy import Connection, delete, func, or_, select
 from sqlalchemy.exc import IntegrityError
 
 from service.crash_points import crash_point
-from service.errors import SequenceConflict, StoreUnavailable
+from service.errors import ReplyLost, SequenceConflict, StoreUnavailable
 from service.events.event_types import PRINTED_TYPES, Progress
 from service.events.recorded_event import RecordedEvent
 from service.store.append import Append, Statements
@@ -31,6 +31,7 @@ from service.store.tables import events, job_resources, jobs
 logger = logging.getLogger(__name__)
 
 COMMIT_EVENTS_MAX = 4_096
+LOOK_SECONDS = 0.2
 
 Observe = Callable[[Sequence[Append], float, float], None]
 
@@ -74,6 +75,8 @@ class EventStore:
         self._commits = 0
         self._begun = 0.0
         self._unsettled = 0
+        # Of commits whose reply was lost.
+        self._looks: set[asyncio.Task[None]] = set()
         self._idle = asyncio.Event()
         self._idle.set()
 
@@ -168,6 +171,12 @@ class EventStore:
         return self._statements.commit([waiting.append for waiting in batch]).write
 
     def _settled(self, batch: list[_Waiting], error: Exception | None) -> None:
+        if isinstance(error, ReplyLost):
+            # Nobody is told yet. Commits after this one go on: no stream has appends in two of them.
+            look = asyncio.get_running_loop().create_task(self._look(batch, error))
+            self._looks.add(look)
+            look.add_done_callback(self._looks.discard)
+            return
         begun, self._begun = self._begun, self._clock()
         self._commits -= 1
         if error is None:
@@ -188,6 +197,26 @@ class EventStore:
             # More waited than one commit may hold.
             self._is_asked = True
             self._ask()
+
+    async def _look(self, batch: list[_Waiting], lost: ReplyLost) -> None:
+        """A commit is made whole or not at all: its first event says which."""
+        is_made = await self._stands(batch[0].append)
+        if is_made:
+            logger.info("the reply to a commit was lost, and the commit was made")
+        self._settled(batch, None if is_made else StoreUnavailable(str(lost)))
+
+    async def _stands(self, append: Append) -> bool:
+        """Whether the log has this append, asked until the database answers. Of a service that stops nobody asks on:
+        its next start reads the log."""
+        first = append.events[0]
+        while self._is_open:
+            try:
+                found = await self.read(first.job_id, first.sequence - 1, limit=1)
+            except StoreUnavailable:
+                await asyncio.sleep(LOOK_SECONDS)
+            else:
+                return bool(found) and found[0]._replace(position=None) == first
+        return False
 
     def _committed(self, batch: list[_Waiting], seconds: float) -> None:
         if not batch:

@@ -117,7 +117,8 @@ class Jobs:
         async with self._database.read() as connection:
             if self._last_number is None:
                 # An earlier version gave places beyond the last number.
-                self._last_number = ordinal((await connection.execute(select(func.max(jobs.c.place)))).scalar() or "")
+                place = (await connection.execute(select(func.max(jobs.c.place)))).scalar()
+                self._last_number = max(ordinal(place or ""), self._last_number or 0)
             last = (await connection.execute(select(func.max(jobs.c.number)))).scalar()
         # Two callers may look at once; the second must not get the place of the first again.
         self._last_number = max(last or 0, self._last_number) + 1
