@@ -19,6 +19,7 @@ InstallerError
 ├── ConfigError                  a setting that the service cannot run with; the process ends with its message
 ├── CardError                    400  invalid            a resource card that cannot be read
 ├── TransitionRefused            an event that cannot follow in its job's state; nothing is appended
+├── LeaseLost                    another owner has the job: leave it, without an event
 ├── StoreError
 │   ├── StoreUnavailable         503  unavailable        full or locked disk; the same call may work later
 │   ├── UnstorableEvent          an event holds a number or a text that no log can keep
@@ -166,6 +167,10 @@ class CardError(InstallerError):
 
 class TransitionRefused(InstallerError):
     """This event cannot follow in the job's state: a mistake in the caller, never a fact about an instance."""
+
+
+class LeaseLost(InstallerError):
+    """Another owner has taken the job over: nothing more may be done for it here, and its log is not told."""
 
 
 class StoreError(InstallerError):

@@ -24,7 +24,7 @@ from service.store.follower import Follower
 from service.store.gate import Gate
 from service.store.jobs import Jobs
 from service.store.pages import PAGE_EVENTS, Pages
-from service.store.stream import Hold, Publish, Streams
+from service.store.stream import Hold, Publish, Stream, Streams
 
 Decide = Callable[[Job], Sequence[NewEvent]]
 
@@ -63,6 +63,8 @@ class Journal:
         self._streams = Streams()
         self._gate = Gate(secrets)
         self._pages = Pages(event_store.read)
+        # Kept alive, with what was published last: their events may come from another replica.
+        self._watched: dict[str, Stream] = {}
 
     async def enqueue(self, queued: JobQueued) -> Job:
         """A new stream that begins with this event, at the end of the queue. Durable when it returns.
@@ -126,8 +128,25 @@ class Journal:
                     if rest:
                         subscriber.deliver(rest)
                         after = rest[-1].sequence
+                    # Who is live already gets what another replica wrote before anybody joins beyond it.
+                    await self._publish_up_to(job_id, stream, after)
+                    self._watched[job_id] = stream
                     subscriber.join(after)
                     return
+
+    async def advance(self, job_id: str, events: Sequence[RecordedEvent]) -> None:
+        """Publish what another replica appended: whatever of these events, in order, is not published yet. A hole
+        before them is read from the log first. Raises StoreUnavailable."""
+        stream = self._streams.of(job_id)
+        async with stream.lock:
+            await self._publish_up_to(job_id, stream, events[0].sequence - 1)
+            self._publish_foreign(job_id, stream, events)
+
+    def watched(self, joined: Iterable[str]) -> dict[str, int]:
+        """The streams that somebody watches, each with the last sequence that was published. ``joined``: the jobs that
+        subscribers are live in, or whose run is here; what nobody watches any more is let go."""
+        self._watched = {job_id: self._streams.of(job_id) for job_id in joined} | self._streams.followed()
+        return {job_id: stream.published for job_id, stream in self._watched.items()}
 
     def follow(self, job_id: str, after: int) -> Follower:
         """History, then live, up to the terminal event. Many can follow: what is live is in memory once."""
@@ -168,6 +187,24 @@ class Journal:
         stream = self._streams.of(job_id)
         await stream.lock.acquire()
         return Hold(stream, self._streams, self._publish)
+
+    async def _publish_up_to(self, job_id: str, stream: Stream, sequence: int) -> None:
+        """Under the lock. Where nothing was published here yet, nobody is live: what comes next is new."""
+        stream.published = stream.published or max(0, sequence)
+        while stream.published < sequence:
+            limit = min(PAGE_EVENTS, sequence - stream.published)
+            missing = await self._event_store.read(job_id, stream.published, limit)
+            if not missing:
+                return
+            self._publish_foreign(job_id, stream, missing)
+
+    def _publish_foreign(self, job_id: str, stream: Stream, events: Sequence[RecordedEvent]) -> None:
+        new = [event for event in events if event.sequence > stream.published]
+        if new:
+            # The fold that is known here lacks them.
+            stream.job = None
+            stream.publish(new)
+            self._publish(job_id, new)
 
     def _submit(
         self, hold: Hold, job_id: str, before: Job | None, new: Sequence[NewEvent]

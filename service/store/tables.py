@@ -124,3 +124,17 @@ job_resources = Table(
     Column("number", WHOLE_NUMBER, primary_key=True, autoincrement=False),
     *_columns(ResourceProgress, without=("number",)),
 )
+
+# The services that share this database, each with its lease. SQLite has one service, whose lease is the lock of its
+# file, and no rows here. An id is never given twice.
+replicas = Table(
+    "replicas",
+    metadata,
+    Column("replica_id", WHOLE_NUMBER, primary_key=True, autoincrement=True),
+    Column("name", Text, nullable=False),
+    Column("version", Text, nullable=False),
+    Column("library_sha256", String(64), nullable=False),
+    Column("started_at_ms", WHOLE_NUMBER, nullable=False),
+    Column("lease_until_ms", WHOLE_NUMBER, nullable=False),
+    sqlite_autoincrement=True,
+)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import sys
 import tempfile
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from pathlib import Path
 
 import psycopg
@@ -28,14 +28,8 @@ from tests.store.test_store import bar, running_job
 
 
 @pytest.fixture
-def url() -> Iterator[str]:
-    with shared_server().database() as name:
-        yield name
-
-
-@pytest.fixture
-async def own_store(url: str) -> AsyncIterator[Store]:
-    opened = await Store(url).open()
+async def own_store(postgres_url: str) -> AsyncIterator[Store]:
+    opened = await Store(postgres_url).open()
     yield opened
     await opened.close()
 
@@ -63,9 +57,9 @@ async def test_a_server_that_does_not_answer_is_named_without_the_password() -> 
     assert "hush" not in str(failed.value)
 
 
-async def test_a_second_service_and_a_newer_database_are_refused(own_store: Store, url: str) -> None:
+async def test_a_second_service_and_a_newer_database_are_refused(own_store: Store, postgres_url: str) -> None:
     with pytest.raises(DatabaseHeld, match="another running service holds"):
-        await database_of(url).open()
+        await database_of(postgres_url).open()
     with shared_server().database() as newer:
         with asked(newer) as client:
             client.execute("update alembic_version set version_num = '9999'")
@@ -117,9 +111,9 @@ async def test_events_lose_what_the_engine_cannot_hold_and_keep_whole_numbers(ow
     assert job.resources[0].total_bytes == 2**53 - 1
 
 
-async def test_a_table_that_is_locked_for_a_while_is_only_a_delay(own_store: Store, url: str) -> None:
+async def test_a_table_that_is_locked_for_a_while_is_only_a_delay(own_store: Store, postgres_url: str) -> None:
     job_id = await running_job(own_store)
-    with asked(url) as blocker:
+    with asked(postgres_url) as blocker:
         blocker.execute("lock table events in exclusive mode")
         recording = asyncio.create_task(own_store.journal.append(job_id, [bar(1)]))
         await asyncio.sleep(0.3)
@@ -129,9 +123,11 @@ async def test_a_table_that_is_locked_for_a_while_is_only_a_delay(own_store: Sto
     assert len(await own_store.events.read(job_id)) == 4
 
 
-async def test_connections_that_the_server_ends_while_they_are_idle_cost_nothing(own_store: Store, url: str) -> None:
+async def test_connections_that_the_server_ends_while_they_are_idle_cost_nothing(
+    own_store: Store, postgres_url: str
+) -> None:
     job_id = await running_job(own_store)
-    with asked(url) as client:
+    with asked(postgres_url) as client:
         ended = client.execute(
             "select count(pg_terminate_backend(pid)) from pg_stat_activity"
             " where datname = current_database() and pid <> pg_backend_pid()"
@@ -142,9 +138,9 @@ async def test_connections_that_the_server_ends_while_they_are_idle_cost_nothing
     assert len(await own_store.events.read(job_id)) == 4
 
 
-async def test_a_conflict_is_told_from_a_fault_of_the_server(own_store: Store, url: str) -> None:
+async def test_a_conflict_is_told_from_a_fault_of_the_server(own_store: Store, postgres_url: str) -> None:
     job_id = await running_job(own_store)
-    with asked(url) as other:
+    with asked(postgres_url) as other:
         other.execute(
             "insert into events (job_id, sequence, type, version, at_ms, data_json) values (%s, 4, 'x', 1, 1, '{}')",
             [job_id],
