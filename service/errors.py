@@ -22,6 +22,7 @@ InstallerError
 ├── LeaseLost                    another owner has the job: leave it, without an event
 ├── StoreError
 │   ├── StoreUnavailable         503  unavailable        full or locked disk; the same call may work later
+│   │   └── ReplyLost            the connection broke in a commit: it may have been made
 │   ├── UnstorableEvent          an event holds a number or a text that no log can keep
 │   ├── SequenceConflict         another writer appended to this stream first
 │   ├── DatabaseHeld             a running service holds this database
@@ -183,6 +184,11 @@ class StoreUnavailable(StoreError):
     status = 503
     code = "unavailable"
     retry_after_seconds = 5
+
+
+class ReplyLost(StoreUnavailable):
+    """The connection to the database broke in a commit, so nobody knows whether it was made: look before you repeat it.
+    By the time this is raised the transaction has ended, one way or the other."""
 
 
 class UnstorableEvent(StoreError):

@@ -67,7 +67,7 @@ class Database(Protocol):
         """Do the work in one transaction: committed, durably, when the work returns; rolled back when it raises.
 
         The work runs on the writer's own thread: it may not touch the event loop. Raises StoreUnavailable when the
-        database cannot be written now: the same work may be done later.
+        database cannot be written now: the same work may be done later; ReplyLost when it may have been done.
         """
 
     def commit(self, prepare: Callable[[], Work | None], settled: Callable[[Exception | None], None]) -> None:

@@ -12,7 +12,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import ExitStack, asynccontextmanager
+from contextlib import ExitStack, asynccontextmanager, suppress
 from typing import Any, TypeVar
 
 import psycopg
@@ -21,10 +21,17 @@ from sqlalchemy.engine import URL
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncConnection, create_async_engine
 
-from service.errors import ConfigError, DatabaseHeld, StoreUnavailable
+from service.errors import ConfigError, DatabaseHeld, ReplyLost, StoreUnavailable
 from service.store.database import URL_HINT, DatabaseHealth, Work
 from service.store.database_postgres_rows import AT_THE_END, RowsStatement, insert_of, update_of
-from service.store.database_postgres_session import LIMITS, NETWORK, error_of, session_options, watch_for_breaks
+from service.store.database_postgres_session import (
+    LIMITS,
+    NETWORK,
+    error_of,
+    reason_of,
+    session_options,
+    watch_for_breaks,
+)
 from service.store.database_postgres_shared import PostgresShared
 from service.store.revisions import newest_revision, revision_of, upgrade_to_newest
 from service.store.writer_thread import WriterThread
@@ -133,16 +140,31 @@ class PostgresDatabase:
     def _transaction(self, work: Callable[[Connection], T]) -> T:
         with self._writer_engine.connect() as connection, ExitStack() as at_the_end:
             connection.info[AT_THE_END] = at_the_end
-            with connection.begin():
-                return work(connection)
+            try:
+                with connection.begin():
+                    return _done(work, connection, at_the_end)
+            except DBAPIError as error:
+                if error.connection_invalidated:
+                    raise ReplyLost(f"the connection to the event log broke in a commit: {reason_of(error)}") from error
+                raise
 
     def _not_opened(self, error: DBAPIError) -> Exception:
         if isinstance(error.orig, psycopg.errors.LockNotAvailable):
             return DatabaseHeld(
                 f"another running service holds {self.name}: stop it, or name another INSTALLER_DATABASE_URL"
             )
-        reason = str(error.orig).strip().splitlines()
-        return ConfigError(f"INSTALLER_DATABASE_URL: {self.name} cannot be opened: {reason[0] if reason else error}")
+        return ConfigError(f"INSTALLER_DATABASE_URL: {self.name} cannot be opened: {reason_of(error)}")
+
+
+def _done(work: Callable[[Connection], T], connection: Connection, at_the_end: ExitStack) -> T:
+    """The result of the work. Where a statement fails, those sent after it are aborted: that is taken in before the
+    transaction is rolled back, so that it cannot hide what failed."""
+    try:
+        return work(connection)
+    except BaseException:
+        with suppress(psycopg.Error):
+            at_the_end.close()
+        raise
 
 
 def _upgrade(connection: Connection) -> None:

@@ -57,9 +57,14 @@ def error_of(error: DBAPIError) -> Exception:
     state = getattr(error.orig, "sqlstate", None)
     is_connection = state is None and isinstance(error.orig, psycopg.OperationalError | psycopg.InterfaceError)
     if is_connection or (state or "").startswith(_UNAVAILABLE):
-        reason = str(error.orig).strip().splitlines()
-        return StoreUnavailable(f"the event log cannot be used now: {reason[0] if reason else 'no connection'}")
+        return StoreUnavailable(f"the event log cannot be used now: {reason_of(error)}")
     return error
+
+
+def reason_of(error: DBAPIError) -> str:
+    """The first line of what the driver says: the rest may quote what was stored."""
+    lines = str(error.orig).strip().splitlines()
+    return lines[0] if lines else "no connection"
 
 
 class _AnyText(StrDumper):

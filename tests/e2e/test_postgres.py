@@ -47,6 +47,7 @@ async def test_thirty_kills_at_random(postgres_world: World) -> None:
     await kills_at_random(postgres_world, kills=30, resources=4, seed=random.randrange(2**32))
 
 
+@pytest.mark.long
 @pytest.mark.timeout(300)
 async def test_the_server_crashes_in_the_middle_of_installs(tmp_path: Path) -> None:
     await crashes_of_the_server(tmp_path, crashes=2, seed=random.randrange(2**32))

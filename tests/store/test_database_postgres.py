@@ -15,7 +15,15 @@ from alembic.config import Config
 from sqlalchemy import create_engine, text
 from sqlalchemy.pool import NullPool
 
-from service.errors import ConfigError, DatabaseHeld, DatabaseNewer, SequenceConflict, StoreUnavailable, UnknownJob
+from service.errors import (
+    ConfigError,
+    DatabaseHeld,
+    DatabaseNewer,
+    ReplyLost,
+    SequenceConflict,
+    StoreUnavailable,
+    UnknownJob,
+)
 from service.events import event_types as types
 from service.events.fold import fold
 from service.events.recorded_event import NewEvent
@@ -136,6 +144,13 @@ async def test_connections_that_the_server_ends_while_they_are_idle_cost_nothing
     assert ended[0] >= 2
     await own_store.journal.append(job_id, [bar(1)])
     assert len(await own_store.events.read(job_id)) == 4
+
+
+async def test_a_connection_that_breaks_in_a_commit_leaves_the_question_open(own_store: Store) -> None:
+    end = text("select pg_terminate_backend(pg_backend_pid())")
+    with pytest.raises(ReplyLost, match="broke in a commit"):
+        await own_store.database.write(lambda connection: connection.execute(end))
+    assert (await own_store.database.check()).ready
 
 
 async def test_a_conflict_is_told_from_a_fault_of_the_server(own_store: Store, postgres_url: str) -> None:
