@@ -34,8 +34,8 @@ from service.store.event_store import EventStore
 from service.store.housekeeping import Housekeeping
 from service.store.jobs import Jobs
 from service.store.journal import Journal
+from service.store.ownership import Ownership
 from service.store.queue_keys import renew_queue_keys
-from service.store.replicas import Replica
 from service.web.bounds import HTTP_BOUNDS, connections_max
 from service.web.connections import Connections
 from service.web.endpoints import OPEN_PATHS
@@ -95,7 +95,7 @@ class Service:
         self._library = Library(settings.resources_dir)
         self._outbound = _outbound(settings)
         self._connector = _connector(settings)
-        self._replica = Replica(self._database, version=VERSION, clock_ms=self._clock_ms)
+        self._ownership = Ownership(self._database, version=VERSION, clock_ms=self._clock_ms)
         self._worker = self._new_worker()
         self._sockets = Sockets(transport, self._rooms, self._journal, api_token=guard.api_token, brake=guard.brake)
         middlewares = [self._connections.serve, *guard.middlewares(), log_changes]
@@ -120,7 +120,7 @@ class Service:
         return Worker(
             journal=self._journal,
             jobs=self._jobs,
-            replica=self._replica,
+            ownership=self._ownership,
             installer=installer,
             positions=QueuePositions(journal=self._journal, jobs=self._jobs),
             max_concurrent_jobs=self._settings.max_concurrent_jobs,
@@ -154,7 +154,7 @@ class Service:
         await self._database.open()
         await renew_queue_keys(self._database)
         self._clock_ms.continue_from(await self._event_store.last_at_ms())
-        await self._replica.join()
+        await self._ownership.join()
         self._event_store.start()
         self._housekeeping.start()
         self._connections.start()

@@ -68,11 +68,17 @@ def engine(request: pytest.FixtureRequest) -> str:
 
 
 @pytest.fixture
-def database_url(engine: str, tmp_path: Path) -> Iterator[str]:
+def database_url(request: pytest.FixtureRequest, engine: str, tmp_path: Path) -> Iterator[str]:
     """The URL of a new database of this engine."""
     if engine == "sqlite":
         yield f"sqlite+aiosqlite:///{tmp_path / 'installer.sqlite3'}"
         return
+    yield request.getfixturevalue("postgres_url")
+
+
+@pytest.fixture
+def postgres_url() -> Iterator[str]:
+    """The URL of a new database of PostgreSQL."""
     from tests.kit.postgres import shared_server
 
     with shared_server().database() as url:

@@ -695,6 +695,8 @@ export interface JobView {
   resources: JobResource[];
 }
 export interface DatabaseState {
+  engine: string;
+  version: string;
   writable: boolean;
   revision: string | null;
   head: string | null;
@@ -783,7 +785,7 @@ export interface Picture {
 export interface Readiness {
   status: "ready" | "not ready";
   database: DatabaseState;
-  sqlite_version: string;
+  sqlite_version: string | null;
   detail: string | null;
 }
 export interface Refusal {

@@ -32,7 +32,7 @@ from service.runner.tasks import cancel_and_wait
 from service.store.background import BackgroundLoop
 from service.store.jobs import Jobs
 from service.store.journal import Journal
-from service.store.replicas import Replica
+from service.store.ownership import Ownership
 
 logger = logging.getLogger(__name__)
 
@@ -52,7 +52,7 @@ class Worker:
         *,
         journal: Journal,
         jobs: Jobs,
-        replica: Replica,
+        ownership: Ownership,
         installer: ResourceInstaller,
         positions: QueuePositions,
         max_concurrent_jobs: int,
@@ -60,7 +60,7 @@ class Worker:
     ) -> None:
         self._journal = journal
         self._jobs = jobs
-        self._replica = replica
+        self._ownership = ownership
         self._installer = installer
         self._positions = positions
         self._max_concurrent_jobs = max_concurrent_jobs
@@ -90,7 +90,7 @@ class Worker:
     async def _claim_what_waits(self) -> float | None:
         try:
             if not self._has_rescued:
-                for job in await self._jobs.all_of(await self._replica.take_over()):
+                for job in await self._jobs.all_of(await self._ownership.take_over()):
                     self._run(job)
                 self._has_rescued = True
             await self._claim_all()
@@ -124,7 +124,7 @@ class Worker:
             return [NewEvent(event=JobStarted())] if job.state is JobState.QUEUED else []
 
         try:
-            job = await self._journal.append(head.job_id, still_queued, owner=self._replica.number)
+            job = await self._journal.append(head.job_id, still_queued, owner=self._ownership.number)
         except (UnknownJob, SequenceConflict):
             return None
         return job if job.state is JobState.RUNNING else None

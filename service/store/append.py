@@ -27,7 +27,7 @@ from sqlalchemy import Connection
 from service.crash_points import crash_point
 from service.events.job import Job, ResourceProgress
 from service.events.recorded_event import RecordedEvent
-from service.store.database import Database, PreparedStatement
+from service.store.database import Database, PreparedStatement, Work
 from service.store.rows import (
     ATTEMPT_CHANGES,
     JOB_CHANGES,
@@ -54,20 +54,27 @@ class Append(NamedTuple):
 class Commit:
     """The statements of one commit, each with its rows."""
 
-    def __init__(self, statements: Iterable[tuple[PreparedStatement, list[tuple[Any, ...]]]]) -> None:
+    def __init__(
+        self, statements: Iterable[tuple[PreparedStatement, list[tuple[Any, ...]]]], fence: Work | None = None
+    ) -> None:
+        self._fence = fence
         self._statements = [(statement, rows) for statement, rows in statements if rows]
 
     def write(self, connection: Connection) -> None:
         crash_point("before_append")
+        if self._fence is not None:
+            self._fence(connection)
         for statement, rows in self._statements:
             statement.run(connection, rows)
         crash_point("after_append")
 
 
 class Statements:
-    """All statements of appends, compiled for one database."""
+    """All statements of appends, compiled for one database. ``fence`` begins each transaction that appends, and makes
+    it fail once this replica has lost its lease."""
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: Database, fence: Work | None = None) -> None:
+        self._fence = fence
         resource_changes = (*ATTEMPT_CHANGES, *PROGRESS_CHANGES)
         key = ("job_id", "number")
         self._insert_job = database.prepare_insert(jobs, JOB_COLUMNS)
@@ -106,7 +113,8 @@ class Statements:
                 (self._update_owner, claimed),
                 (self._update_progress, [(*self._progress(r), job_id, r.number) for job_id, r in progress_only]),
                 (self._update_resource, [(*self._resource(r), job_id, r.number) for job_id, r in attempt_changed]),
-            )
+            ),
+            self._fence,
         )
 
 

@@ -18,6 +18,7 @@ from sqlalchemy.exc import ArgumentError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from service.errors import ConfigError
+from service.store.shared import Shared
 
 T = TypeVar("T")
 Work = Callable[[Connection], None]
@@ -94,6 +95,9 @@ class Database(Protocol):
 
     def json_field(self, column: ColumnElement[str], name: str) -> ColumnElement[Any]:
         """The text of a top-level field of a JSON object that the column holds; null where it is no text."""
+
+    def shared(self) -> Shared | None:
+        """What replicas need of this database; None: it has one service alone."""
 
     async def check(self) -> DatabaseHealth:
         """Try a real write that changes nothing, and look at the revision and at the free space."""

@@ -11,21 +11,28 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import select as readiness
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-from contextlib import ExitStack, asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import ExitStack, asynccontextmanager, suppress
 from typing import Any, TypeVar
 
 import psycopg
-from psycopg.types.string import StrDumper
 from sqlalchemy import ColumnElement, Connection, Table, create_engine, event, func, text
 from sqlalchemy.engine import URL
-from sqlalchemy.exc import DBAPIError, DisconnectionError
+from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncConnection, create_async_engine
 
-from service.errors import ConfigError, DatabaseHeld, StoreUnavailable
+from service.errors import ConfigError, DatabaseHeld, ReplyLost, StoreUnavailable
 from service.store.database import URL_HINT, DatabaseHealth, Work
 from service.store.database_postgres_rows import AT_THE_END, RowsStatement, insert_of, update_of
+from service.store.database_postgres_session import (
+    LIMITS,
+    NETWORK,
+    error_of,
+    reason_of,
+    session_options,
+    watch_for_breaks,
+)
+from service.store.database_postgres_shared import PostgresShared
 from service.store.revisions import newest_revision, revision_of, upgrade_to_newest
 from service.store.writer_thread import WriterThread
 
@@ -34,32 +41,10 @@ logger = logging.getLogger(__name__)
 T = TypeVar("T")
 
 READERS_MAX = 4
-CONNECT_SECONDS_MAX = 5
 SERVER_VERSION_MIN = 150_000
 # One service writes. How long the server may take to notice that the one before it is gone.
 HOLDER_SECONDS_MAX = 5
 WRITER_LOCK, MIGRATION_LOCK = 0x5245_5301, 0x5245_5302
-_NETWORK: Mapping[str, Any] = {
-    "application_name": "resource-installer",
-    "connect_timeout": CONNECT_SECONDS_MAX,
-    "keepalives_idle": 5,
-    "keepalives_interval": 2,
-    "keepalives_count": 3,
-    "tcp_user_timeout": 10_000,
-}
-_LIMITS: Mapping[str, str] = {
-    "statement_timeout": "30s",
-    "lock_timeout": "10s",
-    "idle_in_transaction_session_timeout": "15s",
-    # The statistics of a young database say that its tables are empty. Every query here has its index.
-    "enable_seqscan": "off",
-    "enable_hashjoin": "off",
-    "enable_mergejoin": "off",
-    "jit": "off",
-}
-# What is the server's or the network's fault, by the class of its SQLSTATE: connection, transaction that may be
-# repeated, read-only standby, resources, locks, operator, system.
-_UNAVAILABLE = ("08", "25", "40", "53", "55", "57", "58", "XX")
 
 
 class PostgresDatabase:
@@ -73,26 +58,25 @@ class PostgresDatabase:
             raise ConfigError(f"INSTALLER_DATABASE_URL: {url.drivername} is not supported, {URL_HINT}")
         if not url.database:
             raise ConfigError(f"INSTALLER_DATABASE_URL: it names no database, {URL_HINT}")
+        self._url = url
         # Without the password: this is shown.
         self.name = f"{url.host or 'the local socket'}:{url.port or 5432}/{url.database}"
         self._writer_engine = create_engine(
-            url, pool_size=1, max_overflow=0, connect_args={**_NETWORK, "options": _options(_LIMITS)}
+            url, pool_size=1, max_overflow=0, connect_args={**NETWORK, "options": session_options()}
         )
-        self._writer = WriterThread(self._transaction, _error)
-        reader_limits = {**_LIMITS, "default_transaction_read_only": "on"}
+        self._writer = WriterThread(self._transaction, error_of)
         self._reader_engine = create_async_engine(
             url,
             isolation_level="AUTOCOMMIT",
             pool_size=READERS_MAX,
             max_overflow=0,
-            connect_args={**_NETWORK, "options": _options(reader_limits)},
+            connect_args={**NETWORK, "options": session_options(default_transaction_read_only="on")},
         )
         # Queue for readers here: in SQLAlchemy's pool each waiter costs a greenlet and times out.
         self._readers = asyncio.Semaphore(READERS_MAX)
         event.listen(self._writer_engine, "connect", _take)
         for engine in (self._writer_engine, self._reader_engine.sync_engine):
-            event.listen(engine, "connect", _let_any_text_be_asked_for)
-            event.listen(engine, "checkout", _refuse_broken)
+            watch_for_breaks(engine)
 
     async def open(self) -> None:
         try:
@@ -121,7 +105,7 @@ class PostgresDatabase:
             async with self._readers, self._reader_engine.connect() as connection:
                 yield connection
         except DBAPIError as error:
-            raise _error(error) from error
+            raise error_of(error) from error
 
     def prepare_insert(self, table: Table, names: Sequence[str]) -> RowsStatement:
         return insert_of(table, names)
@@ -133,6 +117,9 @@ class PostgresDatabase:
         # A cast to JSON would fail the whole query at one damaged row. Within a JSON text a quote is always escaped,
         # so that the name with its quotes is found at the field alone.
         return func.substring(column, f'"{name}":"([^"\\\\]*)"')
+
+    def shared(self) -> PostgresShared:
+        return PostgresShared(self._url)
 
     async def check(self) -> DatabaseHealth:
         version, revision, detail = "", None, None
@@ -153,22 +140,36 @@ class PostgresDatabase:
         return 0
 
     def _transaction(self, work: Callable[[Connection], T]) -> T:
-        with self._writer_engine.connect() as connection, ExitStack() as at_the_end:
-            connection.info[AT_THE_END] = at_the_end
-            with connection.begin():
-                return work(connection)
+        try:
+            with self._writer_engine.connect() as connection, ExitStack() as at_the_end:
+                connection.info[AT_THE_END] = at_the_end
+                with connection.begin():
+                    return _done(work, connection, at_the_end)
+        except DBAPIError as error:
+            if error.connection_invalidated:
+                raise ReplyLost(f"the connection to the event log broke in a commit: {reason_of(error)}") from error
+            raise
+        except psycopg.OperationalError as error:
+            # What was sent together may break together, when no statement of SQLAlchemy's is under way.
+            raise ReplyLost("the connection to the event log broke in a commit") from error
 
     def _not_opened(self, error: DBAPIError) -> Exception:
         if isinstance(error.orig, psycopg.errors.LockNotAvailable):
             return DatabaseHeld(
                 f"another running service holds {self.name}: stop it, or name another INSTALLER_DATABASE_URL"
             )
-        reason = str(error.orig).strip().splitlines()
-        return ConfigError(f"INSTALLER_DATABASE_URL: {self.name} cannot be opened: {reason[0] if reason else error}")
+        return ConfigError(f"INSTALLER_DATABASE_URL: {self.name} cannot be opened: {reason_of(error)}")
 
 
-def _options(settings: Mapping[str, str]) -> str:
-    return " ".join(f"-c {name}={value}" for name, value in settings.items())
+def _done(work: Callable[[Connection], T], connection: Connection, at_the_end: ExitStack) -> T:
+    """The result of the work. Where a statement fails, those sent after it are aborted: that is taken in before the
+    transaction is rolled back, so that it cannot hide what failed."""
+    try:
+        return work(connection)
+    except BaseException:
+        with suppress(psycopg.Error):
+            at_the_end.close()
+        raise
 
 
 def _upgrade(connection: Connection) -> None:
@@ -194,40 +195,5 @@ def _take(dbapi_connection: Any, _record: Any) -> None:
         )
         cursor.execute(f"set lock_timeout = '{HOLDER_SECONDS_MAX}s'")
         cursor.execute(f"select pg_advisory_lock({WRITER_LOCK})")
-        cursor.execute(f"set lock_timeout = '{_LIMITS['lock_timeout']}'")
+        cursor.execute(f"set lock_timeout = '{LIMITS['lock_timeout']}'")
     dbapi_connection.commit()
-
-
-class _AnyText(StrDumper):
-    """PostgreSQL's text holds neither U+0000 nor half a character. No event does (gate.py); a client may ask for one,
-    and asks for what no row holds."""
-
-    def dump(self, obj: str) -> bytes:
-        return obj.replace("\0", "\ufffd").encode("utf-8", "replace")
-
-
-def _let_any_text_be_asked_for(dbapi_connection: Any, _record: Any) -> None:
-    driver = getattr(dbapi_connection, "driver_connection", dbapi_connection)
-    driver.adapters.register_dumper(str, _AnyText)
-
-
-def _refuse_broken(dbapi_connection: Any, _record: Any, _proxy: Any) -> None:
-    """An idle connection has nothing to say: where its socket can be read, the server has closed it. So a restart of
-    the server costs its clients nothing, and no round trip finds it out."""
-    driver = getattr(dbapi_connection, "driver_connection", dbapi_connection)
-    if driver.closed:
-        raise DisconnectionError
-    poll = readiness.poll()
-    poll.register(driver.pgconn.socket, readiness.POLLIN)
-    if poll.poll(0):
-        raise DisconnectionError
-
-
-def _error(error: DBAPIError) -> Exception:
-    """StoreUnavailable for a fault of the server or the network. Anything else is the statement's own fault."""
-    state = getattr(error.orig, "sqlstate", None)
-    is_connection = state is None and isinstance(error.orig, psycopg.OperationalError | psycopg.InterfaceError)
-    if is_connection or (state or "").startswith(_UNAVAILABLE):
-        reason = str(error.orig).strip().splitlines()
-        return StoreUnavailable(f"the event log cannot be used now: {reason[0] if reason else 'no connection'}")
-    return error

@@ -142,6 +142,9 @@ class SqliteDatabase:
         # One damaged row would fail the whole query.
         return case((func.json_valid(column) == 1, func.json_extract(column, f"$.{name}")))
 
+    def shared(self) -> None:
+        return None
+
     async def check(self) -> DatabaseHealth:
         version, revision, detail = "", None, await asyncio.to_thread(self._space) or self._damage
         try:

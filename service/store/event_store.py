@@ -19,7 +19,7 @@ from sqlalchemy import Connection, delete, func, or_, select
 from sqlalchemy.exc import IntegrityError
 
 from service.crash_points import crash_point
-from service.errors import ReplyLost, SequenceConflict, StoreUnavailable
+from service.errors import LeaseLost, ReplyLost, SequenceConflict, StoreUnavailable
 from service.events.event_types import PRINTED_TYPES, Progress
 from service.events.recorded_event import RecordedEvent
 from service.store.append import Append, Statements
@@ -57,14 +57,19 @@ class EventStore:
     """Owns the writer. ``start`` before the first append, ``stop`` after the last.
 
     ``observe`` is called after each commit with what was appended, the seconds of the commit and those of the
-    publication. ``clock``: monotonic seconds.
+    publication. ``clock``: monotonic seconds. ``fence``: see Statements.
     """
 
     def __init__(
-        self, database: Database, *, clock: Callable[[], float] | None = None, observe: Observe | None = None
+        self,
+        database: Database,
+        *,
+        clock: Callable[[], float] | None = None,
+        observe: Observe | None = None,
+        fence: Work | None = None,
     ) -> None:
         self._database = database
-        self._statements = Statements(database)
+        self._statements = Statements(database, fence)
         self._clock = clock or _no_clock
         self._observe = observe
         self._is_open = False
@@ -181,8 +186,8 @@ class EventStore:
         self._commits -= 1
         if error is None:
             self._committed(batch, self._begun - begun)
-        elif isinstance(error, StoreUnavailable):
-            # The database's fault, not an append's: each of them may be tried again.
+        elif isinstance(error, StoreUnavailable | LeaseLost):
+            # Not the fault of an append: of the database, or of a lease that has ended.
             self._fail(batch, error)
         else:
             if not isinstance(error, IntegrityError):

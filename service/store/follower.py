@@ -69,6 +69,9 @@ class Follower:
                 return page
         page = await self._pages.after(self._job_id, self._after)
         self._is_live = len(page) < PAGE_EVENTS
+        if self._is_live and not self._stream.published:
+            # Nothing was published here yet: another replica may append the next one.
+            self._stream.published = page[-1].sequence if page else self._after
         return page
 
     async def _hears(self, seconds: float | None) -> bool:

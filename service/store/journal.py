@@ -24,7 +24,7 @@ from service.store.follower import Follower
 from service.store.gate import Gate
 from service.store.jobs import Jobs
 from service.store.pages import PAGE_EVENTS, Pages
-from service.store.stream import Hold, Publish, Streams
+from service.store.stream import Hold, Publish, Stream, Streams
 
 Decide = Callable[[Job], Sequence[NewEvent]]
 
@@ -47,7 +47,7 @@ class Subscriber(Protocol):
 
 class Journal:
     """Appends events and hands them over. ``clock_ms``: milliseconds since the epoch, in UTC. ``secrets``: texts that
-    no event may hold."""
+    no event may hold. ``is_shared``: other replicas append too, and somebody calls ``watched`` and ``advance``."""
 
     def __init__(
         self,
@@ -57,14 +57,18 @@ class Journal:
         clock_ms: Callable[[], int],
         publish: Publish,
         secrets: Iterable[str] = (),
+        is_shared: bool = False,
     ) -> None:
         self._event_store = event_store
+        self._is_shared = is_shared
         self._jobs = jobs
         self._clock_ms = clock_ms
         self._publish = publish
         self._streams = Streams()
         self._gate = Gate(secrets)
         self._pages = Pages(event_store.read)
+        # Kept alive, with what was published last: their events may come from another replica.
+        self._watched: dict[str, Stream] = {}
 
     async def enqueue(self, queued: JobQueued) -> Job:
         """A new stream that begins with this event, at the end of the queue. Durable when it returns.
@@ -133,8 +137,26 @@ class Journal:
                     if rest:
                         subscriber.deliver(rest)
                         after = rest[-1].sequence
+                    # Who is live already gets what another replica wrote before anybody joins beyond it.
+                    await self._publish_up_to(job_id, stream, after)
+                    if self._is_shared:
+                        self._watched[job_id] = stream
                     subscriber.join(after)
                     return
+
+    async def advance(self, job_id: str, events: Sequence[RecordedEvent]) -> None:
+        """Publish what another replica appended: whatever of these events, in order, is not published yet. A hole
+        before them is read from the log first. Raises StoreUnavailable."""
+        stream = self._streams.of(job_id)
+        async with stream.lock:
+            await self._publish_up_to(job_id, stream, events[0].sequence - 1)
+            self._publish_foreign(job_id, stream, events)
+
+    def watched(self, joined: Iterable[str]) -> dict[str, int]:
+        """The streams that somebody watches, each with the last sequence that was published. ``joined``: the jobs that
+        subscribers are live in, or whose run is here; what nobody watches any more is let go."""
+        self._watched = {job_id: self._streams.of(job_id) for job_id in joined} | self._streams.followed()
+        return {job_id: stream.published for job_id, stream in self._watched.items()}
 
     def follow(self, job_id: str, after: int) -> Follower:
         """History, then live, up to the terminal event. Many can follow: what is live is in memory once."""
@@ -192,11 +214,27 @@ class Journal:
 
     async def _caught_up(self, hold: Hold, job_id: str) -> Job:
         """The job as its rows are now. What others appended since the last event that is known here is published."""
-        job, stream = await self._jobs.get(job_id), hold.stream
-        while 0 < stream.published < job.last_sequence:
-            hold.committed(await self._event_store.read(job_id, stream.published))
-        stream.published = max(stream.published, job.last_sequence)
+        job = await self._jobs.get(job_id)
+        await self._publish_up_to(job_id, hold.stream, job.last_sequence)
         return job
+
+    async def _publish_up_to(self, job_id: str, stream: Stream, sequence: int) -> None:
+        """Under the lock. Where nothing was published here yet, nobody is live: what comes next is new."""
+        stream.published = stream.published or max(0, sequence)
+        while stream.published < sequence:
+            limit = min(PAGE_EVENTS, sequence - stream.published)
+            missing = await self._event_store.read(job_id, stream.published, limit)
+            if not missing:
+                return
+            self._publish_foreign(job_id, stream, missing)
+
+    def _publish_foreign(self, job_id: str, stream: Stream, events: Sequence[RecordedEvent]) -> None:
+        new = [event for event in events if event.sequence > stream.published]
+        if new:
+            # The fold that is known here lacks them.
+            stream.job = None
+            stream.publish(new)
+            self._publish(job_id, new)
 
     def _submit(
         self, hold: Hold, job_id: str, before: Job | None, new: Sequence[NewEvent], owner: int | None = None

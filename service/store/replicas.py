@@ -1,56 +1,148 @@
-"""The services that share one log, and which of them owns a job.
+"""The replicas that share one database, and the lease by which each of them may act.
 
-A replica is alive as long as its row is there. To take a job over is one statement: it sets the owner and counts the
-epoch up, and only where the owner is not alive. Each claim counts it up too. The instance is told the epoch with every
-launch, signal and removal, and refuses the smaller one (scripts/fence.sh).
-
-A database that one service has for itself is a cluster of one: its row stays until the next start removes it.
+A replica registers once it starts, gets an id that is never given twice, and renews its lease three times as often as
+it must. All times are those of the database's clock; a replica's own clock, which cannot jump, only makes it stop
+earlier: after two thirds of a lease, counted from before the last renewal was sent, it starts nothing more. Whoever
+finds a lease that has ended takes it over by deleting the row: that waits for an append of the other one that is under
+way, and no append of it is taken afterwards (the fence). A replica whose row is gone has lost everything that it owned
+and registers anew.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from os import getpid
-from platform import node
+import asyncio
+import logging
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
 
-from sqlalchemy import Connection, delete, exists, insert, select, update
+from sqlalchemy import delete, insert, select, update
 
-from service.store.database import Database
-from service.store.jobs import holds_its_instance
-from service.store.tables import jobs, replicas
+from service.errors import StoreUnavailable
+from service.store.background import BackgroundLoop
+from service.store.shared import Shared
+from service.store.tables import replicas
+
+logger = logging.getLogger(__name__)
+
+LEASE_SECONDS = 15.0
+RENEWALS_A_LEASE = 3
+# Of a lease, by one's own clock: the rest is for what is under way and for two clocks that do not run alike.
+USABLE_SHARE = 2 / 3
 
 
-class Replica:
-    """This service among those that share the log: ``join``, then ``number`` names it."""
+class Replica(NamedTuple):
+    """A row. ``lease_left_ms`` is negative once the lease has ended; None for one that never ends."""
 
-    def __init__(self, database: Database, *, version: str, clock_ms: Callable[[], int]) -> None:
-        self._database = database
-        self._version = version
-        self._clock_ms = clock_ms
-        self.number = 0
+    replica_id: int
+    name: str
+    version: str
+    library_sha256: str | None
+    lease_left_ms: int | None
 
-    async def join(self) -> None:
-        """Begin to own jobs. Raises StoreUnavailable."""
-        self.number = await self._database.write(self._join)
 
-    async def take_over(self) -> list[str]:
-        """Become the owner of the started jobs whose owner is not alive. Returns their ids, oldest first. Raises
-        StoreUnavailable."""
-        return await self._database.write(self._take_over)
+class Replicas:
+    """``start``, ``stop``. ``on_lost`` is called when the lease was lost, ``on_taken`` with the ids of replicas whose
+    leases have ended and were taken over. ``clock``: monotonic seconds."""
 
-    def _join(self, connection: Connection) -> int:
-        if self._database.is_exclusive:
-            connection.execute(delete(replicas))
-        mine = insert(replicas).values(
-            name=f"{node()}:{getpid()}", version=self._version, started_at_ms=self._clock_ms()
-        )
-        (number,) = connection.execute(mine).inserted_primary_key or (0,)
-        return int(number)
+    def __init__(
+        self,
+        shared: Shared,
+        *,
+        name: str,
+        version: str,
+        library_sha256: str,
+        clock: Callable[[], float],
+        on_lost: Callable[[], None],
+        on_taken: Callable[[Sequence[int]], None],
+        lease_seconds: float = LEASE_SECONDS,
+    ) -> None:
+        self._shared = shared
+        self._described = {"name": name, "version": version, "library_sha256": library_sha256}
+        self._clock = clock
+        self._on_lost = on_lost
+        self._on_taken = on_taken
+        self._lease_seconds = lease_seconds
+        self._usable_until = float("-inf")
+        self._loop = BackgroundLoop("replica-lease", self._step)
+        self.replica_id: int | None = None
+        self.leases_lost = 0
 
-    def _take_over(self, connection: Connection) -> list[str]:
-        is_alive = exists().where(replicas.c.replica_id == jobs.c.owner)
-        left = select(jobs.c.job_id).where(holds_its_instance(jobs), ~is_alive).order_by(jobs.c.number)
-        job_ids = list(connection.execute(left.with_for_update(skip_locked=True, of=jobs)).scalars())
-        mine = update(jobs).where(jobs.c.job_id.in_(job_ids))
-        connection.execute(mine.values(owner=self.number, epoch=jobs.c.epoch + 1))
-        return job_ids
+    async def start(self) -> None:
+        """Register. Raises StoreUnavailable."""
+        await self._register()
+        self._loop.start()
+
+    async def stop(self) -> None:
+        """Give the lease back, so that others take over at once."""
+        await self._loop.stop()
+        replica_id, self.replica_id = self.replica_id, None
+        self._usable_until = float("-inf")
+        if replica_id is not None:
+            try:
+                await self._shared.run(delete(replicas).where(replicas.c.replica_id == replica_id))
+            except StoreUnavailable as error:
+                logger.warning("the lease ends by itself: %s", error)
+
+    @property
+    def seconds_left(self) -> float:
+        """How long this replica may still act; 0 when it may not."""
+        return max(0.0, self._usable_until - self._clock())
+
+    @property
+    def may_act(self) -> bool:
+        """Whether it may launch, signal or remove anything on an instance."""
+        return self.replica_id is not None and self._clock() < self._usable_until
+
+    async def all(self) -> list[Replica]:
+        """Every replica that has a row, by id. Raises StoreUnavailable."""
+        left = (replicas.c.lease_until_ms - self._shared.now_ms()).label("lease_left_ms")
+        columns = (replicas.c.replica_id, replicas.c.name, replicas.c.version, replicas.c.library_sha256, left)
+        return [Replica._make(row) for row in await self._shared.run(select(*columns).order_by(columns[0]))]
+
+    async def _step(self) -> float:
+        pause = self._lease_seconds / RENEWALS_A_LEASE
+        try:
+            async with asyncio.timeout(pause):
+                await (self._renew() if self.replica_id is not None else self._register())
+                await self._take_over()
+        except (StoreUnavailable, TimeoutError) as error:
+            logger.warning("the lease cannot be renewed now: %s", error or "the database does not answer")
+            # Sooner than usual: each failure brings the end of the lease nearer.
+            return pause / RENEWALS_A_LEASE
+        return pause
+
+    async def _register(self) -> None:
+        sent = self._clock()
+        values = {**self._described, "started_at_ms": self._shared.now_ms(), "lease_until_ms": self._end()}
+        rows = await self._shared.run(insert(replicas).values(values).returning(replicas.c.replica_id))
+        self.replica_id = int(rows[0].replica_id)
+        self._extend(sent)
+        logger.info("registered as replica %d", self.replica_id)
+
+    async def _renew(self) -> None:
+        sent = self._clock()
+        mine = replicas.c.replica_id == self.replica_id
+        renewed = update(replicas).where(mine).values(lease_until_ms=self._end()).returning(replicas.c.replica_id)
+        if await self._shared.run(renewed):
+            self._extend(sent)
+            return
+        lost, self.replica_id = self.replica_id, None
+        self._usable_until = float("-inf")
+        self.leases_lost += 1
+        logger.warning("replica %s has lost its lease: others take over what it owned", lost)
+        self._on_lost()
+        await self._register()
+
+    async def _take_over(self) -> None:
+        ended = delete(replicas).where(replicas.c.lease_until_ms < self._shared.now_ms())
+        rows = await self._shared.run(ended.returning(replicas.c.replica_id))
+        if rows:
+            taken = sorted(int(row.replica_id) for row in rows)
+            logger.warning("taken over: the leases of replicas %s have ended", taken)
+            self._on_taken(taken)
+
+    def _end(self) -> object:
+        return self._shared.now_ms() + round(self._lease_seconds * 1000)
+
+    def _extend(self, sent: float) -> None:
+        self._usable_until = sent + self._lease_seconds * USABLE_SHARE

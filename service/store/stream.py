@@ -97,6 +97,10 @@ class Streams:
             stream = self._used[job_id] = Stream()
         return stream
 
+    def followed(self) -> dict[str, Stream]:
+        """The streams that somebody follows."""
+        return {job_id: stream for job_id, stream in list(self._used.items()) if stream.followers}
+
     def end_followers(self) -> None:
         """The service stops: nobody waits for news any more."""
         for stream in list(self._used.values()):

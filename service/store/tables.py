@@ -142,7 +142,8 @@ jobs = Table(
     sqlite_autoincrement=True,
 )
 
-# The services that share the log. A number is never given twice; a replica whose row is gone has lost its jobs.
+# The services that share the log. A number is never given twice; a replica whose row is gone has lost its jobs. Times
+# are the database's own; without a time a lease never ends: that of a service which has the database for itself.
 replicas = Table(
     "replicas",
     metadata,
@@ -150,6 +151,8 @@ replicas = Table(
     Column("name", Text, nullable=False),
     Column("version", Text, nullable=False),
     Column("started_at_ms", WHOLE_NUMBER, nullable=False),
+    Column("library_sha256", String(64)),
+    Column("lease_until_ms", WHOLE_NUMBER),
     sqlite_autoincrement=True,
 )
 

@@ -9,6 +9,7 @@ import pytest
 
 from service.demo.civitai import StandInCivitai, StandInModel
 from service.runner.instance.attempt_program import civitdl_config
+from tests.kit.invariants import check_database, check_postgres
 from tests.kit.running import card_text
 from tests.kit.service import ServiceProcess
 from tests.kit.sshd import USER, Sshd
@@ -17,8 +18,9 @@ from tests.kit.sshd import USER, Sshd
 class World:
     """Everything real, on loopback, below one folder."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, database_url: str | None = None) -> None:
         self.folder = folder
+        self.database_url = database_url or f"sqlite+aiosqlite:///{folder / 'installer.sqlite3'}"
         self.cards = folder / "resources"
         self.civitai = StandInCivitai(folder / "civitai")
         self.instance: Sshd
@@ -34,7 +36,7 @@ class World:
         self.service = ServiceProcess(
             self.folder,
             {
-                "INSTALLER_DATABASE_URL": f"sqlite+aiosqlite:///{self.folder / 'installer.sqlite3'}",
+                "INSTALLER_DATABASE_URL": self.database_url,
                 "INSTALLER_RESOURCES_DIR": str(self.cards),
                 "INSTALLER_SSH_USER": USER,
                 "INSTALLER_SSH_KEY": str(self.instance.key_path),
@@ -70,6 +72,13 @@ class World:
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_text(card_text(path, script, front), encoding="utf-8")
         return path
+
+    def check_database(self) -> None:
+        """Every stream is whole, and every row the fold of its stream."""
+        if self.database_url.startswith("postgresql"):
+            check_postgres(self.database_url)
+        else:
+            check_database(self.folder / "installer.sqlite3")
 
     async def close(self) -> None:
         """Stop everything that was started, even if the start failed halfway."""

@@ -12,7 +12,7 @@ import socketio
 from service.crash_points import POINTS
 from service.demo.civitai import StandInModel
 from tests.e2e.conftest import World
-from tests.kit.invariants import check_client, check_database, check_job
+from tests.kit.invariants import check_client, check_job
 from tests.kit.service import Watcher
 
 CARD = """
@@ -45,9 +45,17 @@ async def prepared(world: World) -> None:
     world.service._settings |= {"INSTALLER_KEEP_REMOTE_LOGS": "true"}
 
 
+STEPS = [point for point in POINTS if not point.endswith(("control", "signal"))]
+
+
 @pytest.mark.timeout(400)
-@pytest.mark.parametrize("point", [point for point in POINTS if not point.endswith(("control", "signal"))])
+@pytest.mark.parametrize("point", STEPS)
 async def test_a_crash_at_every_step(world: World, point: str) -> None:
+    await crash_at_every_step(world, point)
+
+
+async def crash_at_every_step(world: World, point: str) -> None:
+    """Crash when the point is reached for the first time, the second, and so on, until nothing crashes any more."""
     await prepared(world)
     card = world.card("other/walk.md", CARD)
     await world.service.start()
@@ -69,7 +77,7 @@ async def test_a_crash_at_every_step(world: World, point: str) -> None:
     check_job(history, world.instance, [(card, f"Card {card}")])
     check_client(watcher, history)
     await world.service.terminate()
-    check_database(world.folder / "installer.sqlite3")
+    world.check_database()
     assert crashes >= 1
     assert len((world.instance.home / "ran").read_text().splitlines()) == 1
     assert history[-1]["type"] == "job_completed"
@@ -112,7 +120,7 @@ async def kills_at_random(world: World, kills: int, resources: int, seed: int) -
     for model in models:
         assert [request.bytes for request in world.civitai.downloads(model.id)] == [model.size_bytes]
     await world.service.terminate()
-    check_database(world.folder / "installer.sqlite3")
+    world.check_database()
 
 
 @pytest.mark.timeout(300)

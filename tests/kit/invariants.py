@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 import sqlite3
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
+
+import psycopg
 
 from service.events.event_types import decode
 from service.events.fold import fold
@@ -23,13 +25,27 @@ RUNS = ("run_started", "run_ended", "file_kept", "resource_warning")
 PARSED = ("stage_start", "progress", "stage_complete", "output", *RUNS)
 
 
+EVENTS = "select * from events order by job_id, sequence"
+JOBS = "select job_id, state, cause from jobs"
+
+
 def check_database(path: Path) -> None:
     """The file is whole, every stream is 1..n, and every row is the fold of its stream."""
     with sqlite3.connect(path) as connection:
         assert connection.execute("pragma integrity_check").fetchall() == [("ok",)]
-        rows = connection.execute("select * from events order by job_id, sequence").fetchall()
-        jobs = connection.execute("select job_id, state, cause from jobs").fetchall()
+        rows = connection.execute(EVENTS).fetchall()
+        jobs = connection.execute(JOBS).fetchall()
     connection.close()
+    _check_rows(rows, jobs)
+
+
+def check_postgres(url: str) -> None:
+    """Every stream in this database is 1..n, and every row is the fold of its stream."""
+    with psycopg.connect(url.replace("+psycopg", "")) as connection:
+        _check_rows(connection.execute(EVENTS).fetchall(), connection.execute(JOBS).fetchall())
+
+
+def _check_rows(rows: Iterable[tuple[Any, ...]], jobs: Sequence[tuple[Any, ...]]) -> None:
     streams: dict[str, list[RecordedEvent]] = {}
     for row in rows:
         streams.setdefault(row[1], []).append(RecordedEvent._make(row))

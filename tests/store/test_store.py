@@ -18,8 +18,8 @@ from service.events import event_types as types
 from service.events.fold import fold
 from service.events.recorded_event import NewEvent, RecordedEvent
 from service.store.append import Append
+from service.store.ownership import Ownership
 from service.store.rebuild import rebuild
-from service.store.replicas import Replica
 from tests.store.conftest import Store, queued
 
 STARTED = NewEvent(event=types.JobStarted())
@@ -291,4 +291,7 @@ async def test_the_queue_gives_one_job_an_instance(store: Store) -> None:
     assert claimed.job_id == other.job_id
     await store.journal.append(other.job_id, [STARTED])
     assert await store.queue.next_to_claim() is None
-    assert await Replica(store.database, version="1", clock_ms=store.clock).take_over() == [first.job_id, other.job_id]
+    assert await Ownership(store.database, version="1", clock_ms=store.clock).take_over() == [
+        first.job_id,
+        other.job_id,
+    ]

@@ -27,8 +27,8 @@ from service.runner.worker import Worker
 from service.store.event_store import EventStore
 from service.store.jobs import Jobs
 from service.store.journal import Decide, Journal
+from service.store.ownership import Ownership
 from service.store.rebuild import rebuild
-from service.store.replicas import Replica
 from service.store.tables import replicas as rows_of_replicas
 from tests.store.conftest import Store, queued
 
@@ -44,7 +44,7 @@ class Side:
         self.events.start()
         self.jobs = Jobs(store.database)
         self.journal = Journal(self.events, self.jobs, clock_ms=store.clock, publish=self._publish)
-        self.replica = Replica(store.database, version="1", clock_ms=store.clock)
+        self.ownership = Ownership(store.database, version="1", clock_ms=store.clock)
         self.controls = Controls(journal=self.journal, jobs=self.jobs, on_control=lambda _job: None)
 
     def join(self, connection: Connection) -> int:
@@ -64,7 +64,7 @@ class Side:
 async def replicas(store: Store) -> AsyncIterator[list[Side]]:
     both = [Side(store), Side(store)]
     for side in both:
-        side.replica.number = await store.database.write(side.join)
+        side.ownership.number = await store.database.write(side.join)
     yield both
     for replica in both:
         await replica.close()
@@ -139,7 +139,7 @@ async def test_two_workers_never_start_two_jobs_of_one_instance(replicas: list[S
         Worker(
             journal=replica.journal,
             jobs=replica.jobs,
-            replica=replica.replica,
+            ownership=replica.ownership,
             installer=FakeInstaller(chance, running),  # type: ignore[arg-type]
             positions=QueuePositions(journal=replica.journal, jobs=replica.jobs),
             max_concurrent_jobs=20,
@@ -260,23 +260,23 @@ async def test_a_claim_sets_the_owner_and_only_what_nobody_owns_is_taken_over(
     one, two = replicas
     jobs = [(await one.controls.start(queued()))[0].job_id for _ in range(3)]
     for side, job_id in zip((one, one, two), jobs, strict=True):
-        claimed = await side.journal.append(job_id, [NewEvent(event=types.JobStarted())], owner=side.replica.number)
-        assert (claimed.owner, claimed.epoch) == (side.replica.number, 1)
+        claimed = await side.journal.append(job_id, [NewEvent(event=types.JobStarted())], owner=side.ownership.number)
+        assert (claimed.owner, claimed.epoch) == (side.ownership.number, 1)
     # Its next appends leave the owner alone, and so does a rebuild.
     await two.controls.change_limits(jobs[2], 5)
     await rebuild(store.database)
-    assert await two.replica.take_over() == []
-    gone = delete(rows_of_replicas).where(rows_of_replicas.c.replica_id == one.replica.number)
+    assert await two.ownership.take_over() == []
+    gone = delete(rows_of_replicas).where(rows_of_replicas.c.replica_id == one.ownership.number)
     await store.database.write(lambda connection: connection.execute(gone))
-    assert await two.replica.take_over() == jobs[:2]
+    assert await two.ownership.take_over() == jobs[:2]
     assert [(job.owner, job.epoch) for job in await two.jobs.all_of(jobs)] == [
-        (two.replica.number, 2),
-        (two.replica.number, 2),
-        (two.replica.number, 1),
+        (two.ownership.number, 2),
+        (two.ownership.number, 2),
+        (two.ownership.number, 1),
     ]
     # A service that has the database for itself is the only one alive.
-    alone = Replica(store.database, version="1", clock_ms=store.clock)
+    alone = Ownership(store.database, version="1", clock_ms=store.clock)
     await alone.join()
-    assert alone.number > two.replica.number
+    assert alone.number > two.ownership.number
     assert await alone.take_over() == jobs
     assert await alone.take_over() == []

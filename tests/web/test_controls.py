@@ -112,41 +112,60 @@ EVENTS = {"pause": "job_paused", "resume": "job_resumed", "change": "limits_chan
 @pytest.mark.parametrize("standing", STANDINGS)
 async def test_each_control_in_each_standing(tmp_path: Path, standing: str, control: str) -> None:
     async with running(tmp_path) as service:
-        world = World(service, tmp_path)
-        job_id = await world.job_in(standing)
-        before = await world.types_of(job_id)
-        allowed = () if standing == "cancelling" else POSSIBLE[Standing(standing)]
-        assert (await world.job(job_id))["possible"] == list(allowed)
-        status, answer = await world.control(job_id, control)
-        if control not in allowed:
-            assert (status, answer["success"], answer["possible"]) == (409, False, list(allowed)), answer
-            assert control in answer["message"]
-            assert answer["state"] == (await world.job(job_id))["state"]
-            assert await world.types_of(job_id) == before
-            return
-        assert (status, answer["success"]) == (200 if control == "delete" else 202, True), answer
-        if control == "delete":
-            assert (await world.call("GET", f"/resources/jobs/{job_id}"))[0] == 404
-            assert (await world.call("GET", f"/resources/jobs/{job_id}/events"))[0] == 404
-        elif control == "retry":
-            assert answer["retry_of"] == job_id != answer["job_id"]
-            wanted = ["b.md"] if standing == "failed" else ["a.md", "b.md"]
-            assert [resource["resource"] for resource in answer["resources"]] == wanted
-            assert await world.types_of(job_id) == before
-        elif control == "cancel":
-            started = standing in ("running", "paused")
-            added = await world.types_of(job_id)
-            assert added[len(before)] == ("cancel_requested" if started else "job_cancelled")
-            assert await ended(world, job_id) == "cancelled"
-        elif control == "move":
-            # It is the last already: nothing changes.
-            assert await world.types_of(job_id) == before
-            assert answer["queue_position"] == (2 if standing == "queued" else None)
-        else:
-            assert await world.types_of(job_id) == [*before, EVENTS[control]]
-            state = {"pause": "paused", "change": answer["state"]}.get(control)
-            state = state or ("queued" if standing == "paused in the queue" else "running")
-            assert (answer["state"], (await world.job(job_id))["state"]) == (state, state)
+        await control_in_standing(World(service, tmp_path), standing, control)
+
+
+@pytest.mark.parametrize(("standing", "control"), [("running", "pause"), ("queued", "move"), ("failed", "retry")])
+async def test_controls_on_postgres(tmp_path: Path, postgres_url: str, standing: str, control: str) -> None:
+    async with running(tmp_path, database_url=postgres_url) as service:
+        await control_in_standing(World(service, tmp_path), standing, control)
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("control", list(CALLS))
+@pytest.mark.parametrize("standing", STANDINGS)
+async def test_each_control_in_each_standing_on_postgres(
+    tmp_path: Path, postgres_url: str, standing: str, control: str
+) -> None:
+    async with running(tmp_path, database_url=postgres_url) as service:
+        await control_in_standing(World(service, tmp_path), standing, control)
+
+
+async def control_in_standing(world: World, standing: str, control: str) -> None:
+    job_id = await world.job_in(standing)
+    before = await world.types_of(job_id)
+    allowed = () if standing == "cancelling" else POSSIBLE[Standing(standing)]
+    assert (await world.job(job_id))["possible"] == list(allowed)
+    status, answer = await world.control(job_id, control)
+    if control not in allowed:
+        assert (status, answer["success"], answer["possible"]) == (409, False, list(allowed)), answer
+        assert control in answer["message"]
+        assert answer["state"] == (await world.job(job_id))["state"]
+        assert await world.types_of(job_id) == before
+        return
+    assert (status, answer["success"]) == (200 if control == "delete" else 202, True), answer
+    if control == "delete":
+        assert (await world.call("GET", f"/resources/jobs/{job_id}"))[0] == 404
+        assert (await world.call("GET", f"/resources/jobs/{job_id}/events"))[0] == 404
+    elif control == "retry":
+        assert answer["retry_of"] == job_id != answer["job_id"]
+        wanted = ["b.md"] if standing == "failed" else ["a.md", "b.md"]
+        assert [resource["resource"] for resource in answer["resources"]] == wanted
+        assert await world.types_of(job_id) == before
+    elif control == "cancel":
+        started = standing in ("running", "paused")
+        added = await world.types_of(job_id)
+        assert added[len(before)] == ("cancel_requested" if started else "job_cancelled")
+        assert await ended(world, job_id) == "cancelled"
+    elif control == "move":
+        # It is the last already: nothing changes.
+        assert await world.types_of(job_id) == before
+        assert answer["queue_position"] == (2 if standing == "queued" else None)
+    else:
+        assert await world.types_of(job_id) == [*before, EVENTS[control]]
+        state = {"pause": "paused", "change": answer["state"]}.get(control)
+        state = state or ("queued" if standing == "paused in the queue" else "running")
+        assert (answer["state"], (await world.job(job_id))["state"]) == (state, state)
 
 
 async def ended(world: World, job_id: str) -> str:

@@ -1,0 +1,88 @@
+"""PostgreSQL as a database that replicas share: see shared.py. The rows of leases and the hints of news."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import orjson
+import psycopg
+from sqlalchemy import BigInteger, ColumnElement, Connection, Executable, Row, cast, func, text
+from sqlalchemy.engine import URL
+from sqlalchemy.exc import DBAPIError
+from sqlalchemy.ext.asyncio import create_async_engine
+
+from service.events.recorded_event import RecordedEvent
+from service.store.damage import recorded_of
+from service.store.database_postgres_rows import send_together
+from service.store.database_postgres_session import NETWORK, error_of, session_options, watch_for_breaks
+from service.store.tables import events
+
+CHANNEL = "resource_installer_news"
+# Fails where the row is gone, without an answer that anybody has to wait for.
+_FENCE = "SELECT 1 / count(*) FROM (SELECT 1 FROM replicas WHERE replica_id = %s FOR KEY SHARE) AS held"
+_COLUMNS = ", ".join(f"found.{column.name}" for column in events.columns)
+_READ_AFTER = text(
+    f"SELECT {_COLUMNS} FROM json_to_recordset(cast(:after AS json)) AS watched(job_id varchar, sequence bigint)"  # noqa: S608
+    " CROSS JOIN LATERAL (SELECT * FROM events WHERE events.job_id = watched.job_id"
+    " AND events.sequence > watched.sequence ORDER BY events.sequence LIMIT :limit) AS found"
+    " ORDER BY found.job_id, found.sequence"
+)
+
+
+class PostgresShared:
+    """A Shared on the server of this URL."""
+
+    def __init__(self, url: URL) -> None:
+        self._engine = create_async_engine(
+            url,
+            isolation_level="AUTOCOMMIT",
+            pool_size=1,
+            max_overflow=0,
+            connect_args={**NETWORK, "options": session_options(statement_timeout="5s")},
+        )
+        self._turn = asyncio.Lock()
+        self._arguments = self._engine.dialect.create_connect_args(url)[1]
+        watch_for_breaks(self._engine.sync_engine)
+
+    async def run(self, statement: Executable) -> Sequence[Row[Any]]:
+        return await self._rows(statement)
+
+    def now_ms(self) -> ColumnElement[int]:
+        return cast(func.extract("epoch", func.clock_timestamp()) * 1000, BigInteger)
+
+    def fence(self, connection: Connection, replica_id: int) -> None:
+        send_together(connection)
+        connection.exec_driver_sql(_FENCE, (replica_id,))
+
+    async def tell(self, text: str) -> None:
+        await self._rows(func.pg_notify(CHANNEL, text).select())
+
+    async def listen(self, begun: Callable[[], None], heard: Callable[[str], None]) -> None:
+        try:
+            async with await psycopg.AsyncConnection.connect(
+                **{**self._arguments, **NETWORK}, autocommit=True
+            ) as connection:
+                await connection.execute(f"listen {CHANNEL}".encode())
+                begun()
+                async for notice in connection.notifies():
+                    heard(notice.payload)
+        except psycopg.Error as error:
+            raise error_of(DBAPIError("listen", None, error)) from error
+
+    async def read_after(self, after: Mapping[str, int], limit: int) -> list[RecordedEvent]:
+        watched = [{"job_id": job_id, "sequence": sequence} for job_id, sequence in after.items()]
+        rows = await self._rows(_READ_AFTER, {"after": orjson.dumps(watched).decode(), "limit": limit})
+        return [recorded_of(row) for row in rows]
+
+    async def close(self) -> None:
+        await self._engine.dispose()
+
+    async def _rows(self, statement: Executable, parameters: Mapping[str, Any] | None = None) -> Sequence[Row[Any]]:
+        try:
+            async with self._turn, self._engine.connect() as connection:
+                result = await connection.execute(statement, parameters)
+                return result.all() if result.returns_rows else ()
+        except DBAPIError as error:
+            raise error_of(error) from error

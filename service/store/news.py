@@ -1,0 +1,138 @@
+"""News of streams that another replica appends to: a hint that something is new, then a look into the log.
+
+A hint costs time when it is lost, never an event: whatever a stream's watchers have not been told is read once the
+listener is connected again, and every few seconds anyway. However many streams have news, one query reads them all; all
+commits of a few milliseconds are one hint.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from itertools import groupby
+
+from tenacity import AsyncRetrying, retry_if_exception_type, wait_exponential
+
+from service.errors import StoreUnavailable
+from service.events.recorded_event import RecordedEvent
+from service.store.append import Append
+from service.store.background import BackgroundLoop
+from service.store.pages import PAGE_EVENTS
+from service.store.shared import Shared
+
+logger = logging.getLogger(__name__)
+
+HINT_SECONDS_MIN = 0.005
+LOOK_SECONDS_MAX = 5.0
+# A hint is less than 8,000 bytes: 36 of an id, up to 11 more a job. More jobs than this are told as all of them.
+HINT_JOBS_MAX = 160
+ALL = "*"
+RECONNECT_SECONDS_MAX = 5.0
+
+Advance = Callable[[str, Sequence[RecordedEvent]], Awaitable[None]]
+
+
+class News:
+    """``start``, ``committed`` after each commit of this replica, ``stop``.
+
+    ``watched``: the streams that somebody here watches, each with the last sequence that was published here.
+    ``advance``: publishes what follows. ``sender``: a name that no other replica has.
+    """
+
+    def __init__(
+        self, shared: Shared, *, sender: str, watched: Callable[[], Mapping[str, int]], advance: Advance
+    ) -> None:
+        self._shared = shared
+        self._sender = sender
+        self._watched = watched
+        self._advance = advance
+        self._to_tell: dict[str, int] = {}
+        self._to_look: set[str] = set()
+        self._look_at_all = False
+        self._telling = BackgroundLoop("news-telling", self._tell)
+        self._looking = BackgroundLoop("news-looking", self._look)
+        self._listening: asyncio.Task[None] | None = None
+        self.reconnects = -1
+
+    def start(self) -> None:
+        self._telling.start()
+        self._looking.start()
+        self._listening = asyncio.create_task(self._listen(), name="news-listening")
+
+    async def stop(self) -> None:
+        if self._listening is not None:
+            self._listening.cancel()
+            await asyncio.wait([self._listening])
+        await self._telling.stop()
+        await self._looking.stop()
+
+    def committed(self, appends: Sequence[Append]) -> None:
+        """This replica has appended these."""
+        for append in appends:
+            self._to_tell[append.after.job_id] = append.after.last_sequence
+        self._telling.wake()
+
+    def heard(self, hint: str) -> None:
+        """A hint has come: ``sender:job=sequence,…``, or ``sender:*``. One that makes no sense is a hint at all."""
+        sender, _, told = hint.partition(":")
+        if sender == self._sender:
+            return
+        watched = self._watched()
+        for part in told.split(","):
+            job_id, _, sequence = part.partition("=")
+            if not (sequence.isascii() and sequence.isdigit()):
+                self._look_at_all = True
+            elif job_id in watched and watched[job_id] < int(sequence[:19]):
+                self._to_look.add(job_id)
+        if self._to_look or self._look_at_all:
+            self._looking.wake()
+
+    async def _tell(self) -> float | None:
+        if not self._to_tell:
+            return None
+        told, self._to_tell = self._to_tell, {}
+        jobs = ",".join(f"{job_id}={sequence}" for job_id, sequence in told.items())
+        try:
+            await self._shared.tell(f"{self._sender}:{jobs if len(told) <= HINT_JOBS_MAX else ALL}")
+        except StoreUnavailable as error:
+            logger.debug("a hint is lost: %s", error)
+        # What is committed meanwhile goes into one hint: a wake does not end this wait.
+        await asyncio.sleep(HINT_SECONDS_MIN)
+        return 0.0 if self._to_tell else None
+
+    async def _look(self) -> float:
+        watched = self._watched()
+        wanted = watched if self._look_at_all or not self._to_look else self._to_look & watched.keys()
+        self._look_at_all, self._to_look = False, set()
+        after = {job_id: watched[job_id] for job_id in wanted}
+        try:
+            while after and not self._looking.is_stopping:
+                after = await self._read(after)
+        except StoreUnavailable as error:
+            logger.warning("news cannot be read now: %s", error)
+        return LOOK_SECONDS_MAX
+
+    async def _read(self, after: Mapping[str, int]) -> dict[str, int]:
+        """Publish what follows; the streams that may have more, with their last sequence."""
+        more: dict[str, int] = {}
+        found = await self._shared.read_after(after, PAGE_EVENTS)
+        for job_id, group in groupby(found, key=lambda event: event.job_id):
+            events = list(group)
+            await self._advance(job_id, events)
+            if len(events) == PAGE_EVENTS:
+                more[job_id] = events[-1].sequence
+        return more
+
+    async def _listen(self) -> None:
+        async for attempt in AsyncRetrying(
+            retry=retry_if_exception_type(StoreUnavailable),
+            wait=wait_exponential(multiplier=0.1, max=RECONNECT_SECONDS_MAX),
+        ):
+            with attempt:
+                await self._shared.listen(self._begun, self.heard)
+
+    def _begun(self) -> None:
+        self.reconnects += 1
+        self._look_at_all = True
+        self._looking.wake()
