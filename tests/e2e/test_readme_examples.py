@@ -57,9 +57,11 @@ async def test_the_commands_of_the_terminal(world: World) -> None:
     the_card(world, StandInModel(id=1001, name="Fusion", size_bytes=300_000))
     (block,) = BLOCK.finditer(section(page("docs/using.md"), "In a terminal"))
     commands = [line.removeprefix("$ ") for line in block["text"].splitlines()]
-    assert len(commands) == 5
+    assert len(commands) == 6
     job_id = ""
     for command in commands:
+        if " add " in command:
+            continue  # It asks the real site: tests/e2e/test_library.py adds a card from a stand-in.
         # This test's instance and job stand in for those of the example.
         there = command.replace("44686 root@109.231.106.68", f"{world.instance.port} root@127.0.0.1")
         there = there.replace(CARD, f"{CARD} --ui-home {world.ui_home}").replace("550e8400", job_id[:8])
