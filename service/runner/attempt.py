@@ -41,7 +41,7 @@ SIGNAL_AGAIN_SECONDS = 0.5
 # Longer than the instance takes from the first TERM to the last KILL.
 ANSWER_SECONDS_MAX = 30.0
 # A megabyte of bars is seventeen thousand events: in one append they would take a hundred megabytes.
-FEED_BYTES_MAX = 32 * 1024
+FEED_BYTES_MAX = 4 * 1024
 _TIMED_OUT = Ended(exit_code=None, timed_out=True)
 
 
