@@ -38,7 +38,7 @@ def card_path(found: Found) -> str:
     if not words:
         number = re.sub(r"[^0-9]+", "_", found.air or "").strip("_")
         words = f"model_{number}" if number else "model"
-    # A README is no card.
+    # A README is not a card.
     return f"{found.folder}/{words if words != 'readme' else 'readme_model'}.md"
 
 

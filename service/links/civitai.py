@@ -104,7 +104,7 @@ def _found(link: CivitaiLink, model_id: int, model: dict[str, Any], version: dic
     file = _file(version)
     folder = folders.OF_CIVITAI.get(kind.lower())
     if file is None or (folder is None and kind.lower() != "other"):
-        message = f'this is no model file but of the type "{kind}": open its page and download it by hand'
+        message = f'this is not a model file but of the type "{kind}": open its page and download it by hand'
         message = message if folder is None else f"this version has no model file: open its page on {SITE}"
         raise NoModelFile(message, [FieldError("url", message)])
     name = base_name(file.get("name")) or f"model_{model_id}.safetensors"

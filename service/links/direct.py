@@ -70,7 +70,7 @@ def _check_content(answer: Answer, name: str) -> None:
     """Raises NoModelFile for a page or a message under a model's name."""
     kind = answer.headers.get("Content-Type", "").partition(";")[0].strip().lower()
     if kind in _PAGES:
-        message = f'what lies there as "{name}" is no model file but {kind}: paste the address of the file itself'
+        message = f'what lies there as "{name}" is not a model file but {kind}: paste the address of the file itself'
         raise NoModelFile(message, [FieldError("url", message)])
 
 

@@ -119,7 +119,7 @@ def _pick(
             where, message = "url" if link.is_file else "file", f"{link.repository} has no file {wanted[:200]}"
             raise UnknownLink(message, [FieldError(where, message)])
         if not folders.is_model_file(wanted):
-            message = f"{wanted[:200]} is no model file: these end with {', '.join(folders.SUFFIXES)}"
+            message = f"{wanted[:200]} is not a model file: these end with {', '.join(folders.SUFFIXES)}"
             raise NoModelFile(message, [FieldError("url" if link.is_file else "file", message)])
         return wanted, ()
     inside = f"{link.path}/" if link.path else ""

@@ -25,7 +25,7 @@ async def read_picture(outbound: Outbound, address: str) -> str:
         raise OutboundError(f"the picture cannot be loaded: its site answered with the status {answer.status}")
     kind = kind_of(answer.body)
     if kind is None:
-        raise OutboundError("the card's image is no picture: only PNG, JPEG, GIF, WebP and AVIF are shown")
+        raise OutboundError("the card's image is not a picture: only PNG, JPEG, GIF, WebP and AVIF are shown")
     return f"data:{kind};base64,{base64.b64encode(answer.body).decode()}"
 
 

@@ -94,7 +94,7 @@ class Database(Protocol):
         """Update these columns of the rows that the keys name. A row has the columns, then the keys. For ``write``."""
 
     def json_field(self, column: ColumnElement[str], name: str) -> ColumnElement[Any]:
-        """The text of a top-level field of a JSON object that the column holds; null where it is no text."""
+        """The text of a top-level field of a JSON object that the column holds; null where it is not text."""
 
     def shared(self) -> Shared | None:
         """What replicas need of this database; None: it has one service alone."""
