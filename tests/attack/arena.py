@@ -50,10 +50,13 @@ class Arena(World):
         self.seed = seed
         self.chance = random.Random(seed)
         self.liar: Liar
+        # Both instances are this machine: in one folder each would find what is new of the other's.
+        self.liar_home = folder / "liar-ComfyUI"
         self._number = 0
 
     async def start(self) -> None:
         await super().start()
+        self.liar_home.mkdir()
         await self.service.terminate()
         await self.service.start(
             INSTALLER_CIVITAI_API_KEY=SECRET, INSTALLER_CONNECT_TIMEOUT="20", INSTALLER_MAX_CONCURRENT_JOBS="200"
@@ -105,7 +108,7 @@ class Arena(World):
     ) -> tuple[Any, list[Any]]:
         """Install such a card on the instance that lies; the job and its events after its end."""
         self.liar.lies(**lies)
-        job_id = await self.service.install(self.liar.sshd, self.ui_home, self.new_card(script, front))
+        job_id = await self.service.install(self.liar.sshd, self.liar_home, self.new_card(script, front))
         job = await self.service.ended(job_id, seconds)
         history = await self.service.history(job_id)
         check_stream(history)

@@ -138,7 +138,7 @@ async def bad_base64(arena: Arena) -> str:
 @attack(1, "an instance answers a cancel with half files in base64 that is none, and too many processes")
 async def bad_cancel(arena: Arena) -> str:
     arena.liar.lies(out=[(r"^signalled .*", "file A\nfile =\nfile 7aCA\nsignalled 1 999999999")])
-    job_id = await arena.service.install(arena.liar.sshd, arena.ui_home, arena.new_card("echo here; sleep 60"))
+    job_id = await arena.service.install(arena.liar.sshd, arena.liar_home, arena.new_card("echo here; sleep 60"))
     await until(lambda: arena.liar.sshd.marked_processes("sleep", job_id=job_id))
     status, _ = await arena.service.post(f"/resources/jobs/{job_id}/cancel", {})
     assert status == 202
@@ -184,7 +184,7 @@ async def bars(arena: Arena) -> str:
 )
 async def card_size(arena: Arena) -> str:
     card = arena.new_card("echo x", "size: 9223372036854775808\n")
-    ids = await asyncio.gather(*(arena.service.install(arena.liar.sshd, arena.ui_home, card) for _ in range(8)))
+    ids = await asyncio.gather(*(arena.service.install(arena.liar.sshd, arena.liar_home, card) for _ in range(8)))
     states = [(await arena.service.ended(job_id))["state"] for job_id in ids]
     assert states == ["completed"] * 8
     return "8 of 8 completed; the size is left out, with a warning"

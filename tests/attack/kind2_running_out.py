@@ -252,7 +252,7 @@ async def followers(arena: Arena) -> str:
         async with held(service.port, 1_000, ask) as writers:
             for writer in writers:
                 writer.transport.pause_reading()  # type: ignore[attr-defined]
-            await honest_install(service, arena.liar.sshd, arena.ui_home)
+            await honest_install(service, arena.liar.sshd, arena.liar_home)
             grown = resident_bytes(service.pid) - before
         await service.post(f"/resources/jobs/{job_id}/cancel", {})
         await service.ended(job_id)
@@ -390,7 +390,7 @@ async def queue(arena: Arena) -> str:
 )
 async def leavers(arena: Arena) -> str:
     script = "for n in $(seq 200); do echo line $n of some length; sleep 0.01; done"
-    job_id = await arena.service.install(arena.liar.sshd, arena.ui_home, arena.new_card(script))
+    job_id = await arena.service.install(arena.liar.sshd, arena.liar_home, arena.new_card(script))
     before = len(arena.service.log)
     for kind in ("text/event-stream", "application/x-ndjson"):
         head = f"GET /resources/jobs/{job_id}/events HTTP/1.1\r\nHost: 127.0.0.1\r\nAccept: {kind}\r\n\r\n".encode()

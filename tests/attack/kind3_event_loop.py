@@ -172,7 +172,7 @@ async def known_hosts_lock(arena: Arena) -> str:
         known = (arena.folder / "known_hosts").read_bytes()
         (arena.folder / "known_hosts").write_bytes(b"")
         try:
-            job_id = await arena.service.install(arena.liar.sshd, arena.ui_home, arena.new_card("true"))
+            job_id = await arena.service.install(arena.liar.sshd, arena.liar_home, arena.new_card("true"))
             begin = time.monotonic()
             while time.monotonic() - begin < 2:
                 await arena.service.get("/healthz")

@@ -35,7 +35,7 @@ async def impatient(arena: Arena) -> AsyncIterator[ServiceProcess]:
 async def ends(arena: Arena, *, cancel: bool = False, **lies: Any) -> str:
     arena.liar.lies(**lies)
     async with impatient(arena) as service:
-        job_id = await service.install(arena.liar.sshd, arena.ui_home, arena.new_card("echo x; sleep 2"))
+        job_id = await service.install(arena.liar.sshd, arena.liar_home, arena.new_card("echo x; sleep 2"))
         if cancel:
             await asyncio.sleep(3)
             await service.post(f"/resources/jobs/{job_id}/cancel", {})

@@ -179,7 +179,7 @@ async def other_texts(arena: Arena) -> str:
         seen += await check_all_that_is_shown(arena, arena.service, job_id)
     said = "\n".join(f"file {word}" for word in words[:20]) + "\nsignalled 1 1"
     arena.liar.lies(out=[(r"^signalled .*", said)])
-    job_id = await arena.service.install(arena.liar.sshd, arena.ui_home, arena.new_card("echo here; sleep 60"))
+    job_id = await arena.service.install(arena.liar.sshd, arena.liar_home, arena.new_card("echo here; sleep 60"))
     await until(lambda: arena.liar.sshd.marked_processes("sleep", job_id=job_id))
     await arena.service.post(f"/resources/jobs/{job_id}/cancel", {})
     assert (await arena.service.ended(job_id))["state"] == "cancelled"

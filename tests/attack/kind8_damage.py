@@ -254,7 +254,7 @@ async def files_of_the_attempt(arena: Arena) -> str:
     ]
     for harm in harms:
         job_id = await arena.service.install(
-            arena.liar.sshd, arena.ui_home, arena.new_card("echo x; sleep 1.5; echo y")
+            arena.liar.sshd, arena.liar_home, arena.new_card("echo x; sleep 1.5; echo y")
         )
         folder = arena.liar.sshd.home / ".local/state/resource-installer" / job_id / "1-1"
         await until((folder / "group").exists)

@@ -6,6 +6,7 @@ Events are stored as JSON and sent as they are stored: nothing is decoded on the
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import AsyncGenerator, Sequence
 from typing import Any
 
@@ -19,7 +20,7 @@ from service.web.streams import Stream
 
 NDJSON = "application/x-ndjson"
 SSE = "text/event-stream"
-STREAM_PAGE_EVENTS = 2_000
+PAGE_EVENTS = 1_000
 SSE_KEEPALIVE_SECONDS = 15.0
 
 
@@ -46,21 +47,34 @@ async def read_events(
         return Stream(content_type=NDJSON, chunks=_lines(services, job_id, after, types))
     if replay == "compact":
         found, upto = await services.journal.compact(job_id, after)
-        return _page(job, found, skipped=skipped_ranges(found, after, upto))
-    return _page(job, await services.event_store.read(job_id, after, limit, types))
+        return _page(job, [_texts(found)], skipped=skipped_ranges(found, after, upto))
+    return _page(job, [_texts(found) async for found in _pages(services, job_id, after, limit, types)])
 
 
-def _page(job: Job, events: Sequence[RecordedEvent], **more: Any) -> web.Response:
+def _page(job: Job, texts: Sequence[str], **more: Any) -> web.Response:
     """An EventPage, put together from the stored texts."""
     head = json.dumps({"job_id": job.job_id, "state": job.state, "last_sequence": job.last_sequence, **more})
-    body = f'{head[:-1]}, "events": [{",".join(event.to_json() for event in events)}]}}'
-    return web.Response(text=body, content_type="application/json")
+    return web.Response(text=f'{head[:-1]}, "events": [{",".join(texts)}]}}', content_type="application/json")
+
+
+def _texts(events: Sequence[RecordedEvent]) -> str:
+    return ",".join([event.to_json() for event in events])
 
 
 async def _lines(services: Services, job_id: str, after: int, types: Sequence[str] | None) -> AsyncGenerator[bytes]:
-    while page := await services.event_store.read(job_id, after, STREAM_PAGE_EVENTS, types):
+    async for page in _pages(services, job_id, after, None, types):
         yield "".join([event.to_json() + "\n" for event in page]).encode()
-        after = page[-1].sequence
+
+
+async def _pages(
+    services: Services, job_id: str, after: int, limit: int | None, types: Sequence[str] | None
+) -> AsyncGenerator[list[RecordedEvent]]:
+    """At most ``limit`` events, None: all, read page by page: what makes a text of them has the loop for no longer
+    than a page takes."""
+    left = sys.maxsize if limit is None else limit
+    while left and (page := await services.event_store.read(job_id, after, min(left, PAGE_EVENTS), types)):
+        yield page
+        after, left = page[-1].sequence, left - len(page)
 
 
 async def _followed(follower: Follower, types: Sequence[str] | None) -> AsyncGenerator[bytes]:
