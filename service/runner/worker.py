@@ -93,10 +93,15 @@ class Worker:
                 for job in await self._jobs.all_of(await self._ownership.take_over()):
                     self._run(job)
                 self._has_rescued = True
+            # The queues that have changed until now, after the claims: a job that did not have to wait gets no position.
+            # One that comes during the claims has its turn in the next round.
+            changed = list(self._queues_to_renumber)
             await self._claim_all()
-            # After the claims: a job that did not have to wait gets no position.
-            while self._queues_to_renumber:
-                self._positions.renumber(self._queues_to_renumber.popitem()[0])
+            for instance_key in changed:
+                self._queues_to_renumber.pop(instance_key, None)
+                self._positions.renumber(instance_key)
+            if self._queues_to_renumber:
+                self._loop.wake()
         except StoreUnavailable as error:
             logger.warning("jobs cannot be claimed now: %s", error)
             return STORE_RETRY_SECONDS

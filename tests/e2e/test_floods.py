@@ -72,7 +72,7 @@ async def bounded(world: World, script: str, *, seconds: float, exit_code: int) 
         (ONE_LINE.format(size=100_000_000), 3),
         (NONSENSE.format(size=2_000_000), 3),
         (PERCENTS.format(seconds=2), 3),
-        (BARS.format(seconds=2), 124),
+        (BARS.format(seconds=1), 124),
     ],
 )
 async def test_a_short_flood(world: World, script: str, exit_code: int) -> None:

@@ -7,6 +7,7 @@ import json
 import logging
 import subprocess
 import sys
+import time
 from collections.abc import AsyncIterator, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -253,6 +254,15 @@ async def test_the_python_client_has_all_in_order(job: Running, transports: str)
     process = await asyncio.create_subprocess_exec(*command, stdout=subprocess.PIPE)
     printed, _ = await process.communicate()
     assert json.loads(printed) == job.all()
+
+
+async def test_a_client_that_polls_leaves_at_once(job: Running) -> None:
+    """Its pending poll is answered: else it would wait in vain for up to 25 seconds."""
+    client = socketio.AsyncClient(reconnection=False)
+    await client.connect(job.url, namespaces=[NAMESPACE], transports=["polling"])
+    begin = time.monotonic()
+    await client.disconnect()
+    assert time.monotonic() - begin < 5
 
 
 async def test_many_packets_in_one_post_are_all_read(job: Running) -> None:

@@ -17,6 +17,7 @@ from typing import Any
 
 from aiohttp import web
 from engineio.exceptions import EngineIOError
+from engineio.packet import NOOP, Packet
 
 from service.web.connection import Connection
 from service.web.connections import Connections
@@ -142,6 +143,9 @@ class Session:
             if not self.may_send(packet):
                 await self._refuse(ValueError("no client sends this"))
             await self._socket.receive(packet)
+        if self._socket.closed:
+            # Its client waits for its poll to be answered before it has left.
+            self._outbox.put_nowait(Packet(NOOP))
 
     async def poll(self) -> list[Any]:
         """What goes into one answer, or into the WebSocket; empty at the end. Raises QueueEmpty."""

@@ -21,7 +21,7 @@ from tests.kit.running import running, write_card
 from tests.kit.sshd import USER, Sshd
 
 LINK_TIMEOUT = 3
-CONNECT_TIMEOUT = 30
+CONNECT_TIMEOUT = 12
 SHORT = {"resource_timeout": 2, "link_timeout": 60}
 TERMINAL = ("completed", "failed", "cancelled")
 
@@ -44,8 +44,8 @@ def short_times(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def patient(monkeypatch: pytest.MonkeyPatch) -> None:
     """As much time for an answer as an honest instance on a busy machine needs."""
-    monkeypatch.setattr(ssh, "RUN_SECONDS_MAX", 30.0)
-    monkeypatch.setattr(heartbeat, "DIFFER_SECONDS_MAX", 30.0)
+    monkeypatch.setattr(ssh, "RUN_SECONDS_MAX", 12.0)
+    monkeypatch.setattr(heartbeat, "DIFFER_SECONDS_MAX", 12.0)
 
 
 # --- what an instance may do ---------------------------------------------------------------------------------------
