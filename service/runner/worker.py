@@ -93,8 +93,8 @@ class Worker:
                 for job in await self._jobs.all_of(await self._ownership.take_over()):
                     self._run(job)
                 self._has_rescued = True
-            # The queues that have changed until now, after the claims: a job that did not have to wait gets no position.
-            # One that comes during the claims has its turn in the next round.
+            # The queues that have changed until now, and after the claims: a job that did not have to wait gets no
+            # position. One that comes during the claims has its turn in the next round.
             changed = list(self._queues_to_renumber)
             await self._claim_all()
             for instance_key in changed:
