@@ -7,8 +7,8 @@ TESTS_JS := tests/e2e/js
 PAGES := $(shell find dashboard -name node_modules -prune -o -type f -print)
 SHELL_SCRIPTS = .ci/run $(shell find scripts service -name '*.sh')
 CORES := $(shell nproc 2>/dev/null || echo 2)
-# The tests wait for other processes half of the time: one worker more than there are cores.
-WORKERS ?= $(shell echo $$(($(CORES) + 1)))
+# The tests wait for other processes half of the time: two workers more than there are cores.
+WORKERS ?= $(shell echo $$(($(CORES) + 2)))
 UNIT := --unit -m "not slow and not long" -n $(CORES) --dist worksteal
 # The versions that were tried together. `make constraints` takes today's.
 INSTALL := $(BIN)/python -m pip install --quiet --constraint constraints.txt
