@@ -767,23 +767,19 @@ async def test_a_download_and_its_verification(
 
 
 @pytest.mark.long
-def test_two_gigabytes_take_little_more_than_sha256sum(place: Place) -> None:
+def test_a_long_hashing_tells_how_far_it_is(place: Place) -> None:
     file = place.loras / "a.safetensors"
-    header = safetensors(b"")[8:].replace(b"[0, 0]", b"[0, 2000000000]")
+    header = safetensors(b"")[8:].replace(b"[0, 0]", b"[0, 1000000000]")
     with file.open("wb") as writer:
         writer.write(struct.pack("<Q", len(header)) + header)
-        for _ in range(2_000):
+        for _ in range(1_000):
             writer.write(bytes(1_000_000))
-    plain, whole = [], []
-    for _ in range(2):
-        begin = time.monotonic()
-        listed = subprocess.run(["sha256sum", file], capture_output=True, check=True).stdout.split()[0].decode()
-        plain.append(time.monotonic() - begin)
-        begin = time.monotonic()
-        found = place.verify(ExpectedFile(path="models/loras/a.safetensors", sha256=listed))
-        whole.append(time.monotonic() - begin)
-        progress = [event.percent for event in found.events if isinstance(event, Progress)]
-        assert len(progress) >= int(whole[-1])
-        assert found.verified[0].result == "verified"
-    print(f"sha256sum {min(plain):.2f} s, verification {min(whole):.2f} s, {len(progress)} progress events")
-    assert min(whole) < 1.3 * min(plain)
+    listed = subprocess.run(["sha256sum", file], capture_output=True, check=True).stdout.split()[0].decode()
+    begin = time.monotonic()
+    found = place.verify(ExpectedFile(path="models/loras/a.safetensors", sha256=listed))
+    seconds = time.monotonic() - begin
+    percents = [event.percent for event in found.events if isinstance(event, Progress)]
+    assert len(percents) >= int(seconds)
+    assert percents[-1] == 100
+    assert found.verified[0].result == "verified"
+    print(f"{seconds:.2f} s, {len(percents)} progress events")

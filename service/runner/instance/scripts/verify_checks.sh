@@ -7,11 +7,11 @@
 HASHED_WITHOUT_NEED_BYTES_MAX=2147483648
 ANSWER_REMOVED_BYTES_MAX=4194304
 # From how many bytes on hashing is measured, with how many zeros, and their SHA-256.
-MEASURED_FROM_BYTES=100000000
+MEASURED_FROM_BYTES=1000000
 # What is hashed with the end of the download (riding.sh): more would keep the next download waiting.
 RIDING_BYTES_MAX=16777216
-MEASURED_BYTES=8388608
-MEASURED_SHA256=2daeb1f36095b44b318410b3f4e8b5d989dcc7bb023d1426c492dab0a3053e74
+MEASURED_BYTES=4194304
+MEASURED_SHA256=bb9f8df61474d25e71fa00722318cd387396ca1736605e1248821cc0de3d3af8
 
 finding() {
     printf 'verify %s\n' "$*"
@@ -113,8 +113,8 @@ look() {
     checked[file_number]+=,size
 }
 
-# Sets `hasher`: of the programs here, the one that hashes fastest. Measured once an instance, when there is enough to
-# hash: openssl uses instructions of the processor that some builds of sha256sum do not (2.1 to 0.5 GB a second), and
+# Sets `hasher`: of the programs here, the one that hashes fastest. Measured once an instance, which takes about as long
+# as five megabytes, and when that much is to be hashed: openssl uses instructions of the processor that some builds of sha256sum do not (2.1 to 0.5 GB a second), and
 # elsewhere it is the other way round.
 choose_hasher() {
     local known=${attempt%/*/*}/hasher sums openssl
