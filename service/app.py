@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import time
+from collections.abc import Sequence
 from importlib.metadata import version
 
 from aiohttp import web
@@ -12,7 +13,7 @@ from pydantic import SecretStr
 
 from service.clock import SteadyClock
 from service.config import LOCAL_RESOURCES, Settings, resources_in_data_path
-from service.errors import ConfigError
+from service.errors import ConfigError, StoreError
 from service.events.job import Job
 from service.events.redaction import Redactor
 from service.library import CardEditor, Library, copy_samples
@@ -28,12 +29,17 @@ from service.runner.instance.targets import check_host
 from service.runner.queue_positions import QueuePositions
 from service.runner.retry import RetryRules
 from service.runner.rules import InstallRules
+from service.runner.sharing import Sharing
 from service.runner.worker import Worker
+from service.store.append import Append
+from service.store.cluster import Cluster
 from service.store.database import database_of
 from service.store.event_store import EventStore
+from service.store.host_keys import StoredHostKeys
 from service.store.housekeeping import Housekeeping
 from service.store.jobs import Jobs
 from service.store.journal import Journal
+from service.store.membership import Member
 from service.store.ownership import Ownership
 from service.store.queue_keys import renew_queue_keys
 from service.web.bounds import HTTP_BOUNDS, connections_max
@@ -73,30 +79,48 @@ class Service:
         self._listener = Listener(self._connections, host=settings.host, port=settings.port)
         transport = SocketServer(origin_allowed=guard.allows_socket_origin, connections=self._connections)
         self._rooms = Rooms(transport)
-        self._database = database_of(settings.database_url)
-        metrics = Metrics(
+        self._library = Library(settings.resources_dir)
+        self._database = database_of(settings.database_url, lease_seconds=settings.lease)
+        self._cluster = Cluster(
+            self._database,
+            Member(name=settings.member_name, version=VERSION),
+            clock_ms=self._clock_ms,
+            lease_seconds=settings.lease,
+            library_digest=self._library.digest,
+        )
+        self._metrics = metrics = Metrics(
             self._database,
             version=VERSION,
             clients=lambda: self._rooms.client_count,
             replaying=self._rooms.replaying,
         )
         self._jobs = Jobs(self._database)
-        self._event_store = EventStore(self._database, clock=time.perf_counter, observe=metrics.committed)
+        self._event_store = EventStore(
+            self._database, clock=time.perf_counter, observe=self._observe, fence=self._cluster.membership.fence
+        )
         self._journal = Journal(
             self._event_store,
             self._jobs,
             clock_ms=self._clock_ms,
             publish=self._rooms.publish,
             secrets=settings.secrets(),
+            is_shared=self._cluster.is_shared,
+            replica_id=lambda: self._cluster.membership.replica_id,
+            on_foreign=lambda job_id: self._worker.advanced(job_id),
         )
         self._housekeeping = Housekeeping(
             database=self._database, keep_days=settings.keep_days, clock_ms=self._clock_ms
         )
-        self._library = Library(settings.resources_dir)
         self._outbound = _outbound(settings)
-        self._connector = _connector(settings)
-        self._ownership = Ownership(self._database, version=VERSION, clock_ms=self._clock_ms)
+        self._connector = _connector(settings, StoredHostKeys(self._database) if self._cluster.is_shared else None)
+        self._ownership = Ownership(self._database, self._cluster.membership)
         self._worker = self._new_worker()
+        self._cluster.connect(
+            journal=self._journal,
+            event_store=self._event_store,
+            joined=self._rooms.jobs,
+            owner=self._worker,
+        )
         self._sockets = Sockets(transport, self._rooms, self._journal, api_token=guard.api_token, brake=guard.brake)
         middlewares = [self._connections.serve, *guard.middlewares(), log_changes]
         app = web.Application(middlewares=middlewares, client_max_size=BODY_BYTES_MAX)
@@ -125,7 +149,24 @@ class Service:
             positions=QueuePositions(journal=self._journal, jobs=self._jobs),
             max_concurrent_jobs=self._settings.max_concurrent_jobs,
             on_taken_up=_job_taken_up,
+            membership=self._cluster.membership,
+            sharing=self._sharing(),
         )
+
+    def _sharing(self) -> Sharing | None:
+        if not self._cluster.is_shared:
+            return None
+        return Sharing(
+            name=self._cluster.name,
+            membership=self._cluster.membership,
+            library=self._library,
+            tell=self._cluster.tell,
+            clock=time.monotonic,
+        )
+
+    def _observe(self, appends: Sequence[Append], commit_seconds: float, publish_seconds: float) -> None:
+        self._cluster.committed(appends)
+        self._metrics.committed(appends, commit_seconds, publish_seconds)
 
     def _services(self, metrics: Metrics) -> Services:
         settings = self._settings
@@ -154,7 +195,6 @@ class Service:
         await self._database.open()
         await renew_queue_keys(self._database)
         self._clock_ms.continue_from(await self._event_store.last_at_ms())
-        await self._ownership.join()
         self._event_store.start()
         self._housekeeping.start()
         self._connections.start()
@@ -169,6 +209,12 @@ class Service:
                 f"cannot listen on {self._settings.host}:{self._settings.port}: {error.strerror}; "
                 "choose another INSTALLER_PORT, or stop what listens there"
             ) from error
+        # Whoever cannot listen must not take the lease of the one who does, under the same name.
+        try:
+            await self._cluster.start()
+        except StoreError:
+            await self.stop()
+            raise
         host, port = self._listener.address
         self.url = f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
         self._worker.start()
@@ -178,11 +224,14 @@ class Service:
             logger.warning(NO_KEY)
 
     async def stop(self) -> None:
-        """Cut the links, close the clients, finish what is being written. The installs continue on their instances."""
+        """Cut the links, close the clients, finish what is being written. The installs continue on their instances, and
+        other replicas follow them at once."""
         self._journal.end_followers()
         logger.info("service stops: installs continue on their instances")
         self._listener.stop()
         await self._worker.stop()
+        await self._journal.drain()
+        await self._cluster.leave()
         self._connector.close()
         await self._sockets.close()
         await self._runner.cleanup()
@@ -190,6 +239,7 @@ class Service:
         await self._housekeeping.stop()
         await self._journal.drain()
         await self._event_store.stop()
+        await self._cluster.stop()
         await self._database.close()
         logger.info("service stopped")
 
@@ -250,7 +300,7 @@ def _outbound(settings: Settings) -> Outbound:
     return Outbound(allowed=settings.outbound_targets, tokens=tokens)
 
 
-def _connector(settings: Settings) -> Connector:
+def _connector(settings: Settings, shared_keys: StoredHostKeys | None) -> Connector:
     return Connector(
         key_path=settings.ssh_key,
         known_hosts_path=settings.known_hosts,
@@ -262,6 +312,7 @@ def _connector(settings: Settings) -> Connector:
         keepalive_count_max=2,
         login_timeout_seconds=min(LOGIN_SECONDS_MAX, settings.connect_timeout),
         kept_seconds=settings.keep_connections,
+        shared_keys=shared_keys,
     )
 
 

@@ -13,6 +13,7 @@ from collections.abc import Callable
 # How far ahead of the wall clock the log may be and still be believed: a clock that was set back, or another time zone
 # taken for UTC. A time further ahead comes from a clock that was wrong.
 AHEAD_MS_MAX = 48 * 3_600_000
+FOLLOWED_MS_MIN = 100
 
 
 def _elapsed_ns() -> int:
@@ -30,9 +31,18 @@ class SteadyClock:
     ) -> None:
         self._elapsed_ns = elapsed_ns
         self._offset_ns = wall_ns() - elapsed_ns()
+        self._last_ms = 0
 
     def __call__(self) -> int:
-        return (self._offset_ns + self._elapsed_ns()) // 1_000_000
+        self._last_ms = max(self._last_ms, (self._offset_ns + self._elapsed_ns()) // 1_000_000)
+        return self._last_ms
+
+    def follow(self, at_ms: int) -> None:
+        """It is this moment by a clock that several machines share: keep its time from now on. Where that is earlier,
+        this clock stands still until then. A difference that a slow answer explains is none."""
+        ahead_ms = at_ms - (self._offset_ns + self._elapsed_ns()) // 1_000_000
+        if abs(ahead_ms) >= FOLLOWED_MS_MIN:
+            self._offset_ns += ahead_ms * 1_000_000
 
     def continue_from(self, at_ms: int) -> None:
         """Begin at this moment if it is later: the last one in the log, after a restart with a clock that was set back.

@@ -6,7 +6,9 @@ import difflib
 import ipaddress
 import os
 import re
+from os import getpid
 from pathlib import Path
+from platform import node
 from typing import Annotated, Any, Literal, get_args
 from urllib.parse import unquote, urlsplit
 
@@ -49,6 +51,8 @@ class Settings(BaseSettings):
     host: str = "127.0.0.1"
     port: int = Field(default=5000, ge=0, le=65535)
     database_url: str = Field(default_factory=lambda: f"sqlite+aiosqlite:///{_data_path() / 'installer.sqlite3'}")
+    replica_name: str = Field(default="", max_length=100, pattern=r"^[A-Za-z0-9._:@-]*$")
+    lease: float = Field(default=15.0, ge=1, le=300)
     resources_dir: Path = Field(default_factory=_default_resources)
     ssh_key: Path | None = None
     ssh_user: str = Field(default="root", pattern=USER_PATTERN)
@@ -135,6 +139,12 @@ class Settings(BaseSettings):
         if self.private_targets is not None:
             return self.private_targets
         return self.bound_to_loopback and self.api_token is None and not self.allowed_hosts
+
+    @property
+    def member_name(self) -> str:
+        """The name of this replica. Nobody else on this machine listens on the same port, so that a service that starts
+        again has its former name."""
+        return self.replica_name or f"{node()}:{self.port or getpid()}"
 
     @property
     def resources_dir_is_given(self) -> bool:

@@ -238,7 +238,12 @@ class TransitionRefused(InstallerError):
 
 
 class LeaseLost(InstallerError):
-    """Another owner has taken the job over: nothing more may be done for it here, and its log is not told."""
+    """Another owner has taken the job over, or may do so: nothing more may be done for it here, and its log is not
+    told. Who asked for something may ask again: this replica soon has a lease again, and others have theirs."""
+
+    status = 503
+    code = "unavailable"
+    retry_after_seconds = 1
 
 
 class StoreError(InstallerError):

@@ -16,6 +16,7 @@ export type JobEvent =
   | JobReattachedEvent
   | JobResumedEvent
   | JobStartedEvent
+  | JobTakenOverEvent
   | LimitsChangedEvent
   | LinkLostEvent
   | OutputEvent
@@ -232,6 +233,16 @@ export interface JobStartedEvent {
   at: string;
   resource?: string;
   attempt?: number;
+}
+export interface JobTakenOverEvent {
+  type: "job_taken_over";
+  job_id: string;
+  sequence: number;
+  at: string;
+  resource?: string;
+  attempt?: number;
+  replica: string;
+  replica_id: number;
 }
 export interface LimitsChangedEvent {
   type: "limits_changed";

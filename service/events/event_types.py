@@ -375,6 +375,16 @@ class JobReattached(Event):
 
 
 @event_class()
+class JobTakenOver(Event):
+    """Another replica of the service looks after the job from here on: the one before it ended, or was lost. The
+    install went on meanwhile. ``replica``: its name; ``replica_id``: never given twice."""
+
+    type: ClassVar[str] = "job_taken_over"
+    replica: str
+    replica_id: int
+
+
+@event_class()
 class VerificationStarted(Event):
     """The tool reports success; now the service checks the files against everything that is known about them."""
 

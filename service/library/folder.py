@@ -6,6 +6,7 @@ reported by name and reason and harms no other. A README is about the folder and
 
 from __future__ import annotations
 
+import hashlib
 import os
 import stat
 from collections.abc import Sequence
@@ -55,6 +56,11 @@ class Library:
         files = (file.relative_to(self._folder).as_posix() for file in self._folder.rglob("*.md"))
         paths = sorted(path for path in files if not is_hidden(path) and not is_readme(path))
         return [self._one(path) for path in paths[:CARDS_MAX]]
+
+    def digest(self) -> str:
+        """The same for two folders with the same cards."""
+        known = sorted((card.path, "" if isinstance(card, BrokenCard) else card.sha256) for card in self.all())
+        return hashlib.sha256(repr(known).encode()).hexdigest()
 
     def resolve(self, names: Sequence[str]) -> list[ResolvedCard]:
         """The cards with these paths, aliases or AIR names and what they depend on, once each, dependencies first.

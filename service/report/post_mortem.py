@@ -172,6 +172,9 @@ class Reporter:
     def _job_reattached(self, recorded: RecordedEvent, data: Data) -> None:
         self._timeline.end("link_lost", None, recorded.at_ms)
 
+    def _job_taken_over(self, recorded: RecordedEvent, data: Data) -> None:
+        self._timeline.add_moment("taken_over", recorded, data["replica"])
+
     def _job_ended(self, recorded: RecordedEvent, data: Data) -> None:
         self._timeline.end_all(recorded.at_ms)
         self._terminal = {**data, "state": recorded.type.removeprefix("job_"), "at": recorded.at}
@@ -195,6 +198,7 @@ _HANDLERS: dict[str, Callable[[Reporter, RecordedEvent, Data], None]] = {
     types.JobResumed.type: Reporter._job_resumed,
     types.LinkLost.type: Reporter._link_lost,
     types.JobReattached.type: Reporter._job_reattached,
+    types.JobTakenOver.type: Reporter._job_taken_over,
     types.JobCompleted.type: Reporter._job_ended,
     types.JobFailed.type: Reporter._job_ended,
     types.JobCancelled.type: Reporter._job_ended,

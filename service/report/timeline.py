@@ -44,6 +44,11 @@ class Timeline:
         span = _span("stall", recorded.resource, recorded.attempt, recorded.sequence, begin)
         self._spans.append(span | {"to": recorded.at, "seconds": seconds})
 
+    def add_moment(self, kind: str, recorded: RecordedEvent, what: str) -> None:
+        """A span of no time."""
+        span = _span(kind, recorded.resource, recorded.attempt, recorded.sequence, recorded.at, what)
+        self._spans.append(span | {"to": recorded.at, "seconds": 0.0})
+
     def to_list(self) -> list[dict[str, Any]]:
         return self._spans[:SPANS_MAX]
 

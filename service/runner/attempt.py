@@ -101,6 +101,7 @@ class Attempt:
 
     async def _follow(self, connection: Connection, remote: Remote) -> Ended:
         await self._signal_before_launch(remote)
+        await self._live_job.until_may_act()
         crash_point("before_launch")
         must_exist = self._spec.must_exist or self._fed_bytes > 0 or self._live_job.job.is_cancelling
         beside = [asyncio.create_task(self._signal_changes(remote))]
@@ -187,6 +188,7 @@ class Attempt:
         if needed is None or needed == self._needed_bytes:
             return
         self._needed_bytes = needed
+        await self._live_job.until_may_act()
         result = await remote.end_without_room(self._spec, needed)
         self.partial_files = result.partial_files or self.partial_files
 
@@ -224,6 +226,7 @@ class Attempt:
 
     async def _signal(self, remote: Remote, signal: Signal) -> bool:
         """Whether the attempt was found running."""
+        await self._live_job.until_may_act()
         crash_point("before_signal")
         self._is_answered.clear()
         try:

@@ -85,11 +85,12 @@ class ResourceInstaller:
             await link.close()
 
     async def give_up(self, job: Job, outcome: Outcome) -> None:
-        """End the job, as the log holds it, with this outcome for all that has not ended, unless another owns it by
-        now."""
+        """End the job, as the log holds it, with this outcome for all that has not ended. Raises LeaseLost when it has
+        another owner by now."""
         current = await self._jobs.get(job.job_id)
-        if not current.is_terminal and current.epoch == job.epoch:
-            await _finish(LiveJob(current, self._journal), outcome)
+        if current.epoch != job.epoch:
+            raise LeaseLost(f"job {job.job_id} has another owner")
+        await _finish(LiveJob(current, self._journal), outcome)
 
     def _link(self, live_job: LiveJob) -> Link:
         job = live_job.job
@@ -145,6 +146,7 @@ class ResourceInstaller:
             logger.info("not swept: %s", error)
         else:
             if ended:
+                await live_job.until_may_act()
                 await remote.remove(ended, keep_logs=self._rules.keep_remote_logs)
 
     async def _remove(self, live_job: LiveJob, link: Link) -> None:
@@ -152,6 +154,7 @@ class ResourceInstaller:
         connection = link.connection
         if connection is None:
             return
+        await live_job.until_may_act()
         try:
             mine = {live_job.job.job_id: live_job.epoch}
             await Remote(connection).remove(mine, keep_logs=self._rules.keep_remote_logs)
@@ -175,5 +178,6 @@ async def _finish(live_job: LiveJob, outcome: Outcome) -> None:
         rest = [failed_resource(r, outcome) for r in job.resources if r.state not in ENDED_STATES]
         return rest or [NewEvent(event=job_completed_or_failed(job, live_job.partial_files))]
 
+    await live_job.refresh()
     while not live_job.job.is_terminal:
         await live_job.append_from(terminal)

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from weakref import WeakSet
 
 from tenacity import AsyncRetrying, retry_if_exception_type, wait_exponential
 
-from service.errors import StoreUnavailable
+from service.errors import LeaseLost, StoreUnavailable
 from service.events.job import Job, JobState
 from service.events.recorded_event import NewEvent
 from service.runner.eta import Eta
@@ -51,14 +51,21 @@ class Changes:
         return self._live_job.job
 
 
+async def _at_once() -> None:
+    """Nobody else may act on the instance."""
+
+
 class LiveJob:
     """The job that the tasks of one install share.
 
     ``job``: as its last event left it. ``epoch``: of the owner for whom it runs. ``partial_files``: what cancelled or
-    failed downloads left half done.
+    failed downloads left half done. ``until_may_act``: see there.
+
+    Every append raises LeaseLost once the job has another owner.
     """
 
-    def __init__(self, job: Job, journal: Journal) -> None:
+    def __init__(self, job: Job, journal: Journal, *, until_may_act: Callable[[], Awaitable[None]] = _at_once) -> None:
+        self._until_may_act = until_may_act
         self.job = job
         self.epoch = job.epoch
         self.partial_files: list[str] = []
@@ -86,6 +93,10 @@ class LiveJob:
         for changes in self._watchers:
             changes.wake()
 
+    async def until_may_act(self) -> None:
+        """Before anything is done on the instance: wait until it may be done from here."""
+        await self._until_may_act()
+
     async def append(self, events: Sequence[NewEvent]) -> None:
         """Append these events. While the log cannot be written, wait for it."""
         await self.append_from(lambda _job: events)
@@ -106,7 +117,7 @@ class LiveJob:
     async def submit(self, events: Sequence[NewEvent]) -> asyncio.Future[None]:
         """Begin to append these events; the future says when they are stored. Raises StoreUnavailable, and so does the
         future, or SequenceConflict: then call `append`."""
-        job, done = await self._journal.submit(self.job.job_id, events)
+        job, done = await self._journal.submit(self.job.job_id, self._as_owner(lambda _job: events))
 
         def settled(future: asyncio.Future[None]) -> None:
             if not future.cancelled() and future.exception() is None:
@@ -116,11 +127,21 @@ class LiveJob:
         return done
 
     async def refresh(self) -> None:
-        """Read the job again from the journal: a change made before this object existed woke nobody."""
+        """Read the job again from the journal: a change made before this object existed, or on another replica, woke
+        nobody."""
         await self.append([])
+        self.wake()
 
     async def _decide_once(self, decide: Decide) -> None:
-        self._keep(await self._journal.append(self.job.job_id, decide))
+        self._keep(await self._journal.append(self.job.job_id, self._as_owner(decide)))
+
+    def _as_owner(self, decide: Decide) -> Decide:
+        def decided(job: Job) -> Sequence[NewEvent]:
+            if job.epoch != self.epoch:
+                raise LeaseLost(f"job {job.job_id} has another owner")
+            return decide(job)
+
+        return decided
 
     def _keep(self, job: Job) -> None:
         if job.last_sequence >= self.job.last_sequence:

@@ -1,13 +1,18 @@
 """Claims jobs and runs them: one after the other on an instance, different instances at once, up to a bound.
 
 What was running when its owner ended is rescued first: it goes to this service, as its next epoch. Stopping cuts the
-links and nothing else: the installs continue on their instances, and the next start finds them.
+links and nothing else: the installs continue on their instances, and another replica, or the next start, finds them.
+
+A rescue has no bound: an install that nobody follows is worse than a replica with more than its share of them, and each
+replica leaves the others theirs. A replica that lacks a job's cards leaves it to one that has them, for a while.
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
+import random
 from collections.abc import Callable, Sequence
 
 from tenacity import (
@@ -28,10 +33,12 @@ from service.runner.installer import ResourceInstaller
 from service.runner.live_job import LiveJob
 from service.runner.outcome import Outcome, failed
 from service.runner.queue_positions import QueuePositions
+from service.runner.sharing import Sharing
 from service.runner.tasks import cancel_and_wait
 from service.store.background import BackgroundLoop
 from service.store.jobs import Jobs
 from service.store.journal import Journal
+from service.store.membership import Membership
 from service.store.ownership import Ownership
 
 logger = logging.getLogger(__name__)
@@ -39,12 +46,17 @@ logger = logging.getLogger(__name__)
 STORE_RETRY_SECONDS = 1.0
 GIVE_UP_SECONDS_MAX = 60.0
 SHORTAGE_RETRY_SECONDS = 2.0
+# A hint that is lost costs no more than this.
+LOOK_SECONDS_MAX = 5.0
 
 
 class Worker:
     """``start``, ``job_changed`` when a job was enqueued or a client changed it, ``stop``.
 
     ``on_taken_up`` is called with each job in the task that will work on it, before the work begins.
+
+    Of replicas that share the log: ``advanced`` when another one appended to a job, ``look`` when jobs may wait for
+    anybody, ``let_go`` when the lease is lost. ``sharing``: what it leaves to them; None: it is alone.
     """
 
     def __init__(
@@ -57,7 +69,11 @@ class Worker:
         positions: QueuePositions,
         max_concurrent_jobs: int,
         on_taken_up: Callable[[Job], None],
+        membership: Membership,
+        sharing: Sharing | None = None,
     ) -> None:
+        self._membership = membership
+        self._sharing = sharing
         self._journal = journal
         self._jobs = jobs
         self._ownership = ownership
@@ -66,7 +82,9 @@ class Worker:
         self._max_concurrent_jobs = max_concurrent_jobs
         self._on_taken_up = on_taken_up
         self._loop = BackgroundLoop("worker", self._claim_what_waits)
-        self._has_rescued = False
+        self._refreshing: set[asyncio.Task[None]] = set()
+        # When the work on a job ended here, in seconds of the loop.
+        self._left_at: dict[str, float] = {}
         self._queues_to_renumber: dict[str, None] = {}
         self._running: dict[str, tuple[LiveJob, asyncio.Task[None]]] = {}
 
@@ -80,19 +98,41 @@ class Worker:
             self._running[job.job_id][0].changed(job)
         self._queues_to_renumber[job.instance_key] = None
         self._loop.wake()
+        self._tell_others()
+
+    def advanced(self, job_id: str) -> None:
+        """Another replica appended to this job: its tasks look at it again, if it runs here."""
+        if job_id in self._running:
+            refreshing = asyncio.create_task(self._refresh(self._running[job_id][0]))
+            self._refreshing.add(refreshing)
+            refreshing.add_done_callback(self._refreshing.discard)
+
+    def look(self) -> None:
+        """Jobs may wait for whoever has room."""
+        self._loop.wake()
+
+    @property
+    def running(self) -> Sequence[str]:
+        """The jobs that run here."""
+        return tuple(self._running)
+
+    async def let_go(self) -> None:
+        """This replica owns nothing any more: end all that it does, without a word to the log or the instances."""
+        await cancel_and_wait([task for _, task in self._running.values()])
+        self._left_at.clear()
 
     async def stop(self) -> None:
         """Cut the links. Every append that is under way is finished by the event store, whatever is cancelled here."""
         await self._positions.stop()
         await self._loop.stop()
-        await cancel_and_wait([task for _, task in self._running.values()])
+        await cancel_and_wait([*self._refreshing, *(task for _, task in self._running.values())])
 
     async def _claim_what_waits(self) -> float | None:
+        if not self._membership.may_act:
+            # Woken when it may again.
+            return LOOK_SECONDS_MAX
         try:
-            if not self._has_rescued:
-                for job in await self._jobs.all_of(await self._ownership.take_over()):
-                    self._run(job)
-                self._has_rescued = True
+            await self._rescue()
             # The queues that have changed until now, and after the claims: a job that did not have to wait gets no
             # position. One that comes during the claims has its turn in the next round.
             changed = list(self._queues_to_renumber)
@@ -102,20 +142,44 @@ class Worker:
                 self._positions.renumber(instance_key)
             if self._queues_to_renumber:
                 self._loop.wake()
-        except StoreUnavailable as error:
+        except (StoreUnavailable, LeaseLost) as error:
             logger.warning("jobs cannot be claimed now: %s", error)
             return STORE_RETRY_SECONDS
-        return None
+        return None if self._sharing is None else LOOK_SECONDS_MAX
+
+    async def _rescue(self) -> None:
+        """Take over what nobody looks after: this replica's share of it, so there may be more."""
+        now = asyncio.get_running_loop().time()
+        self._left_at = {job_id: at for job_id, at in self._left_at.items() if now - at < LOOK_SECONDS_MAX}
+        # A job that was left here a moment ago is not begun again and again.
+        left, alive = await self._ownership.left(without={*self._running, *self._left_at})
+        wanted = [job.job_id for job in await self._jobs.all_of(left) if await self._takes(job)]
+        if not wanted:
+            return
+        # Each of those that are alive begins somewhere else.
+        random.shuffle(wanted)
+        taken = await self._ownership.take_over(wanted[: -(-len(wanted) // alive)])
+        for job in await self._jobs.all_of(taken):
+            self._run(job, is_rescued=True)
+        if len(taken) < len(wanted):
+            self._loop.wake()
+
+    async def _takes(self, job: Job) -> bool:
+        return self._sharing is None or await self._sharing.takes(job)
 
     async def _claim_all(self) -> None:
         # A paused job keeps its instance, but not its place among those that run.
+        left_to_others: set[str] = set()
         while (
             not self._loop.is_stopping
             and sum(not live.is_paused for live, _ in self._running.values()) < self._max_concurrent_jobs
         ):
-            head = await self._jobs.next_to_claim()
+            head = await self._jobs.next_to_claim(without=left_to_others)
             if head is None:
                 return
+            if not await self._takes(head):
+                left_to_others.add(head.job_id)
+                continue
             job = await self._claim(head)
             if job is not None:
                 self._queues_to_renumber[job.instance_key] = None
@@ -129,25 +193,40 @@ class Worker:
             return [NewEvent(event=JobStarted())] if job.state is JobState.QUEUED else []
 
         try:
-            job = await self._journal.append(head.job_id, still_queued, owner=self._ownership.number)
+            job = await self._journal.append(head.job_id, still_queued, owner=self._membership.replica_id)
         except (UnknownJob, SequenceConflict):
             return None
         return job if job.state is JobState.RUNNING else None
 
-    def _run(self, job: Job) -> None:
-        live_job = LiveJob(job, self._journal)
-        task = asyncio.create_task(self._install(live_job), name=f"job-{job.job_id}")
+    def _run(self, job: Job, *, is_rescued: bool = False) -> None:
+        if job.owner != self._membership.replica_id:
+            # The lease was lost at this very moment.
+            return
+        live_job = LiveJob(job, self._journal, until_may_act=self._membership.until_may_act)
+        task = asyncio.create_task(self._install(live_job, is_rescued=is_rescued), name=f"job-{job.job_id}")
         self._running[job.job_id] = (live_job, task)
         task.add_done_callback(lambda _task: self._leave(job.job_id))
 
     def _leave(self, job_id: str) -> None:
         self._running.pop(job_id, None)
+        self._left_at[job_id] = asyncio.get_running_loop().time()
         self._loop.wake()
+        self._tell_others()
 
-    async def _install(self, live_job: LiveJob) -> None:
+    def _tell_others(self) -> None:
+        if self._sharing is not None:
+            self._sharing.tell()
+
+    async def _refresh(self, live_job: LiveJob) -> None:
+        with contextlib.suppress(LeaseLost, UnknownJob):
+            await live_job.refresh()
+
+    async def _install(self, live_job: LiveJob, *, is_rescued: bool) -> None:
         self._on_taken_up(live_job.job)
         job_id = live_job.job.job_id
         try:
+            if is_rescued and self._sharing is not None:
+                await live_job.append([NewEvent(event=self._sharing.taken_over())])
             await self._install_in_the_end(live_job)
             job = live_job.job
             logger.info("job %s: %s, %d of %d", job_id, job.state.value, job.installed, job.total)
@@ -177,6 +256,8 @@ class Worker:
             wait=wait_exponential(multiplier=STORE_RETRY_SECONDS, max=GIVE_UP_SECONDS_MAX),
         ):
             with attempt:
+                if job.owner != self._membership.replica_id:
+                    return
                 try:
                     await self._installer.give_up(job, outcome)
                 except (UnknownJob, LeaseLost):

@@ -23,6 +23,8 @@ from service.store.shared import Shared
 T = TypeVar("T")
 Work = Callable[[Connection], None]
 
+LEASE_SECONDS = 15.0
+
 URL_HINT = "use sqlite+aiosqlite:///FILE or postgresql+psycopg://USER:PASSWORD@HOST:PORT/DATABASE"
 
 
@@ -52,15 +54,10 @@ class PreparedStatement(Protocol):
 
 
 class Database(Protocol):
-    """One writer, a few readers; both sides of the store use nothing else.
-
-    ``is_exclusive``: once it is open, no other service has it.
-    """
-
-    is_exclusive: bool
+    """One writer, a few readers; both sides of the store use nothing else."""
 
     async def open(self) -> None:
-        """Take the database for this service and bring its tables to the newest revision.
+        """Bring its tables to the newest revision, and where one service has it alone, take it.
 
         Raises DatabaseHeld, DatabaseNewer, ConfigError.
         """
@@ -99,6 +96,9 @@ class Database(Protocol):
     def shared(self) -> Shared | None:
         """What replicas need of this database; None: it has one service alone."""
 
+    def takes_chores(self, connection: Connection) -> bool:
+        """Whether this transaction may do what only one service does at a time; the others need not wait for it."""
+
     async def check(self) -> DatabaseHealth:
         """Try a real write that changes nothing, and look at the revision and at the free space."""
 
@@ -106,8 +106,9 @@ class Database(Protocol):
         """The size of the write-ahead log; 0 where there is none."""
 
 
-def database_of(url: str) -> Database:
-    """The database that this URL names, not opened yet. Raises ConfigError."""
+def database_of(url: str, *, lease_seconds: float = LEASE_SECONDS) -> Database:
+    """The database that this URL names, not opened yet. ``lease_seconds``: of the replicas that share it. Raises
+    ConfigError."""
     try:
         parsed = make_url(url)
         engine = parsed.get_backend_name()
@@ -126,5 +127,5 @@ def database_of(url: str) -> Database:
             )
         from service.store.database_postgres import PostgresDatabase
 
-        return PostgresDatabase(parsed)
+        return PostgresDatabase(parsed, lease_seconds=lease_seconds)
     raise ConfigError(f"INSTALLER_DATABASE_URL: {parsed.drivername} is not supported, {URL_HINT}")

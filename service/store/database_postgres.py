@@ -2,15 +2,19 @@
 
 One connection writes, on its own thread; its statements, BEGIN and COMMIT travel together, so that a commit is one
 round trip. A few readers are asynchronous, read-only and in autocommit. Every wait for the server has an end: the
-server ends statements, locks and transactions that take too long, and the network's own limits find a server that is
-gone. A connection that broke while it was idle is replaced before anybody uses it; what is under way when one breaks
-raises StoreUnavailable, and its caller tries again.
+server ends statements, locks and transactions that take too long, the network's own limits find a server that is gone,
+and what answers nothing at all is cut off here. A connection that broke while it was idle is replaced before anybody
+uses it; what is under way when one breaks raises StoreUnavailable, and its caller tries again.
+
+Several services share the database (shared.py). A transaction that one of them leaves open, because it was stopped, is
+ended by the server before that service's lease is.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import ExitStack, asynccontextmanager, suppress
 from typing import Any, TypeVar
@@ -21,12 +25,13 @@ from sqlalchemy.engine import URL
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncConnection, create_async_engine
 
-from service.errors import ConfigError, DatabaseHeld, ReplyLost, StoreUnavailable
+from service.errors import ConfigError, ReplyLost, StoreUnavailable
 from service.store.database import URL_HINT, DatabaseHealth, Work
 from service.store.database_postgres_rows import AT_THE_END, RowsStatement, insert_of, update_of
 from service.store.database_postgres_session import (
-    LIMITS,
     NETWORK,
+    cut,
+    cut_after,
     error_of,
     reason_of,
     session_options,
@@ -42,17 +47,18 @@ T = TypeVar("T")
 
 READERS_MAX = 4
 SERVER_VERSION_MIN = 150_000
-# One service writes. How long the server may take to notice that the one before it is gone.
-HOLDER_SECONDS_MAX = 5
-WRITER_LOCK, MIGRATION_LOCK = 0x5245_5301, 0x5245_5302
+MIGRATION_LOCK, CHORE_LOCK = 0x5245_5302, 0x5245_5303
+# More than the server gives a statement or a lock where it can be reached.
+ANSWER_SECONDS_MAX = 10.0
+WRITER_LOOK_SECONDS = 0.5
+# Of a lease: a transaction that was left open ends before it.
+OPEN_SHARE = 0.6
 
 
 class PostgresDatabase:
     """A Database on a PostgreSQL server. Its promises are those of the Protocol."""
 
-    is_exclusive = True
-
-    def __init__(self, url: URL) -> None:
+    def __init__(self, url: URL, *, lease_seconds: float) -> None:
         """Raises ConfigError."""
         if url.get_driver_name() != "psycopg":
             raise ConfigError(f"INSTALLER_DATABASE_URL: {url.drivername} is not supported, {URL_HINT}")
@@ -61,9 +67,16 @@ class PostgresDatabase:
         self._url = url
         # Without the password: this is shown.
         self.name = f"{url.host or 'the local socket'}:{url.port or 5432}/{url.database}"
+        self._lease_seconds = lease_seconds
+        open_ms = f"{round(lease_seconds * OPEN_SHARE * 1000)}ms"
+        options = session_options(idle_in_transaction_session_timeout=open_ms)
         self._writer_engine = create_engine(
-            url, pool_size=1, max_overflow=0, connect_args={**NETWORK, "options": session_options()}
+            url, pool_size=1, max_overflow=0, connect_args={**NETWORK, "options": options}
         )
+        # The connection that the writer's thread is at work with, and when its last statement began, in monotonic
+        # seconds.
+        self._at_work: tuple[Any, float] | None = None
+        self._watching: asyncio.Task[None] | None = None
         self._writer = WriterThread(self._transaction, error_of)
         self._reader_engine = create_async_engine(
             url,
@@ -74,7 +87,8 @@ class PostgresDatabase:
         )
         # Queue for readers here: in SQLAlchemy's pool each waiter costs a greenlet and times out.
         self._readers = asyncio.Semaphore(READERS_MAX)
-        event.listen(self._writer_engine, "connect", _take)
+        event.listen(self._writer_engine, "connect", _be_durable)
+        event.listen(self._writer_engine, "before_cursor_execute", self._goes_on)
         for engine in (self._writer_engine, self._reader_engine.sync_engine):
             watch_for_breaks(engine)
 
@@ -87,9 +101,13 @@ class PostgresDatabase:
         except BaseException:
             await self.close()
             raise
+        # A migration may take its time.
+        self._watching = asyncio.create_task(self._watch_writer(), name="postgres-writer-watch")
 
     async def close(self) -> None:
         await self._reader_engine.dispose()
+        if self._watching is not None:
+            self._watching.cancel()
         await self._writer.run(self._writer_engine.dispose)
         self._writer.shutdown()
 
@@ -103,7 +121,9 @@ class PostgresDatabase:
     async def read(self) -> AsyncIterator[AsyncConnection]:
         try:
             async with self._readers, self._reader_engine.connect() as connection:
-                yield connection
+                raw = await connection.get_raw_connection()
+                with cut_after(raw.driver_connection, ANSWER_SECONDS_MAX):
+                    yield connection
         except DBAPIError as error:
             raise error_of(error) from error
 
@@ -119,7 +139,10 @@ class PostgresDatabase:
         return func.substring(column, f'"{name}":"([^"\\\\]*)"')
 
     def shared(self) -> PostgresShared:
-        return PostgresShared(self._url)
+        return PostgresShared(self._url, lease_seconds=self._lease_seconds)
+
+    def takes_chores(self, connection: Connection) -> bool:
+        return bool(connection.scalar(text("select pg_try_advisory_xact_lock(:key)"), {"key": CHORE_LOCK}))
 
     async def check(self) -> DatabaseHealth:
         version, revision, detail = "", None, None
@@ -143,8 +166,12 @@ class PostgresDatabase:
         try:
             with self._writer_engine.connect() as connection, ExitStack() as at_the_end:
                 connection.info[AT_THE_END] = at_the_end
-                with connection.begin():
-                    return _done(work, connection, at_the_end)
+                self._goes_on(connection)
+                try:
+                    with connection.begin():
+                        return _done(work, connection, at_the_end)
+                finally:
+                    self._at_work = None
         except DBAPIError as error:
             if error.connection_invalidated:
                 raise ReplyLost(f"the connection to the event log broke in a commit: {reason_of(error)}") from error
@@ -153,11 +180,19 @@ class PostgresDatabase:
             # What was sent together may break together, when no statement of SQLAlchemy's is under way.
             raise ReplyLost("the connection to the event log broke in a commit") from error
 
+    def _goes_on(self, connection: Connection, *_of_the_event: object) -> None:
+        self._at_work = (connection.connection.driver_connection, time.monotonic())
+
+    async def _watch_writer(self) -> None:
+        """A commit whose answer never comes must not hold up all those after it."""
+        while True:
+            await asyncio.sleep(WRITER_LOOK_SECONDS)
+            at_work = self._at_work
+            if at_work is not None and time.monotonic() - at_work[1] > ANSWER_SECONDS_MAX:
+                logger.warning("the database does not answer: the writer's connection is cut")
+                cut(at_work[0])
+
     def _not_opened(self, error: DBAPIError) -> Exception:
-        if isinstance(error.orig, psycopg.errors.LockNotAvailable):
-            return DatabaseHeld(
-                f"another running service holds {self.name}: stop it, or name another INSTALLER_DATABASE_URL"
-            )
         return ConfigError(f"INSTALLER_DATABASE_URL: {self.name} cannot be opened: {reason_of(error)}")
 
 
@@ -178,6 +213,7 @@ def _upgrade(connection: Connection) -> None:
         raise ConfigError("INSTALLER_DATABASE_URL: PostgreSQL 15 or newer is needed")
     connection.execute(text("select pg_advisory_xact_lock(:key)"), {"key": MIGRATION_LOCK}).close()
     connection.execute(text("set local statement_timeout = 0"))
+    connection.execute(text("set local idle_in_transaction_session_timeout = 0"))
     upgrade_to_newest(connection)
 
 
@@ -187,13 +223,10 @@ def _probe(connection: Connection) -> tuple[str, str | None]:
     return str(connection.scalar(text("show server_version"))), revision_of(connection)
 
 
-def _take(dbapi_connection: Any, _record: Any) -> None:
-    """Take the database for this service, and give commits the durability that was promised."""
+def _be_durable(dbapi_connection: Any, _record: Any) -> None:
+    """Give commits the durability that was promised."""
     with dbapi_connection.cursor() as cursor:
         cursor.execute(
             "select set_config('synchronous_commit', 'on', false) where current_setting('synchronous_commit') = 'off'"
         )
-        cursor.execute(f"set lock_timeout = '{HOLDER_SECONDS_MAX}s'")
-        cursor.execute(f"select pg_advisory_lock({WRITER_LOCK})")
-        cursor.execute(f"set lock_timeout = '{LIMITS['lock_timeout']}'")
     dbapi_connection.commit()

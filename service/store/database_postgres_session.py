@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
+import os
 import select
-from collections.abc import Mapping
+import socket
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 import psycopg
@@ -25,7 +29,7 @@ NETWORK: Mapping[str, Any] = {
 LIMITS: Mapping[str, str] = {
     "statement_timeout": "30s",
     "lock_timeout": "10s",
-    "idle_in_transaction_session_timeout": "15s",
+    "idle_in_transaction_session_timeout": "10s",
     # The statistics of a young database say that its tables are empty. Every query here has its index.
     "enable_seqscan": "off",
     "enable_hashjoin": "off",
@@ -40,6 +44,31 @@ _UNAVAILABLE = ("08", "25", "40", "53", "55", "57", "58", "XX")
 def session_options(**more: str) -> str:
     """For the server: the limits of a session, and more settings."""
     return " ".join(f"-c {name}={value}" for name, value in {**LIMITS, **more}.items())
+
+
+@contextmanager
+def cut_after(driver: Any, seconds: float) -> Iterator[None]:
+    """Within the block this connection breaks after so many seconds. The server's limits end what is slow there; where
+    the network swallows the answer, only this does."""
+    timer = asyncio.get_running_loop().call_later(seconds, cut, driver)
+    try:
+        yield
+    finally:
+        timer.cancel()
+
+
+def cut(driver: Any) -> None:
+    """Break this connection, from whatever thread: whoever waits for its answer gets an error at once."""
+    try:
+        descriptor = os.dup(driver.pgconn.socket)
+    except (psycopg.Error, OSError):
+        # It is closed already.
+        return
+    with socket.socket(fileno=descriptor) as copy:
+        try:
+            copy.shutdown(socket.SHUT_RDWR)
+        except OSError:
+            return
 
 
 def watch_for_breaks(engine: Engine) -> None:

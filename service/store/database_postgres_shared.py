@@ -16,7 +16,7 @@ from sqlalchemy.ext.asyncio import create_async_engine
 from service.events.recorded_event import RecordedEvent
 from service.store.damage import recorded_of
 from service.store.database_postgres_rows import send_together
-from service.store.database_postgres_session import NETWORK, error_of, session_options, watch_for_breaks
+from service.store.database_postgres_session import NETWORK, cut_after, error_of, session_options, watch_for_breaks
 from service.store.tables import events
 
 CHANNEL = "resource_installer_news"
@@ -31,16 +31,29 @@ _READ_AFTER = text(
 )
 
 
+# Of a lease: a renewal that is not answered is tried again well before the lease ends.
+ANSWER_SHARE = 0.2
+ANSWER_SECONDS_MAX = 5.0
+# A connection that hears nothing asks whether it is still there.
+QUIET_SECONDS = 3.0
+
+
 class PostgresShared:
     """A Shared on the server of this URL."""
 
-    def __init__(self, url: URL) -> None:
+    def __init__(self, url: URL, *, lease_seconds: float) -> None:
+        self._answer_seconds = min(ANSWER_SECONDS_MAX, lease_seconds * ANSWER_SHARE)
+        waits_ms = round(self._answer_seconds * 1000)
         self._engine = create_async_engine(
             url,
             isolation_level="AUTOCOMMIT",
             pool_size=1,
             max_overflow=0,
-            connect_args={**NETWORK, "options": session_options(statement_timeout="5s")},
+            connect_args={
+                **NETWORK,
+                "connect_timeout": max(2, round(self._answer_seconds)),
+                "options": session_options(statement_timeout=f"{waits_ms}ms", lock_timeout=f"{waits_ms // 2}ms"),
+            },
         )
         self._turn = asyncio.Lock()
         self._arguments = self._engine.dialect.create_connect_args(url)[1]
@@ -66,8 +79,11 @@ class PostgresShared:
             ) as connection:
                 await connection.execute(f"listen {CHANNEL}".encode())
                 begun()
-                async for notice in connection.notifies():
-                    heard(notice.payload)
+                while True:
+                    async for notice in connection.notifies(timeout=QUIET_SECONDS):
+                        heard(notice.payload)
+                    with cut_after(connection, self._answer_seconds):
+                        await connection.execute(b"select 1")
         except psycopg.Error as error:
             raise error_of(DBAPIError("listen", None, error)) from error
 
@@ -82,7 +98,9 @@ class PostgresShared:
     async def _rows(self, statement: Executable, parameters: Mapping[str, Any] | None = None) -> Sequence[Row[Any]]:
         try:
             async with self._turn, self._engine.connect() as connection:
-                result = await connection.execute(statement, parameters)
-                return result.all() if result.returns_rows else ()
+                raw = await connection.get_raw_connection()
+                with cut_after(raw.driver_connection, self._answer_seconds):
+                    result = await connection.execute(statement, parameters)
+                    return result.all() if result.returns_rows else ()
         except DBAPIError as error:
             raise error_of(error) from error

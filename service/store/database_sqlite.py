@@ -54,8 +54,6 @@ WRITER_CACHE_KIB = 8_192
 class SqliteDatabase:
     """A Database in one file. Its promises are those of the Protocol."""
 
-    is_exclusive = True
-
     def __init__(self, url: URL) -> None:
         """Raises ConfigError."""
         _check(url)
@@ -144,6 +142,9 @@ class SqliteDatabase:
 
     def shared(self) -> None:
         return None
+
+    def takes_chores(self, connection: Connection) -> bool:
+        return True
 
     async def check(self) -> DatabaseHealth:
         version, revision, detail = "", None, await asyncio.to_thread(self._space) or self._damage

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
+from functools import partial
 
 from sqlalchemy import Connection, delete, func, select, update
 
@@ -64,9 +65,13 @@ class Housekeeping:
     async def _all(self, step: Callable[[Connection], int]) -> int:
         """In small steps: the appends of running jobs go between them."""
         count = 0
-        while not self._loop.is_stopping and (done := await self._database.write(step)):
+        while not self._loop.is_stopping and (done := await self._database.write(partial(self._alone, step))):
             count += done
         return count
+
+    def _alone(self, step: Callable[[Connection], int], connection: Connection) -> int:
+        """Two replicas that clean up at once would wait for each other's rows."""
+        return step(connection) if self._database.takes_chores(connection) else 0
 
     def _thin(self, connection: Connection, before_ms: int, now_ms: int) -> int:
         job_ids = _ended_before(connection, before_ms, only_whole=True)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any, NamedTuple
 
 from sqlalchemy import ColumnElement, Row, Select, and_, exists, func, or_, select
@@ -103,12 +103,14 @@ class Jobs:
             found = await _with_resources(connection, rows[:limit])
         return found, str(rows[limit - 1].number) if len(rows) > limit else None
 
-    async def next_to_claim(self) -> Job | None:
-        """The queued job with the first place among those whose instance is free: no job of it runs or is paused.
+    async def next_to_claim(self, *, without: Collection[str] = ()) -> Job | None:
+        """The queued job with the first place among those whose instance is free: no job of it runs or is paused; none
+        of these.
 
         The query looks only at the head of each instance's queue: its cost grows with the instances, not the jobs.
         """
-        found = await self._load(_NEXT_TO_CLAIM)
+        query = _NEXT_TO_CLAIM.where(jobs.c.job_id.not_in(without)) if without else _NEXT_TO_CLAIM
+        found = await self._load(query)
         return found[0] if found else None
 
     async def next_place(self) -> str:

@@ -47,7 +47,11 @@ class Subscriber(Protocol):
 
 class Journal:
     """Appends events and hands them over. ``clock_ms``: milliseconds since the epoch, in UTC. ``secrets``: texts that
-    no event may hold. ``is_shared``: other replicas append too, and somebody calls ``watched`` and ``advance``."""
+    no event may hold.
+
+    ``is_shared``: other replicas append too, and somebody calls ``watched`` and ``advance``. Then ``replica_id`` is
+    this one's, and ``on_foreign`` is called with each job to which another appended something that is published here.
+    """
 
     def __init__(
         self,
@@ -58,13 +62,17 @@ class Journal:
         publish: Publish,
         secrets: Iterable[str] = (),
         is_shared: bool = False,
+        replica_id: Callable[[], int | None] = lambda: None,
+        on_foreign: Callable[[str], None] = lambda _job_id: None,
     ) -> None:
         self._event_store = event_store
         self._is_shared = is_shared
         self._jobs = jobs
         self._clock_ms = clock_ms
         self._publish = publish
-        self._streams = Streams()
+        self._replica_id = replica_id
+        self._on_foreign = on_foreign
+        self._streams = Streams(self._is_ours)
         self._gate = Gate(secrets)
         self._pages = Pages(event_store.read)
         # Kept alive, with what was published last: their events may come from another replica.
@@ -174,7 +182,8 @@ class Journal:
     async def check_after(self, job_id: str, after: int) -> Job:
         """Check that the job has reached the sequence ``after``, and return it. Raises UnknownJob, InvalidRequest."""
         # Ten thousand who subscribe at once must not wait for as many reads of one row.
-        job = self._streams.of(job_id).job or await self._jobs.get(job_id)
+        known = self._streams.of(job_id).job
+        job = known if known is not None and self._is_ours(known) else await self._jobs.get(job_id)
         if after > job.last_sequence:
             message = f"after is {after}, but the job has {job.last_sequence} events: send the last sequence you saw"
             raise InvalidRequest(message, [FieldError("after", message)])
@@ -187,6 +196,12 @@ class Journal:
             await self._event_store.forget(job_id)
             stream.job = None
             self._pages.forget(job_id)
+
+    async def forget_folds(self) -> None:
+        """This replica owns nothing any more: what it knows of jobs may have changed. Waits for what is under way."""
+        for stream in self._streams.let_go():
+            async with stream.lock:
+                stream.job = None
 
     async def drain(self) -> None:
         """Wait for everything that is under way."""
@@ -235,6 +250,11 @@ class Journal:
             stream.job = None
             stream.publish(new)
             self._publish(job_id, new)
+            self._on_foreign(job_id)
+
+    def _is_ours(self, job: Job) -> bool:
+        """Whether only this replica appends to the job, but for controls, so that its fold may be kept."""
+        return not self._is_shared or (job.owner is not None and job.owner == self._replica_id())
 
     def _submit(
         self, hold: Hold, job_id: str, before: Job | None, new: Sequence[NewEvent], owner: int | None = None

@@ -9,10 +9,9 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from itertools import groupby
-
-from tenacity import AsyncRetrying, retry_if_exception_type, wait_exponential
 
 from service.errors import StoreUnavailable
 from service.events.recorded_event import RecordedEvent
@@ -25,9 +24,13 @@ logger = logging.getLogger(__name__)
 
 HINT_SECONDS_MIN = 0.005
 LOOK_SECONDS_MAX = 5.0
+AGAIN_SECONDS = 0.5
 # A hint is less than 8,000 bytes: 36 of an id, up to 11 more a job. More jobs than this are told as all of them.
 HINT_JOBS_MAX = 160
 ALL = "*"
+# Among the jobs of a hint: some job may be waiting for whoever has room.
+WORK = "+"
+RECONNECT_SECONDS_MIN = 0.1
 RECONNECT_SECONDS_MAX = 5.0
 
 Advance = Callable[[str, Sequence[RecordedEvent]], Awaitable[None]]
@@ -37,23 +40,42 @@ class News:
     """``start``, ``committed`` after each commit of this replica, ``stop``.
 
     ``watched``: the streams that somebody here watches, each with the last sequence that was published here.
-    ``advance``: publishes what follows. ``sender``: a name that no other replica has.
+    ``advance``: publishes what follows. ``sender``: a name that no other replica has. ``on_work``: called when a job
+    may be waiting for whoever has room.
     """
 
     def __init__(
-        self, shared: Shared, *, sender: str, watched: Callable[[], Mapping[str, int]], advance: Advance
+        self,
+        shared: Shared,
+        *,
+        sender: str,
+        watched: Callable[[], Mapping[str, int]],
+        advance: Advance,
+        on_work: Callable[[], None] = lambda: None,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._shared = shared
         self._sender = sender
         self._watched = watched
         self._advance = advance
+        self._on_work = on_work
+        self._clock = clock
         self._to_tell: dict[str, int] = {}
+        self._has_work = False
         self._to_look: set[str] = set()
         self._look_at_all = False
         self._telling = BackgroundLoop("news-telling", self._tell)
         self._looking = BackgroundLoop("news-looking", self._look)
         self._listening: asyncio.Task[None] | None = None
         self.reconnects = -1
+        self.is_listening = False
+        self._pause = RECONNECT_SECONDS_MIN
+        self._looked_at = clock()
+
+    @property
+    def lag_seconds(self) -> float:
+        """Since the last look into the log that came to its end."""
+        return self._clock() - self._looked_at
 
     def start(self) -> None:
         self._telling.start()
@@ -66,11 +88,18 @@ class News:
             await asyncio.wait([self._listening])
         await self._telling.stop()
         await self._looking.stop()
+        # The last of all tells the others that they may take over.
+        await self._tell()
 
     def committed(self, appends: Sequence[Append]) -> None:
         """This replica has appended these."""
         for append in appends:
             self._to_tell[append.after.job_id] = append.after.last_sequence
+        self._telling.wake()
+
+    def has_work(self) -> None:
+        """This replica has made a job that any of them may take, or has left jobs behind."""
+        self._has_work = True
         self._telling.wake()
 
     def heard(self, hint: str) -> None:
@@ -81,7 +110,9 @@ class News:
         watched = self._watched()
         for part in told.split(","):
             job_id, _, sequence = part.partition("=")
-            if not (sequence.isascii() and sequence.isdigit()):
+            if part == WORK:
+                self._on_work()
+            elif not (sequence.isascii() and sequence.isdigit()):
                 self._look_at_all = True
             elif job_id in watched and watched[job_id] < int(sequence[:19]):
                 self._to_look.add(job_id)
@@ -89,12 +120,15 @@ class News:
             self._looking.wake()
 
     async def _tell(self) -> float | None:
-        if not self._to_tell:
+        if not (self._to_tell or self._has_work):
             return None
         told, self._to_tell = self._to_tell, {}
-        jobs = ",".join(f"{job_id}={sequence}" for job_id, sequence in told.items())
+        parts = [f"{job_id}={sequence}" for job_id, sequence in told.items()] if len(told) <= HINT_JOBS_MAX else [ALL]
+        if self._has_work:
+            self._has_work = False
+            parts.append(WORK)
         try:
-            await self._shared.tell(f"{self._sender}:{jobs if len(told) <= HINT_JOBS_MAX else ALL}")
+            await self._shared.tell(f"{self._sender}:{','.join(parts)}")
         except StoreUnavailable as error:
             logger.debug("a hint is lost: %s", error)
         # What is committed meanwhile goes into one hint: a wake does not end this wait.
@@ -111,6 +145,9 @@ class News:
                 after = await self._read(after)
         except StoreUnavailable as error:
             logger.warning("news cannot be read now: %s", error)
+            self._look_at_all = True
+            return AGAIN_SECONDS
+        self._looked_at = self._clock()
         return LOOK_SECONDS_MAX
 
     async def _read(self, after: Mapping[str, int]) -> dict[str, int]:
@@ -125,14 +162,19 @@ class News:
         return more
 
     async def _listen(self) -> None:
-        async for attempt in AsyncRetrying(
-            retry=retry_if_exception_type(StoreUnavailable),
-            wait=wait_exponential(multiplier=0.1, max=RECONNECT_SECONDS_MAX),
-        ):
-            with attempt:
+        while True:
+            try:
                 await self._shared.listen(self._begun, self.heard)
+            except StoreUnavailable as error:
+                logger.info("hints are not heard for now: %s", error)
+            finally:
+                self.is_listening = False
+            await asyncio.sleep(self._pause)
+            self._pause = min(2 * self._pause, RECONNECT_SECONDS_MAX)
 
     def _begun(self) -> None:
         self.reconnects += 1
+        self.is_listening = True
+        self._pause = RECONNECT_SECONDS_MIN
         self._look_at_all = True
         self._looking.wake()

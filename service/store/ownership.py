@@ -1,56 +1,73 @@
-"""The services that share one log, and which of them owns a job.
-
-A replica is alive as long as its row is there. To take a job over is one statement: it sets the owner and counts the
-epoch up, and only where the owner is not alive. Each claim counts it up too. The instance is told the epoch with every
-launch, signal and removal, and refuses the smaller one (scripts/fence.sh).
-
-A database that one service has for itself is a cluster of one: its row stays until the next start removes it.
+"""Which replica owns a job. To become the owner of a job that was left behind is one statement: it sets the owner and
+counts the epoch up, and only where the owner is not alive. Each claim counts it up too.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from os import getpid
-from platform import node
+from collections.abc import Collection, Sequence
+from typing import NamedTuple
 
-from sqlalchemy import Connection, delete, exists, insert, select, update
+from sqlalchemy import ColumnElement, Connection, and_, exists, func, select, update
 
 from service.store.database import Database
 from service.store.jobs import holds_its_instance
+from service.store.membership import Membership
 from service.store.tables import jobs, replicas
+
+# Taken at once: the next look finds the rest.
+LEFT_MAX = 500
+
+
+class OwnedJob(NamedTuple):
+    """A started job that has not ended, and the replica that owns it."""
+
+    owner: int | None
+    job_id: str
+    instance: str
+    state: str
 
 
 class Ownership:
-    """This service among those that share the log: ``join``, then ``number`` names it."""
+    """Takes over for the replica that ``membership`` says this is."""
 
-    def __init__(self, database: Database, *, version: str, clock_ms: Callable[[], int]) -> None:
+    def __init__(self, database: Database, membership: Membership) -> None:
         self._database = database
-        self._version = version
-        self._clock_ms = clock_ms
-        self.number = 0
+        self._membership = membership
 
-    async def join(self) -> None:
-        """Begin to own jobs. Raises StoreUnavailable."""
-        self.number = await self._database.write(self._join)
+    async def left(self, *, without: Collection[str]) -> tuple[list[str], int]:
+        """The started jobs whose owner is not alive, oldest first, or that are this replica's and not among those that
+        run here, and how many replicas are alive. Raises StoreUnavailable."""
+        left = select(jobs.c.job_id).where(self._is_left()).order_by(jobs.c.number)
+        async with self._database.read() as connection:
+            found = [job_id for job_id in (await connection.execute(left)).scalars() if job_id not in without]
+            alive = await connection.scalar(select(func.count()).select_from(replicas)) if found else 1
+        return found[:LEFT_MAX], max(1, int(alive or 0))
 
-    async def take_over(self) -> list[str]:
-        """Become the owner of the started jobs whose owner is not alive. Returns their ids, oldest first. Raises
-        StoreUnavailable."""
-        return await self._database.write(self._take_over)
+    async def take_over(self, job_ids: Sequence[str]) -> list[str]:
+        """Become the owner of those of these jobs that nobody else took meanwhile; their ids. Raises StoreUnavailable,
+        LeaseLost."""
+        return await self._database.write(lambda connection: self._take_over(connection, job_ids))
 
-    def _join(self, connection: Connection) -> int:
-        if self._database.is_exclusive:
-            connection.execute(delete(replicas))
-        mine = insert(replicas).values(
-            name=f"{node()}:{getpid()}", version=self._version, started_at_ms=self._clock_ms()
-        )
-        (number,) = connection.execute(mine).inserted_primary_key or (0,)
-        return int(number)
+    async def owned(self, limit: int) -> list[OwnedJob]:
+        """The started jobs of all replicas, oldest first. Raises StoreUnavailable."""
+        columns = (jobs.c.owner, jobs.c.job_id, jobs.c.ssh_user, jobs.c.ssh_host, jobs.c.ssh_port, jobs.c.state)
+        query = select(*columns).where(holds_its_instance(jobs)).order_by(jobs.c.number).limit(limit)
+        async with self._database.read() as connection:
+            rows = (await connection.execute(query)).all()
+        return [
+            OwnedJob(row.owner, row.job_id, f"{row.ssh_user}@{row.ssh_host}:{row.ssh_port}", row.state) for row in rows
+        ]
 
-    def _take_over(self, connection: Connection) -> list[str]:
-        is_alive = exists().where(replicas.c.replica_id == jobs.c.owner)
-        left = select(jobs.c.job_id).where(holds_its_instance(jobs), ~is_alive).order_by(jobs.c.number)
-        job_ids = list(connection.execute(left.with_for_update(skip_locked=True, of=jobs)).scalars())
-        mine = update(jobs).where(jobs.c.job_id.in_(job_ids))
-        connection.execute(mine.values(owner=self.number, epoch=jobs.c.epoch + 1))
-        return job_ids
+    def _take_over(self, connection: Connection, job_ids: Sequence[str]) -> list[str]:
+        # What another replica is taking at this moment is not waited for: it is taken.
+        left = select(jobs.c.job_id).where(jobs.c.job_id.in_(job_ids), self._is_left()).order_by(jobs.c.number)
+        taken = list(connection.execute(left.with_for_update(skip_locked=True, of=jobs)).scalars())
+        mine = update(jobs).where(jobs.c.job_id.in_(taken))
+        connection.execute(mine.values(owner=self._membership.replica_id, epoch=jobs.c.epoch + 1))
+        self._membership.fence(connection)
+        return taken
+
+    def _is_left(self) -> ColumnElement[bool]:
+        # One that is this replica's and does not run here: the answer to an earlier takeover was lost.
+        is_another = and_(replicas.c.replica_id == jobs.c.owner, replicas.c.replica_id != self._membership.replica_id)
+        return and_(holds_its_instance(jobs), ~exists().where(is_another))

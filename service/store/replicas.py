@@ -4,71 +4,77 @@ A replica registers once it starts, gets an id that is never given twice, and re
 it must. All times are those of the database's clock; a replica's own clock, which cannot jump, only makes it stop
 earlier: after two thirds of a lease, counted from before the last renewal was sent, it starts nothing more. Whoever
 finds a lease that has ended takes it over by deleting the row: that waits for an append of the other one that is under
-way, and no append of it is taken afterwards (the fence). A replica whose row is gone has lost everything that it owned
-and registers anew.
+way, and no append of it is taken afterwards (the fence). A replica whose row is gone has lost everything that it owned:
+it lets go of all of it, and only then registers anew, so that nothing from before can act under the new id.
+
+A name belongs to one replica: whoever starts under a name takes over the lease of an earlier start at once.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Sequence
-from typing import NamedTuple
+from collections.abc import Awaitable, Callable
 
-from sqlalchemy import delete, insert, select, update
+from sqlalchemy import Connection, delete, func, insert, select, update
 
-from service.errors import StoreUnavailable
+from service.errors import LeaseLost, StoreUnavailable
 from service.store.background import BackgroundLoop
+from service.store.database import LEASE_SECONDS
+from service.store.membership import Member, Renewed, Replica
 from service.store.shared import Shared
 from service.store.tables import replicas
 
 logger = logging.getLogger(__name__)
 
-LEASE_SECONDS = 15.0
 RENEWALS_A_LEASE = 3
 # Of a lease, by one's own clock: the rest is for what is under way and for two clocks that do not run alike.
 USABLE_SHARE = 2 / 3
-
-
-class Replica(NamedTuple):
-    """A row. ``lease_left_ms`` is negative once the lease has ended; None for one that never ends."""
-
-    replica_id: int
-    name: str
-    version: str
-    library_sha256: str | None
-    lease_left_ms: int | None
+# After the end of another's lease: how soon somebody looks, and how soon again while its row cannot be deleted yet.
+LATE_SECONDS = 0.05
+AGAIN_SECONDS = 0.25
 
 
 class Replicas:
-    """``start``, ``stop``. ``on_lost`` is called when the lease was lost, ``on_taken`` with the ids of replicas whose
-    leases have ended and were taken over. ``clock``: monotonic seconds."""
+    """A Membership of replicas on one database. ``library_sha256``: of the cards that this replica has now. ``clock``:
+    monotonic seconds.
+
+    ``on_lost`` lets go of all that this replica owned, ``on_taken`` is called when leases of others have ended,
+    ``on_renewed`` with each registration and renewal.
+    """
 
     def __init__(
         self,
         shared: Shared,
+        member: Member,
         *,
-        name: str,
-        version: str,
-        library_sha256: str,
+        library_sha256: Callable[[], str | None],
         clock: Callable[[], float],
-        on_lost: Callable[[], None],
-        on_taken: Callable[[Sequence[int]], None],
+        on_lost: Callable[[], Awaitable[None]],
+        on_taken: Callable[[], None],
+        on_renewed: Callable[[Renewed], None],
         lease_seconds: float = LEASE_SECONDS,
     ) -> None:
         self._shared = shared
-        self._described = {"name": name, "version": version, "library_sha256": library_sha256}
+        self._member = member
+        self._library_sha256 = library_sha256
         self._clock = clock
         self._on_lost = on_lost
         self._on_taken = on_taken
+        self._on_renewed = on_renewed
         self._lease_seconds = lease_seconds
         self._usable_until = float("-inf")
+        self._renewed = asyncio.Event()
         self._loop = BackgroundLoop("replica-lease", self._step)
         self.replica_id: int | None = None
         self.leases_lost = 0
+        self.takeovers = 0
 
     async def start(self) -> None:
         """Register. Raises StoreUnavailable."""
+        earlier = delete(replicas).where(replicas.c.name == self._member.name).returning(replicas.c.replica_id)
+        for row in await self._shared.run(earlier):
+            logger.info("replica %d had this name: what it left is taken over", row.replica_id)
         await self._register()
         self._loop.start()
 
@@ -86,63 +92,99 @@ class Replicas:
     @property
     def seconds_left(self) -> float:
         """How long this replica may still act; 0 when it may not."""
-        return max(0.0, self._usable_until - self._clock())
+        return max(0.0, self._usable_until - self._clock()) if self.replica_id is not None else 0.0
 
     @property
     def may_act(self) -> bool:
-        """Whether it may launch, signal or remove anything on an instance."""
-        return self.replica_id is not None and self._clock() < self._usable_until
+        return self.seconds_left > 0
+
+    async def until_may_act(self) -> None:
+        while not self.may_act:
+            self._renewed.clear()
+            await self._renewed.wait()
+
+    def fence(self, connection: Connection) -> None:
+        replica_id = self.replica_id
+        if replica_id is None:
+            raise LeaseLost("this replica has lost its lease and registers anew: try again")
+        self._shared.fence(connection, replica_id)
 
     async def all(self) -> list[Replica]:
-        """Every replica that has a row, by id. Raises StoreUnavailable."""
         left = (replicas.c.lease_until_ms - self._shared.now_ms()).label("lease_left_ms")
         columns = (replicas.c.replica_id, replicas.c.name, replicas.c.version, replicas.c.library_sha256, left)
         return [Replica._make(row) for row in await self._shared.run(select(*columns).order_by(columns[0]))]
 
     async def _step(self) -> float:
         pause = self._lease_seconds / RENEWALS_A_LEASE
+        begun = self._clock()
         try:
-            async with asyncio.timeout(pause):
-                await (self._renew() if self.replica_id is not None else self._register())
-                await self._take_over()
-        except (StoreUnavailable, TimeoutError) as error:
-            logger.warning("the lease cannot be renewed now: %s", error or "the database does not answer")
+            if self.replica_id is not None and not await self._renew():
+                await self._let_go()
+            if self.replica_id is None:
+                await self._register()
+            others_end = await self._take_over()
+        except StoreUnavailable as error:
+            logger.warning("the lease cannot be renewed now: %s", error)
             # Sooner than usual: each failure brings the end of the lease nearer.
             return pause / RENEWALS_A_LEASE
-        return pause
+        return max(LATE_SECONDS, min(pause - (self._clock() - begun), others_end))
 
     async def _register(self) -> None:
         sent = self._clock()
-        values = {**self._described, "started_at_ms": self._shared.now_ms(), "lease_until_ms": self._end()}
-        rows = await self._shared.run(insert(replicas).values(values).returning(replicas.c.replica_id))
-        self.replica_id = int(rows[0].replica_id)
-        self._extend(sent)
-        logger.info("registered as replica %d", self.replica_id)
+        values = {
+            "name": self._member.name,
+            "version": self._member.version,
+            "library_sha256": self._library_sha256(),
+            "started_at_ms": self._shared.now_ms(),
+            "lease_until_ms": self._end(),
+        }
+        registered = insert(replicas).values(values).returning(replicas.c.replica_id, self._shared.now_ms().label("at"))
+        (row,) = await self._shared.run(registered)
+        self.replica_id = int(row.replica_id)
+        logger.info("registered as replica %d, %s", self.replica_id, self._member.name)
+        self._extend(sent, row.at)
 
-    async def _renew(self) -> None:
+    async def _renew(self) -> bool:
+        """Whether the lease was there to be renewed."""
         sent = self._clock()
-        mine = replicas.c.replica_id == self.replica_id
-        renewed = update(replicas).where(mine).values(lease_until_ms=self._end()).returning(replicas.c.replica_id)
-        if await self._shared.run(renewed):
-            self._extend(sent)
-            return
+        renewed = (
+            update(replicas)
+            .where(replicas.c.replica_id == self.replica_id)
+            .values(lease_until_ms=self._end(), library_sha256=self._library_sha256())
+            .returning(self._shared.now_ms().label("at"))
+        )
+        rows = await self._shared.run(renewed)
+        if rows:
+            self._extend(sent, rows[0].at)
+        return bool(rows)
+
+    async def _let_go(self) -> None:
         lost, self.replica_id = self.replica_id, None
         self._usable_until = float("-inf")
         self.leases_lost += 1
         logger.warning("replica %s has lost its lease: others take over what it owned", lost)
-        self._on_lost()
-        await self._register()
+        await self._on_lost()
 
-    async def _take_over(self) -> None:
-        ended = delete(replicas).where(replicas.c.lease_until_ms < self._shared.now_ms())
-        rows = await self._shared.run(ended.returning(replicas.c.replica_id))
+    async def _take_over(self) -> float:
+        """Take over the leases that have ended. The seconds until the next one may end."""
+        ended = replicas.c.lease_until_ms < self._shared.now_ms()
+        rows = await self._shared.run(delete(replicas).where(ended).returning(replicas.c.replica_id))
         if rows:
-            taken = sorted(int(row.replica_id) for row in rows)
-            logger.warning("taken over: the leases of replicas %s have ended", taken)
-            self._on_taken(taken)
+            self.takeovers += len(rows)
+            logger.warning("taken over: the leases of replicas %s have ended", sorted(row.replica_id for row in rows))
+            self._on_taken()
+        next_end = select(func.min(replicas.c.lease_until_ms) - self._shared.now_ms())
+        left_ms = (await self._shared.run(next_end.where(replicas.c.replica_id != self.replica_id)))[0][0]
+        if left_ms is None:
+            return self._lease_seconds
+        return left_ms / 1000 + LATE_SECONDS if left_ms > 0 else AGAIN_SECONDS
 
     def _end(self) -> object:
         return self._shared.now_ms() + round(self._lease_seconds * 1000)
 
-    def _extend(self, sent: float) -> None:
+    def _extend(self, sent: float, database_ms: int) -> None:
+        answered = self._clock()
         self._usable_until = sent + self._lease_seconds * USABLE_SHARE
+        self._renewed.set()
+        # Halfway between the question and the answer, the database's clock stood there.
+        self._on_renewed(Renewed(database_ms=database_ms + round((answered - sent) * 500)))

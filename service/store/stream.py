@@ -85,9 +85,10 @@ class Stream:
 
 class Streams:
     """Streams in use, and those of jobs past their first event. Keeping the fold saves reading the rows on every
-    append."""
+    append. ``is_ours``: whether nobody else will append to this job for now, so that its fold stays true."""
 
-    def __init__(self) -> None:
+    def __init__(self, is_ours: Callable[[Job], bool] = lambda _job: True) -> None:
+        self._is_ours = is_ours
         self._used: WeakValueDictionary[str, Stream] = WeakValueDictionary()
         self._worked_on: dict[str, Stream] = {}
 
@@ -101,6 +102,12 @@ class Streams:
         """The streams that somebody follows."""
         return {job_id: stream for job_id, stream in list(self._used.items()) if stream.followers}
 
+    def let_go(self) -> list[Stream]:
+        """Those whose fold was kept: from now on only who uses one keeps it."""
+        kept = list(self._worked_on.values())
+        self._worked_on.clear()
+        return kept
+
     def end_followers(self) -> None:
         """The service stops: nobody waits for news any more."""
         for stream in list(self._used.values()):
@@ -109,9 +116,10 @@ class Streams:
 
     def keep(self, stream: Stream, job: Job) -> None:
         """Set the fold, and keep the stream from its second event (the first queue position, or the start) to its last.
-        Beyond the first hundred of a queue, a waiting job costs nothing."""
-        stream.job = job
-        if job.is_terminal:
+        Beyond the first hundred of a queue, a waiting job costs nothing; nor does one that another replica runs."""
+        is_ours = self._is_ours(job)
+        stream.job = job if is_ours else None
+        if job.is_terminal or not is_ours:
             self._worked_on.pop(job.job_id, None)
         elif job.last_sequence > 1:
             self._worked_on[job.job_id] = stream

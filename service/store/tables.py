@@ -156,6 +156,16 @@ replicas = Table(
     sqlite_autoincrement=True,
 )
 
+# The key that the replicas know of an instance; a person's own are in the file of each.
+known_hosts = Table(
+    "known_hosts",
+    metadata,
+    Column("host", Text, primary_key=True),
+    Column("port", WHOLE_NUMBER, primary_key=True, autoincrement=False),
+    Column("algorithm", String(40), nullable=False),
+    Column("key", Text, nullable=False),
+)
+
 job_resources = Table(
     "job_resources",
     metadata,

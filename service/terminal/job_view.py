@@ -103,6 +103,7 @@ _SENTENCES = {
     "resource_warning": "warning",
     "link_lost": "the service lost its connection to the instance; the install continues there",
     "job_reattached": "the service is connected to the instance again",
+    "job_taken_over": "another replica of the service looks after the job now",
     "verification_started": "verifying",
     "resource_verified": "checked",
     "resource_stalled": "stalled",

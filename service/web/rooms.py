@@ -137,6 +137,10 @@ class Rooms:
         if subscription.task is not None and subscription.task is not asyncio.current_task():
             subscription.task.cancel()
 
+    def jobs(self) -> list[str]:
+        """The jobs that somebody follows live."""
+        return list(self._rooms)
+
     @property
     def client_count(self) -> int:
         return len(self._subscriptions)

@@ -54,7 +54,7 @@ class Arena(World):
         self.liar_home = folder / "liar-ComfyUI"
         self._number = 0
 
-    async def start(self) -> None:
+    async def start(self, *, with_service: bool = True) -> None:
         await super().start()
         self.liar_home.mkdir()
         await self.service.terminate()

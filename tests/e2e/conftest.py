@@ -28,25 +28,26 @@ class World:
         self.service: ServiceProcess
         self.ui_home = folder / "ComfyUI"
 
-    async def start(self) -> None:
+    async def start(self, *, with_service: bool = True) -> None:
         self.cards.mkdir()
         self.ui_home.mkdir()
         await self.civitai.start()
         self.instance = await self.new_instance("instance")
-        self.service = ServiceProcess(
-            self.folder,
-            {
-                "INSTALLER_DATABASE_URL": self.database_url,
-                "INSTALLER_RESOURCES_DIR": str(self.cards),
-                "INSTALLER_SSH_USER": USER,
-                "INSTALLER_SSH_KEY": str(self.instance.key_path),
-                "INSTALLER_KNOWN_HOSTS": str(self.folder / "known_hosts"),
-                # Most tests look at one failure; the tests of retries raise this.
-                "INSTALLER_MAX_ATTEMPTS": "1",
-                "INSTALLER_RETRY_DELAY": "0.2",
-            },
-        )
-        await self.service.start()
+        if with_service:
+            self.service = ServiceProcess(self.folder, self.settings())
+            await self.service.start()
+
+    def settings(self) -> dict[str, str]:
+        return {
+            "INSTALLER_DATABASE_URL": self.database_url,
+            "INSTALLER_RESOURCES_DIR": str(self.cards),
+            "INSTALLER_SSH_USER": USER,
+            "INSTALLER_SSH_KEY": str(self.instance.key_path),
+            "INSTALLER_KNOWN_HOSTS": str(self.folder / "known_hosts"),
+            # Most tests look at one failure; the tests of retries raise this.
+            "INSTALLER_MAX_ATTEMPTS": "1",
+            "INSTALLER_RETRY_DELAY": "0.2",
+        }
 
     async def new_instance(self, name: str, **env: str) -> Sshd:
         """Another instance that the same key opens. Its civitdl is set to short pauses and one retry."""

@@ -41,6 +41,7 @@ EXAMPLES: dict[str, Event] = {
         types.ResourceWarned(code="daemon_ended", text="a server was ended"),
         types.LinkLost(reason="gone"),
         types.JobReattached(after_restart=True),
+        types.JobTakenOver(replica="gpu-2:5000", replica_id=3),
         types.JobMoved(before="first", place="0000000000005"),
         types.QueuePositionChanged(queue_position=2),
         types.JobPaused(),

@@ -57,6 +57,10 @@ class ServiceProcess:
         return self._process is not None
 
     @property
+    def is_alive(self) -> bool:
+        return self._process is not None and self._process.returncode is None
+
+    @property
     def pid(self) -> int:
         assert self._process is not None
         return self._process.pid

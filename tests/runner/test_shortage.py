@@ -10,7 +10,7 @@ from pathlib import Path
 import aiohttp
 import asyncssh
 import pytest
-from sqlalchemy import update
+from sqlalchemy import insert, update
 
 from service.errors import LeaseLost, LinkDown, SequenceConflict, StoreError, is_shortage
 from service.library import Library
@@ -18,7 +18,7 @@ from service.runner import worker
 from service.runner.instance import ssh
 from service.runner.instance.shell import script
 from service.runner.live_job import LiveJob
-from service.store.tables import jobs
+from service.store.tables import jobs, replicas
 from tests.kit.ports import silent_port
 from tests.kit.running import running, write_card
 
@@ -119,7 +119,9 @@ async def test_a_job_with_another_writer_is_taken_up_again_or_left(
             nonlocal tries
             tries += 1
             if is_taken:
-                taken = update(jobs).values(epoch=jobs.c.epoch + 1)
+                other = insert(replicas).values(replica_id=99, name="other", version="1", started_at_ms=0)
+                taken = update(jobs).values(owner=99, epoch=jobs.c.epoch + 1)
+                await service._database.write(lambda connection: connection.execute(other))
                 await service._database.write(lambda connection: connection.execute(taken))
             if tries == 1:
                 raise error

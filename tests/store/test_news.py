@@ -50,7 +50,7 @@ class Member:
 
 
 class Replica(Store):
-    """A store with news of the others. It takes no lock, so that two can share a database."""
+    """A store with news of the others."""
 
     def __init__(self, url: str, name: str) -> None:
         super().__init__(url)

@@ -18,6 +18,7 @@ from service.events import event_types as types
 from service.events.fold import fold
 from service.events.recorded_event import NewEvent, RecordedEvent
 from service.store.append import Append
+from service.store.membership import Alone, Member
 from service.store.ownership import Ownership
 from service.store.rebuild import rebuild
 from tests.store.conftest import Store, queued
@@ -291,7 +292,5 @@ async def test_the_queue_gives_one_job_an_instance(store: Store) -> None:
     assert claimed.job_id == other.job_id
     await store.journal.append(other.job_id, [STARTED])
     assert await store.queue.next_to_claim() is None
-    assert await Ownership(store.database, version="1", clock_ms=store.clock).take_over() == [
-        first.job_id,
-        other.job_id,
-    ]
+    ownership = Ownership(store.database, Alone(store.database, Member("a", "1"), clock_ms=store.clock))
+    assert (await ownership.left(without=()))[0] == [first.job_id, other.job_id]

@@ -27,12 +27,21 @@ from service.runner.worker import Worker
 from service.store.event_store import EventStore
 from service.store.jobs import Jobs
 from service.store.journal import Decide, Journal
+from service.store.membership import Alone, Member
 from service.store.ownership import Ownership
 from service.store.rebuild import rebuild
 from service.store.tables import replicas as rows_of_replicas
 from tests.store.conftest import Store, queued
 
 ENDED = types.JobFailed(error="e", cause="network", hint="h", installed=0, total=1, results=[])
+
+
+class Beside(Alone):
+    """Beside others, as where the database is shared."""
+
+    def _join(self, connection: Connection) -> int:
+        new = insert(rows_of_replicas).values(name="side", version="1", started_at_ms=1)
+        return int((connection.execute(new).inserted_primary_key or (0,))[0])
 
 
 class Side:
@@ -43,14 +52,17 @@ class Side:
         self.events = EventStore(store.database)
         self.events.start()
         self.jobs = Jobs(store.database)
-        self.journal = Journal(self.events, self.jobs, clock_ms=store.clock, publish=self._publish, is_shared=True)
-        self.ownership = Ownership(store.database, version="1", clock_ms=store.clock)
+        self.membership = Beside(store.database, Member("side", "1"), clock_ms=store.clock)
+        self.journal = Journal(
+            self.events,
+            self.jobs,
+            clock_ms=store.clock,
+            publish=self._publish,
+            is_shared=True,
+            replica_id=lambda: self.membership.replica_id,
+        )
+        self.ownership = Ownership(store.database, self.membership)
         self.controls = Controls(journal=self.journal, jobs=self.jobs, on_control=lambda _job: None)
-
-    def join(self, connection: Connection) -> int:
-        """Beside the other, as where the database is shared."""
-        new = insert(rows_of_replicas).values(name="side", version="1", started_at_ms=1)
-        return int((connection.execute(new).inserted_primary_key or (0,))[0])
 
     async def close(self) -> None:
         await self.journal.drain()
@@ -64,7 +76,7 @@ class Side:
 async def replicas(store: Store) -> AsyncIterator[list[Side]]:
     both = [Side(store), Side(store)]
     for side in both:
-        side.ownership.number = await store.database.write(side.join)
+        await side.membership.start()
     yield both
     for replica in both:
         await replica.close()
@@ -144,6 +156,7 @@ async def test_two_workers_never_start_two_jobs_of_one_instance(replicas: list[S
             positions=QueuePositions(journal=replica.journal, jobs=replica.jobs),
             max_concurrent_jobs=20,
             on_taken_up=lambda _job: None,
+            membership=replica.membership,
         )
         for replica in replicas
     ]
@@ -184,7 +197,7 @@ async def running_job(replica: Side) -> str:
     job, _ = await replica.controls.start(queued())
     begun = types.ResourceStarted(title="A", card_sha256="0" * 64)
     begin = [NewEvent(event=types.JobStarted()), NewEvent(event=begun, resource="a.md", attempt=1)]
-    await replica.journal.append(job.job_id, begin)
+    await replica.journal.append(job.job_id, begin, owner=replica.membership.replica_id)
     return job.job_id
 
 
@@ -217,7 +230,9 @@ async def test_a_conflict_is_published_and_decided_again(replicas: list[Side]) -
     history = await replicas[0].events.read(job_id)
     assert [event.sequence for event in history] == list(range(1, 124))
     assert [event.source_offset for event in history if event.type == "progress"] == list(range(1, 101))
-    assert (await replicas[0].jobs.get(job_id)) == fold(history)
+    folded = fold(history)
+    assert folded is not None
+    assert (await replicas[0].jobs.get(job_id))._replace(owner=None, epoch=0) == folded
     for replica in replicas:
         seen = [event.sequence for event in replica.published]
         assert seen == list(range(begun + 1, seen[-1] + 1))
@@ -275,25 +290,33 @@ async def test_a_claim_sets_the_owner_and_only_what_nobody_owns_is_taken_over(
     store: Store, replicas: list[Side]
 ) -> None:
     one, two = replicas
+    numbers = [side.membership.replica_id for side in replicas]
+    assert None not in numbers
     jobs = [(await one.controls.start(queued()))[0].job_id for _ in range(3)]
     for side, job_id in zip((one, one, two), jobs, strict=True):
-        claimed = await side.journal.append(job_id, [NewEvent(event=types.JobStarted())], owner=side.ownership.number)
-        assert (claimed.owner, claimed.epoch) == (side.ownership.number, 1)
+        claimed = await side.journal.append(
+            job_id, [NewEvent(event=types.JobStarted())], owner=side.membership.replica_id
+        )
+        assert (claimed.owner, claimed.epoch) == (side.membership.replica_id, 1)
     # Its next appends leave the owner alone, and so does a rebuild.
     await two.controls.change_limits(jobs[2], 5)
     await rebuild(store.database)
-    assert await two.ownership.take_over() == []
-    gone = delete(rows_of_replicas).where(rows_of_replicas.c.replica_id == one.ownership.number)
+    assert await two.ownership.left(without=[jobs[2]]) == ([], 1)
+    assert await one.ownership.take_over([jobs[2]]) == []
+    gone = delete(rows_of_replicas).where(rows_of_replicas.c.replica_id == numbers[0])
     await store.database.write(lambda connection: connection.execute(gone))
-    assert await two.ownership.take_over() == jobs[:2]
+    assert await two.ownership.left(without=[jobs[2]]) == (jobs[:2], 1)
+    assert await two.ownership.take_over(jobs[:2]) == jobs[:2]
     assert [(job.owner, job.epoch) for job in await two.jobs.all_of(jobs)] == [
-        (two.ownership.number, 2),
-        (two.ownership.number, 2),
-        (two.ownership.number, 1),
+        (numbers[1], 2),
+        (numbers[1], 2),
+        (numbers[1], 1),
     ]
     # A service that has the database for itself is the only one alive.
-    alone = Ownership(store.database, version="1", clock_ms=store.clock)
-    await alone.join()
-    assert alone.number > two.ownership.number
-    assert await alone.take_over() == jobs
-    assert await alone.take_over() == []
+    alone = Alone(store.database, Member("alone", "1"), clock_ms=store.clock)
+    await alone.start()
+    assert (alone.replica_id or 0) > (numbers[1] or 0)
+    ownership = Ownership(store.database, alone)
+    assert await ownership.left(without=()) == (jobs, 1)
+    assert await ownership.take_over(jobs) == jobs
+    assert await two.ownership.take_over(jobs) == []

@@ -75,6 +75,7 @@ const sayings: { [Type in JobEvent["type"]]?: string } = {
   resource_warning: "Warning",
   link_lost: "Connection lost; the install continues on the instance",
   job_reattached: "Connected again",
+  job_taken_over: "Taken over by another replica of the service",
   verification_started: "Verifying",
   resource_verified: "Checked",
   resource_stalled: "Stalled",
@@ -105,6 +106,8 @@ function detail(event: JobEvent): string {
       return event.reason;
     case "job_reattached":
       return event.after_restart ? "the service has restarted" : "";
+    case "job_taken_over":
+      return event.replica;
     case "run_started":
       return `${event.tool}, ${baseName(event.destination ?? event.address ?? "")}`;
     case "run_ended":

@@ -18,10 +18,11 @@ from service.runner.instance import ssh
 from service.runner.instance.host_keys import HostKeyCheck, HostKeyPolicy, HostKeyRule
 from service.runner.instance.kept_connections import KeptConnections
 from service.runner.instance.key_files import key_stamp
-from service.runner.instance.known_hosts import KnownHosts
+from service.runner.instance.known_hosts import KnownHosts, KnownKey, SharedKeys
 from service.runner.instance.lookups import Lookups
 from service.runner.instance.ssh import Connection
 from service.runner.instance.targets import Instance, check_target
+from service.runner.instance.trust import Trust
 
 ADDRESSES_MAX = 3
 LOGIN_SECONDS_MAX = 30.0
@@ -30,7 +31,7 @@ LOGIN_SECONDS_MAX = 30.0
 class Connector:
     """Built once, from the settings. ``key_path`` None: the usual keys in ``~/.ssh``. ``login_timeout_seconds``: how
     long a login may take until it runs the command that it was given. ``kept_seconds``: how long a connection waits for
-    the next job of its instance; 0: not at all."""
+    the next job of its instance; 0: not at all. ``shared_keys``: the host keys that other replicas accepted."""
 
     def __init__(
         self,
@@ -45,9 +46,10 @@ class Connector:
         connect_timeout_seconds: float = 20.0,
         login_timeout_seconds: float = LOGIN_SECONDS_MAX,
         kept_seconds: float = 0.0,
+        shared_keys: SharedKeys | None = None,
     ) -> None:
         self._key_path = key_path
-        self._known_hosts = KnownHosts(known_hosts_path)
+        self._trust = Trust(KnownHosts(known_hosts_path), shared_keys)
         self._lookups = Lookups()
         self._policy = host_key_policy
         self._private_targets = private_targets
@@ -76,9 +78,8 @@ class Connector:
     async def kept(self, instance: Instance) -> Connection | None:
         """A connection that an earlier job left, made with what a new one would be made with, to a host whose key is
         accepted now. It has yet to prove that it is alive. Raises LinkDown."""
-        stamp, known = await asyncio.to_thread(
-            lambda: (key_stamp(self._key_path), self._known_hosts.keys(instance.host, instance.port))
-        )
+        stamp = await asyncio.to_thread(key_stamp, self._key_path)
+        known = await self._trust.keys(instance.host, instance.port)
         connection = self._kept.take(instance, stamp)
         if connection is None:
             return None
@@ -124,14 +125,14 @@ class Connector:
     async def _accept(self, instance: Instance, address: str) -> Connection:
         """A handshake, and where one certain key is wanted and the instance shows another kind, the next: it may have
         the wanted key as well."""
-        known = await asyncio.to_thread(self._known_hosts.keys, instance.host, instance.port)
+        known = await self._trust.keys(instance.host, instance.port)
         rule = HostKeyRule(str(instance), self._policy, instance.host_key_sha256, known)
         refused_kinds: list[str] = []
         refusal: HostKeyChanged | None = None
         while algorithms := rule.algorithms(without=refused_kinds):
             check = HostKeyCheck(rule)
             try:
-                return await self._remembered(await self._handshake(instance, address, algorithms, check))
+                return await self._remembered(await self._handshake(instance, address, algorithms, check), known)
             except HostKeyChanged as error:
                 if rule.wanted is None or not check.shown_algorithm:
                     raise
@@ -158,12 +159,11 @@ class Connector:
             login_seconds=self._login_timeout_seconds,
         )
 
-    async def _remembered(self, connection: Connection) -> Connection:
+    async def _remembered(self, connection: Connection, known: Sequence[KnownKey]) -> Connection:
         key, instance = connection.host_key, connection.instance
         if key is not None and key.is_new:
-            remember = self._known_hosts.remember
             try:
-                await asyncio.to_thread(remember, instance.host, instance.port, key.algorithm, key.blob)
+                await self._trust.remember(instance.host, instance.port, key, known)
             except BaseException:
                 connection.abort()
                 raise

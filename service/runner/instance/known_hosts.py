@@ -13,11 +13,12 @@ import hashlib
 import hmac
 import os
 import threading
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from pathlib import Path
+from typing import Protocol
 
 from service.errors import LinkDown
 from service.events.addresses import plain_fingerprint
@@ -36,6 +37,19 @@ class KnownKey:
     @property
     def fingerprint(self) -> str:
         return fingerprint(self.blob)
+
+
+class SharedKeys(Protocol):
+    """The host keys that several replicas share, beside what a person wrote into the file of each."""
+
+    async def keys(self, host: str, port: int) -> list[tuple[str, bytes]]:
+        """The algorithm and the key of each that is known. Raises StoreError."""
+
+    async def remember(
+        self, host: str, port: int, algorithm: str, blob: bytes, *, instead_of: Collection[bytes]
+    ) -> bool:
+        """Make this the host's only key in the place of these; False, and nothing is changed, if another replica has
+        remembered another one meanwhile. Raises StoreError."""
 
 
 class KnownHosts:
