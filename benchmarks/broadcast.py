@@ -69,6 +69,8 @@ async def ours(folder: Path) -> AsyncIterator[tuple[str, Store]]:
             links=nothing,
             outbound=nothing,
             database=store.database,
+            cluster=nothing,
+            ownership=nothing,
             controls=Controls(journal=store.journal, jobs=store.queue, on_control=lambda _job: None),
             check_host=nothing,
             ssh_user="root",

@@ -93,6 +93,7 @@ class Service:
             version=VERSION,
             clients=lambda: self._rooms.client_count,
             replaying=self._rooms.replaying,
+            cluster=self._cluster.figures,
         )
         self._jobs = Jobs(self._database)
         self._event_store = EventStore(
@@ -179,6 +180,8 @@ class Service:
             links=LinkReader(self._outbound, civitai_url=settings.civitai_url, huggingface_url=settings.hf_url),
             outbound=self._outbound,
             database=self._database,
+            cluster=self._cluster,
+            ownership=self._ownership,
             controls=Controls(journal=self._journal, jobs=self._jobs, on_control=self._worker.job_changed),
             check_host=lambda host, port: check_host(
                 host, port, private_targets=settings.lets_private_targets, allowed=settings.ssh_targets

@@ -1,5 +1,6 @@
 """Fault injection: ``INSTALLER_CRASH_AT=<point>:<n>`` ends the process as ``kill -9`` would, when it comes to the
-point for the n-th time. Without the variable a point costs one comparison.
+point for the n-th time; ``<point>:<n>:stop`` puts it to sleep there, until it is woken by SIGCONT. Without the variable
+a point costs one comparison.
 
 The points lie on the path of a line: around the parser, the append, the commit and the emit, before an attempt is
 launched, before its verdict is recorded, around the record of a control and around its signal to the instance. This
@@ -32,15 +33,16 @@ class _Bomb:
     """Counts down at one point."""
 
     def __init__(self, wanted: str) -> None:
-        self.point, _, count = wanted.partition(":")
-        self._left = int(count or 1)
+        self.point, *rest = wanted.split(":")
+        self._left = int(rest[0]) if rest else 1
+        self._signal = signal.SIGSTOP if rest[1:] == ["stop"] else signal.SIGKILL
         if self.point not in POINTS:
             raise ValueError(f"{VARIABLE}={wanted}: the points are {', '.join(POINTS)}")
 
     def reached(self) -> None:
         self._left -= 1
         if self._left == 0:
-            os.kill(os.getpid(), signal.SIGKILL)
+            os.kill(os.getpid(), self._signal)
 
 
 _bomb = _Bomb(os.environ[VARIABLE]) if VARIABLE in os.environ else None

@@ -7,13 +7,16 @@ looked up at a scrape.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector, generate_latest
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client.registry import Collector
 from sqlalchemy import func, select
 
 from service.events.job import JobState
 from service.store.append import Append
+from service.store.cluster import Figures
 from service.store.database import Database
 from service.store.tables import events, jobs
 
@@ -23,11 +26,25 @@ EVENTS_A_COMMIT = (1, 2, 5, 10, 20, 50, 100, 200, 500, 1_000, 4_096)
 REPLAYS_MAX = 500
 
 
+_GAUGES = {
+    "owned_jobs": "Installs that this replica follows.",
+    "lease_seconds_left": "How long this replica may still act without another renewal.",
+    "news_lag_seconds": "Time since this replica last looked for what others appended.",
+}
+_COUNTERS = {
+    "leases_lost": "Leases that this replica lost.",
+    "takeovers": "Leases of others that ended and that this replica found.",
+    "append_conflicts": "Appends that another writer was faster than; each was decided again.",
+    "lost_replies": "Commits whose reply did not come; the log was asked.",
+    "listener_reconnects": "Times that the connection broke on which this replica hears of what others append.",
+}
+
+
 class Metrics:
     """The event store calls ``committed`` after each commit; ``render`` answers a scrape.
 
     ``clients``: how many are connected. ``replaying``: of each subscription that is not live, its job and the last
-    sequence that it was sent.
+    sequence that it was sent. ``cluster``: this replica among those that share the log.
     """
 
     def __init__(
@@ -37,12 +54,14 @@ class Metrics:
         version: str,
         clients: Callable[[], int],
         replaying: Callable[[], Sequence[tuple[str, int]]],
+        cluster: Callable[[], Figures],
     ) -> None:
         self._database = database
         self._clients = clients
         self._replaying = replaying
         self._registry = registry = CollectorRegistry()
         ProcessCollector(registry=registry)
+        registry.register(_ClusterCollector(cluster))
         build = Gauge("installer_build_info", "The version of the service.", ["version"], registry=registry)
         build.labels(version).set(1)
         self._events = Counter("installer_events_appended", "Events appended to the log.", registry=registry)
@@ -61,7 +80,9 @@ class Metrics:
         self._commit_events = Histogram(
             "installer_commit_events", "Events in one commit.", buckets=EVENTS_A_COMMIT, registry=registry
         )
-        self._jobs = Gauge("installer_jobs", "Jobs in the log, by state.", ["state"], registry=registry)
+        self._jobs = Gauge(
+            "installer_jobs", "Jobs in the log, by state; of all replicas.", ["state"], registry=registry
+        )
         self._queue_jobs = Gauge("installer_queue_jobs", "Jobs that wait for their instance.", registry=registry)
         self._queue_instances = Gauge("installer_queue_instances", "Instances that jobs wait for.", registry=registry)
         self._clients_connected = Gauge("installer_clients", "Connected Socket.IO clients.", registry=registry)
@@ -110,6 +131,24 @@ class Metrics:
             found = (await connection.execute(ends.group_by(events.c.job_id))).all() if replaying else []
         last = {str(job_id): int(sequence) for job_id, sequence in found}
         return states, queued, max((last.get(job_id, after) - after for job_id, after in replaying), default=0)
+
+
+class _ClusterCollector(Collector):
+    """Looks its figures up at each scrape."""
+
+    def __init__(self, figures: Callable[[], Figures]) -> None:
+        self._figures = figures
+
+    def describe(self) -> Iterator[Metric]:
+        """Nothing is looked up before the first scrape."""
+        yield from ()
+
+    def collect(self) -> Iterator[Metric]:
+        figures = self._figures()
+        for name, text in _GAUGES.items():
+            yield GaugeMetricFamily(f"installer_{name}", text, value=getattr(figures, name))
+        for name, text in _COUNTERS.items():
+            yield CounterMetricFamily(f"installer_{name}", text, value=getattr(figures, name))
 
 
 def _remote_bytes(append: Append) -> int:

@@ -8,6 +8,7 @@ import { InstallPage } from "./pages/install";
 import { JobPage } from "./pages/job";
 import { JobsPage } from "./pages/jobs";
 import { LibraryPage } from "./pages/library";
+import { ReplicasPage } from "./pages/replicas";
 import { ReportPage } from "./pages/report";
 import { Header } from "./parts/header";
 import { TokenDialog } from "./parts/token_dialog";
@@ -17,6 +18,7 @@ import "./style.css";
 const names: Record<string, string> = {
   install: "Start an install",
   failures: "Failures",
+  replicas: "Replicas",
   library: "Library",
   card: "Library",
 };
@@ -30,6 +32,7 @@ function App() {
         {page === "jobs" && <JobsPage />}
         {page === "install" && <InstallPage />}
         {page === "failures" && <FailuresPage />}
+        {page === "replicas" && <ReplicasPage />}
         {page === "library" && <LibraryPage />}
         {page === "card" && <CardPage key={card} path={card} />}
         {page === "job" && <JobPage key={jobId} jobId={jobId} />}

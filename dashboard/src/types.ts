@@ -790,14 +790,31 @@ export interface JobSummary {
   thinned_at: string | null;
   possible: string[];
 }
+export interface LibraryState {
+  sha256: string | null;
+  same: boolean | null;
+}
+export interface OwnedJobView {
+  job_id: string;
+  instance: string;
+  state: string;
+}
 export interface Picture {
   picture: string;
 }
 export interface Readiness {
   status: "ready" | "not ready";
   database: DatabaseState;
+  replica: ReplicaState;
+  library: LibraryState;
   sqlite_version: string | null;
   detail: string | null;
+}
+export interface ReplicaState {
+  id: number | null;
+  lease_left_seconds: number | null;
+  is_listening: boolean | null;
+  lag_seconds: number | null;
 }
 export interface Refusal {
   success: false;
@@ -805,6 +822,19 @@ export interface Refusal {
   code: string;
   errors: WrongField[];
   retry_after_seconds?: number;
+}
+export interface ReplicaView {
+  replica_id: number;
+  name: string;
+  version: string;
+  is_this: boolean;
+  same_cards: boolean;
+  lease_left_seconds: number | null;
+  jobs: OwnedJobView[];
+}
+export interface ReplicaViews {
+  replicas: ReplicaView[];
+  left: OwnedJobView[];
 }
 export interface Report {
   job_id: string;

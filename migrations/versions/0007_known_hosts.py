@@ -1,4 +1,4 @@
-"""known hosts"""
+"""replicas at work: the host keys that they share, and whose sessions are whose"""
 
 import sqlalchemy as sa
 from alembic import op
@@ -13,6 +13,7 @@ WHOLE_NUMBER = sa.BigInteger().with_variant(sa.Integer(), 'sqlite')
 
 
 def upgrade() -> None:
+    op.add_column('replicas', sa.Column('session', sa.Text(), nullable=True))
     op.create_table('known_hosts',
     sa.Column('host', sa.Text(), nullable=False),
     sa.Column('port', WHOLE_NUMBER, autoincrement=False, nullable=False),
@@ -24,3 +25,4 @@ def upgrade() -> None:
 
 def downgrade() -> None:
     op.drop_table('known_hosts')
+    op.drop_column('replicas', 'session')

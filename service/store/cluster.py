@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable, Iterable, Sequence
-from typing import Protocol
+from typing import NamedTuple, Protocol
 from uuid import uuid4
 
 from service.clock import SteadyClock
@@ -22,6 +22,19 @@ from service.store.news import News
 from service.store.replicas import Replicas
 
 DIGEST_SECONDS = 20.0
+
+
+class Figures(NamedTuple):
+    """What a monitoring system wants to know of this replica among the others; totals since its start."""
+
+    owned_jobs: int
+    lease_seconds_left: float
+    news_lag_seconds: float
+    leases_lost: int
+    takeovers: int
+    append_conflicts: int
+    lost_replies: int
+    listener_reconnects: int
 
 
 class Owner(Protocol):
@@ -128,6 +141,18 @@ class Cluster:
         """Jobs may wait for whoever has room."""
         if self.news is not None:
             self.news.has_work()
+
+    def figures(self) -> Figures:
+        return Figures(
+            owned_jobs=len(tuple(self._owner.running)) if self._owner is not None else 0,
+            lease_seconds_left=self.membership.seconds_left,
+            news_lag_seconds=self.news.lag_seconds if self.news is not None else 0.0,
+            leases_lost=self.membership.leases_lost,
+            takeovers=self.membership.takeovers,
+            append_conflicts=self._event_store.conflicts,
+            lost_replies=self._event_store.lost_replies,
+            listener_reconnects=max(0, self.news.reconnects) if self.news is not None else 0,
+        )
 
     async def _digest(self) -> float:
         self.library_sha256 = await asyncio.to_thread(self._library_digest)

@@ -18,6 +18,7 @@ import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import ExitStack, asynccontextmanager, suppress
 from typing import Any, TypeVar
+from uuid import uuid4
 
 import psycopg
 from sqlalchemy import ColumnElement, Connection, Table, create_engine, event, func, text
@@ -48,8 +49,8 @@ T = TypeVar("T")
 READERS_MAX = 4
 SERVER_VERSION_MIN = 150_000
 MIGRATION_LOCK, CHORE_LOCK = 0x5245_5302, 0x5245_5303
-# More than the server gives a statement or a lock where it can be reached.
-ANSWER_SECONDS_MAX = 10.0
+# How long an answer may take before the connection is cut: a lease, within these bounds.
+ANSWER_SECONDS_MIN, ANSWER_SECONDS_MAX = 3.0, 10.0
 WRITER_LOOK_SECONDS = 0.5
 # Of a lease: a transaction that was left open ends before it.
 OPEN_SHARE = 0.6
@@ -67,11 +68,16 @@ class PostgresDatabase:
         self._url = url
         # Without the password: this is shown.
         self.name = f"{url.host or 'the local socket'}:{url.port or 5432}/{url.database}"
+        self._session = f"resource-installer {uuid4().hex}"
         self._lease_seconds = lease_seconds
+        self._answer_seconds = min(ANSWER_SECONDS_MAX, max(ANSWER_SECONDS_MIN, lease_seconds))
         open_ms = f"{round(lease_seconds * OPEN_SHARE * 1000)}ms"
         options = session_options(idle_in_transaction_session_timeout=open_ms)
         self._writer_engine = create_engine(
-            url, pool_size=1, max_overflow=0, connect_args={**NETWORK, "options": options}
+            url,
+            pool_size=1,
+            max_overflow=0,
+            connect_args={**NETWORK, "application_name": self._session, "options": options},
         )
         # The connection that the writer's thread is at work with, and when its last statement began, in monotonic
         # seconds.
@@ -122,7 +128,7 @@ class PostgresDatabase:
         try:
             async with self._readers, self._reader_engine.connect() as connection:
                 raw = await connection.get_raw_connection()
-                with cut_after(raw.driver_connection, ANSWER_SECONDS_MAX):
+                with cut_after(raw.driver_connection, self._answer_seconds):
                     yield connection
         except DBAPIError as error:
             raise error_of(error) from error
@@ -139,7 +145,7 @@ class PostgresDatabase:
         return func.substring(column, f'"{name}":"([^"\\\\]*)"')
 
     def shared(self) -> PostgresShared:
-        return PostgresShared(self._url, lease_seconds=self._lease_seconds)
+        return PostgresShared(self._url, session=self._session, lease_seconds=self._lease_seconds)
 
     def takes_chores(self, connection: Connection) -> bool:
         return bool(connection.scalar(text("select pg_try_advisory_xact_lock(:key)"), {"key": CHORE_LOCK}))
@@ -188,7 +194,7 @@ class PostgresDatabase:
         while True:
             await asyncio.sleep(WRITER_LOOK_SECONDS)
             at_work = self._at_work
-            if at_work is not None and time.monotonic() - at_work[1] > ANSWER_SECONDS_MAX:
+            if at_work is not None and time.monotonic() - at_work[1] > self._answer_seconds:
                 logger.warning("the database does not answer: the writer's connection is cut")
                 cut(at_work[0])
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -16,8 +17,17 @@ from sqlalchemy.ext.asyncio import create_async_engine
 from service.events.recorded_event import RecordedEvent
 from service.store.damage import recorded_of
 from service.store.database_postgres_rows import send_together
-from service.store.database_postgres_session import NETWORK, cut_after, error_of, session_options, watch_for_breaks
+from service.store.database_postgres_session import (
+    NETWORK,
+    cut_after,
+    error_of,
+    reason_of,
+    session_options,
+    watch_for_breaks,
+)
 from service.store.tables import events
+
+logger = logging.getLogger(__name__)
 
 CHANNEL = "resource_installer_news"
 # Fails where the row is gone, without an answer that anybody has to wait for.
@@ -38,10 +48,17 @@ ANSWER_SECONDS_MAX = 5.0
 QUIET_SECONDS = 3.0
 
 
+_END_SESSIONS = text(
+    "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
+    " WHERE datname = current_database() AND application_name = ANY(:sessions) AND pid <> pg_backend_pid()"
+)
+
+
 class PostgresShared:
     """A Shared on the server of this URL."""
 
-    def __init__(self, url: URL, *, lease_seconds: float) -> None:
+    def __init__(self, url: URL, *, session: str, lease_seconds: float) -> None:
+        self.session = session
         self._answer_seconds = min(ANSWER_SECONDS_MAX, lease_seconds * ANSWER_SHARE)
         waits_ms = round(self._answer_seconds * 1000)
         self._engine = create_async_engine(
@@ -51,6 +68,7 @@ class PostgresShared:
             max_overflow=0,
             connect_args={
                 **NETWORK,
+                "application_name": session,
                 "connect_timeout": max(2, round(self._answer_seconds)),
                 "options": session_options(statement_timeout=f"{waits_ms}ms", lock_timeout=f"{waits_ms // 2}ms"),
             },
@@ -69,13 +87,20 @@ class PostgresShared:
         send_together(connection)
         connection.exec_driver_sql(_FENCE, (replica_id,))
 
+    async def end_sessions(self, sessions: Sequence[str]) -> None:
+        # No limit of the server ends a pipeline that a stopped process has sent only the first half of.
+        try:
+            await self._rows(_END_SESSIONS, {"sessions": list(sessions)})
+        except DBAPIError as error:
+            logger.warning("the sessions of a lost replica end by themselves: %s", reason_of(error))
+
     async def tell(self, text: str) -> None:
         await self._rows(func.pg_notify(CHANNEL, text).select())
 
     async def listen(self, begun: Callable[[], None], heard: Callable[[str], None]) -> None:
         try:
             async with await psycopg.AsyncConnection.connect(
-                **{**self._arguments, **NETWORK}, autocommit=True
+                **{**self._arguments, **NETWORK, "application_name": self.session}, autocommit=True
             ) as connection:
                 await connection.execute(f"listen {CHANNEL}".encode())
                 begun()

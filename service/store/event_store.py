@@ -57,7 +57,8 @@ class EventStore:
     """Owns the writer. ``start`` before the first append, ``stop`` after the last.
 
     ``observe`` is called after each commit with what was appended, the seconds of the commit and those of the
-    publication. ``clock``: monotonic seconds. ``fence``: see Statements.
+    publication. ``clock``: monotonic seconds. ``fence``: see Statements. ``conflicts`` counts the appends that another
+    writer was faster than, ``lost_replies`` the commits whose reply did not come.
     """
 
     def __init__(
@@ -82,6 +83,8 @@ class EventStore:
         self._unsettled = 0
         # Of commits whose reply was lost.
         self._looks: set[asyncio.Task[None]] = set()
+        self.conflicts = 0
+        self.lost_replies = 0
         self._idle = asyncio.Event()
         self._idle.set()
 
@@ -177,6 +180,7 @@ class EventStore:
 
     def _settled(self, batch: list[_Waiting], error: Exception | None) -> None:
         if isinstance(error, ReplyLost):
+            self.lost_replies += 1
             # Nobody is told yet. Commits after this one go on: no stream has appends in two of them.
             look = asyncio.get_running_loop().create_task(self._look(batch, error))
             self._looks.add(look)
@@ -193,7 +197,9 @@ class EventStore:
             if not isinstance(error, IntegrityError):
                 logger.error("a commit of %d appends failed", len(batch), exc_info=error)
             if len(batch) == 1:
-                self._fail(batch, _fault(batch[0].append, error))
+                fault = _fault(batch[0].append, error)
+                self.conflicts += isinstance(fault, SequenceConflict)
+                self._fail(batch, fault)
             else:
                 # Whatever it is, it is the fault of one append, and fails that one alone.
                 for waiting in batch:

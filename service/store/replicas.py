@@ -16,7 +16,7 @@ import asyncio
 import logging
 from collections.abc import Awaitable, Callable
 
-from sqlalchemy import Connection, delete, func, insert, select, update
+from sqlalchemy import ColumnElement, Connection, delete, func, insert, select, update
 
 from service.errors import LeaseLost, StoreUnavailable
 from service.store.background import BackgroundLoop
@@ -65,6 +65,7 @@ class Replicas:
         self._lease_seconds = lease_seconds
         self._usable_until = float("-inf")
         self._renewed = asyncio.Event()
+        self._was_away = False
         self._loop = BackgroundLoop("replica-lease", self._step)
         self.replica_id: int | None = None
         self.leases_lost = 0
@@ -72,9 +73,8 @@ class Replicas:
 
     async def start(self) -> None:
         """Register. Raises StoreUnavailable."""
-        earlier = delete(replicas).where(replicas.c.name == self._member.name).returning(replicas.c.replica_id)
-        for row in await self._shared.run(earlier):
-            logger.info("replica %d had this name: what it left is taken over", row.replica_id)
+        for replica_id in await self._remove(replicas.c.name == self._member.name):
+            logger.info("replica %d had this name: what it left is taken over", replica_id)
         await self._register()
         self._loop.start()
 
@@ -122,9 +122,14 @@ class Replicas:
                 await self._let_go()
             if self.replica_id is None:
                 await self._register()
+            if self._was_away:
+                # The database was, perhaps for all: the others get the time to renew their leases.
+                self._was_away = False
+                return pause
             others_end = await self._take_over()
         except StoreUnavailable as error:
             logger.warning("the lease cannot be renewed now: %s", error)
+            self._was_away = True
             # Sooner than usual: each failure brings the end of the lease nearer.
             return pause / RENEWALS_A_LEASE
         return max(LATE_SECONDS, min(pause - (self._clock() - begun), others_end))
@@ -137,6 +142,7 @@ class Replicas:
             "library_sha256": self._library_sha256(),
             "started_at_ms": self._shared.now_ms(),
             "lease_until_ms": self._end(),
+            "session": self._shared.session,
         }
         registered = insert(replicas).values(values).returning(replicas.c.replica_id, self._shared.now_ms().label("at"))
         (row,) = await self._shared.run(registered)
@@ -167,17 +173,26 @@ class Replicas:
 
     async def _take_over(self) -> float:
         """Take over the leases that have ended. The seconds until the next one may end."""
-        ended = replicas.c.lease_until_ms < self._shared.now_ms()
-        rows = await self._shared.run(delete(replicas).where(ended).returning(replicas.c.replica_id))
-        if rows:
-            self.takeovers += len(rows)
-            logger.warning("taken over: the leases of replicas %s have ended", sorted(row.replica_id for row in rows))
+        taken = await self._remove(replicas.c.lease_until_ms < self._shared.now_ms())
+        if taken:
+            self.takeovers += len(taken)
+            logger.warning("taken over: the leases of replicas %s have ended", taken)
             self._on_taken()
         next_end = select(func.min(replicas.c.lease_until_ms) - self._shared.now_ms())
         left_ms = (await self._shared.run(next_end.where(replicas.c.replica_id != self.replica_id)))[0][0]
         if left_ms is None:
             return self._lease_seconds
         return left_ms / 1000 + LATE_SECONDS if left_ms > 0 else AGAIN_SECONDS
+
+    async def _remove(self, condition: ColumnElement[bool]) -> list[int]:
+        """Delete the rows of these replicas; their ids. A transaction that one of them left open ends first: it holds
+        its row."""
+        columns = (replicas.c.replica_id, replicas.c.session)
+        if not (found := await self._shared.run(select(*columns).where(condition))):
+            return []
+        await self._shared.end_sessions([row.session for row in found if row.session is not None])
+        rows = await self._shared.run(delete(replicas).where(condition).returning(replicas.c.replica_id))
+        return sorted(int(row.replica_id) for row in rows)
 
     def _end(self) -> object:
         return self._shared.now_ms() + round(self._lease_seconds * 1000)

@@ -11,7 +11,12 @@ from service.events.recorded_event import RecordedEvent
 
 
 class Shared(Protocol):
-    """A connection of its own, which waits behind no commit, and one more to listen on. ``close`` ends both."""
+    """A connection of its own, which waits behind no commit, and one more to listen on. ``close`` ends both.
+
+    ``session``: the name of this service's connections, which no other service has.
+    """
+
+    session: str
 
     async def run(self, statement: Executable) -> Sequence[Row[Any]]:
         """Run it in a transaction of its own; the rows that it returns. Raises StoreUnavailable."""
@@ -22,6 +27,10 @@ class Shared(Protocol):
     def fence(self, connection: Connection, replica_id: int) -> None:
         """For ``write`` and ``commit``: the transaction fails with LeaseLost, at the latest when it commits, unless
         this replica has its row; until then nobody else can delete it."""
+
+    async def end_sessions(self, sessions: Sequence[str]) -> None:
+        """End the connections with these names, and with them the transactions that they hold open. Raises
+        StoreUnavailable."""
 
     async def tell(self, text: str) -> None:
         """Send a text of less than 8,000 bytes to all who listen. It may be lost. Raises StoreUnavailable."""

@@ -144,6 +144,7 @@ jobs = Table(
 
 # The services that share the log. A number is never given twice; a replica whose row is gone has lost its jobs. Times
 # are the database's own; without a time a lease never ends: that of a service which has the database for itself.
+# `session`: the name that the database knows its connections by.
 replicas = Table(
     "replicas",
     metadata,
@@ -153,6 +154,7 @@ replicas = Table(
     Column("started_at_ms", WHOLE_NUMBER, nullable=False),
     Column("library_sha256", String(64)),
     Column("lease_until_ms", WHOLE_NUMBER),
+    Column("session", Text),
     sqlite_autoincrement=True,
 )
 

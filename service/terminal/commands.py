@@ -13,7 +13,7 @@ from service.terminal.completion import complete_cards
 from service.terminal.library import add, edit, rm
 from service.terminal.options import DEFAULT_URL, Job, Target, Token, Url, run
 from service.terminal.printing import say
-from service.terminal.reading import cards, events, failures, jobs, report
+from service.terminal.reading import cards, events, failures, jobs, replicas, report
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -24,7 +24,7 @@ PANEL = "Client"
 
 
 def add_to(cli: typer.Typer) -> None:
-    jobs_first = (install, jobs, watch, pause, resume, cancel, retry, move, events, report, failures)
+    jobs_first = (install, jobs, watch, pause, resume, cancel, retry, move, events, report, failures, replicas)
     for command in (*jobs_first, cards, add, edit, rm):
         cli.command(rich_help_panel=PANEL, cls=_InstallCommand if command is install else None)(command)
 

@@ -1,4 +1,4 @@
-"""The commands that only read: jobs, events, the post-mortem, failures, cards."""
+"""The commands that only read: jobs, events, the post-mortem, failures, replicas, cards."""
 
 from __future__ import annotations
 
@@ -105,6 +105,22 @@ def failures(
             print_json(found)
         else:
             print_rows(console, FAILURE_HEADS, map(failure_row, found))
+        return 0
+
+    run(url, token, work)
+
+
+def replicas(as_json: AsJson = False, url: Url = DEFAULT_URL, token: Token = None) -> None:
+    """Show the replicas of the service, and the installs that each of them follows."""
+
+    async def work(client: Client, console: Console) -> int:
+        from service.terminal.tables import REPLICA_HEADS, print_rows, replica_rows
+
+        found = await client.call("GET", "/replicas")
+        if as_json:
+            print_json(found)
+        else:
+            print_rows(console, REPLICA_HEADS, replica_rows(found, whole_id=not console.is_terminal))
         return 0
 
     run(url, token, work)

@@ -1,4 +1,4 @@
-"""Prints jobs, cards, failures and the post-mortem."""
+"""Prints jobs, cards, failures, replicas and the post-mortem."""
 
 from __future__ import annotations
 
@@ -58,6 +58,32 @@ def job_row(job: Mapping[str, Any], *, whole_id: bool) -> list[Any]:
 JOB_HEADS = ("job", "state", "instance", "installed", "since", "")
 CARD_HEADS = ("card", "title", "type", "ecosystem", "size")
 FAILURE_HEADS = ("times", "cause", "card", "host", "last", "error")
+
+
+REPLICA_HEADS = ("replica", "name", "version", "lease", "install", "instance", "state")
+
+
+def replica_rows(found: Mapping[str, Any], *, whole_id: bool) -> Iterable[Sequence[Any]]:
+    """A row for each install that a replica follows, and one for a replica that follows none."""
+    for replica in found["replicas"]:
+        lease = replica["lease_left_seconds"]
+        head = [
+            str(replica["replica_id"]) + (" (this one)" if replica["is_this"] else ""),
+            replica["name"] + ("" if replica["same_cards"] else ", other cards"),
+            replica["version"],
+            "never ends" if lease is None else f"{duration(lease)} left",
+        ]
+        for job in replica["jobs"] or [None]:
+            yield [*head, *_owned(job, whole_id=whole_id)]
+    for job in found["left"]:
+        yield ["", "nobody yet", "", "", *_owned(job, whole_id=whole_id)]
+
+
+def _owned(job: Mapping[str, Any] | None, *, whole_id: bool) -> list[Any]:
+    if job is None:
+        return ["", "", ""]
+    state = Text(job["state"], STATE_STYLES.get(job["state"], ""))
+    return [job["job_id"] if whole_id else job["job_id"][:8], job["instance"], state]
 
 
 def card_row(card: Mapping[str, Any]) -> list[Any]:

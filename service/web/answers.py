@@ -357,6 +357,27 @@ class CardPreview(TypedDict):
     notes: list[str]
 
 
+class OwnedJobView(TypedDict):
+    job_id: str
+    instance: str
+    state: str
+
+
+class ReplicaView(TypedDict):
+    replica_id: int
+    name: str
+    version: str
+    is_this: Annotated[bool, Field(description="It is the one that answers.")]
+    same_cards: Annotated[bool, Field(description="Whether it has the cards of the one that answers.")]
+    lease_left_seconds: Annotated[float | None, Field(description="Null: it never ends.")]
+    jobs: Annotated[list[OwnedJobView], Field(description="The installs that it follows.")]
+
+
+class ReplicaViews(TypedDict):
+    replicas: list[ReplicaView]
+    left: Annotated[list[OwnedJobView], Field(description="Installs that wait for a replica to take them over.")]
+
+
 class Health(TypedDict):
     status: Literal["ok"]
 
@@ -369,8 +390,24 @@ class DatabaseState(TypedDict):
     head: str | None
 
 
+class ReplicaState(TypedDict):
+    id: Annotated[int | None, Field(description="Null while it registers anew.")]
+    lease_left_seconds: Annotated[
+        float | None, Field(description="How long it may still act; null where nobody shares the database.")
+    ]
+    is_listening: Annotated[bool | None, Field(description="Whether it hears of what others append.")]
+    lag_seconds: Annotated[float | None, Field(description="Since it last looked for what others appended.")]
+
+
+class LibraryState(TypedDict):
+    sha256: Annotated[str | None, Field(description="Of all cards; null where nobody shares the database.")]
+    same: Annotated[bool | None, Field(description="Whether all replicas have the same cards; null: not known now.")]
+
+
 class Readiness(TypedDict):
     status: Literal["ready", "not ready"]
     database: DatabaseState
+    replica: ReplicaState
+    library: LibraryState
     sqlite_version: str | None
     detail: str | None

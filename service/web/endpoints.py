@@ -18,7 +18,7 @@ from service.events.job import JobState
 from service.store.jobs import LIST_MAX
 from service.web import answers
 from service.web.card_requests import CardRequest, NewCardRequest, PreviewRequest
-from service.web.handlers import cards, events, health, install, jobs, links, reports
+from service.web.handlers import cards, events, health, install, jobs, links, replicas, reports
 from service.web.handlers.cards import MARKDOWN
 from service.web.handlers.events import NDJSON, SSE
 from service.web.handlers.reports import HTML
@@ -374,9 +374,16 @@ ENDPOINTS: tuple[Endpoint, ...] = (
     ),
     Endpoint(
         method="get",
+        path="/replicas",
+        handler=replicas.list_replicas,
+        summary="The replicas that share the database, and the installs that each of them follows",
+        answer=answers.ReplicaViews,
+    ),
+    Endpoint(
+        method="get",
         path="/readyz",
         handler=health.is_ready,
-        summary="The service is able to work: its database is writable and migrated",
+        summary="The service is able to work: its database is writable and migrated, and its lease lasts",
         answer=answers.Readiness,
         more={503: answers.Readiness},
         is_open=True,
@@ -387,7 +394,7 @@ ENDPOINTS: tuple[Endpoint, ...] = (
         handler=health.metrics,
         summary="Figures for Prometheus",
         note="Jobs by state, the queue, events appended, commit and publish times, clients and the lag of replays, "
-        "bytes read from instances, the size of the WAL.",
+        "bytes read from instances, the size of the WAL, this replica among those that share the database.",
         answer={"text/plain": TEXT},
     ),
     Endpoint(

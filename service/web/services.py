@@ -9,10 +9,12 @@ from service.library import CardEditor, Library
 from service.links import LinkReader
 from service.outbound import Outbound
 from service.runner.controls import Controls
+from service.store.cluster import Cluster
 from service.store.database import Database
 from service.store.event_store import EventStore
 from service.store.jobs import Jobs
 from service.store.journal import Journal
+from service.store.ownership import Ownership
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -28,6 +30,8 @@ class Services:
     links: LinkReader
     outbound: Outbound
     database: Database
+    cluster: Cluster
+    ownership: Ownership
     controls: Controls
     check_host: Callable[[str, int], None]
     ssh_user: str

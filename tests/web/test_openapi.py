@@ -213,6 +213,7 @@ async def test_answers_are_what_the_models_say(folder: Path, described: dict[str
         await asked_about_cards(asked, folder)
         await asked(answers.Health, "GET", "/healthz")
         await asked(answers.Readiness, "GET", "/readyz")
+        assert (await asked(answers.ReplicaViews, "GET", "/replicas"))["replicas"][0]["is_this"]
         again = await asked(answers.Controlled, "POST", f"{path}/retry", 202)
         await asked(answers.Refusal, "POST", f"/resources/jobs/{again['job_id']}/move", 400, json={"before": ""})
         await asked(answers.Deleted, "DELETE", path)
