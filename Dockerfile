@@ -2,7 +2,7 @@
 FROM python:3.13-slim AS build
 WORKDIR /source
 COPY . .
-RUN pip wheel --no-cache-dir --wheel-dir /wheels .
+RUN pip wheel --no-cache-dir --wheel-dir /wheels ".[postgres]"
 
 FROM python:3.13-slim
 # The same number on every host, so that the volume's files keep their owner.
@@ -11,7 +11,7 @@ RUN groupadd --gid 10001 installer \
     && install -d -o installer -g installer -m 0700 /data \
     && install -d /resources
 RUN --mount=type=bind,from=build,source=/wheels,target=/wheels \
-    pip install --no-cache-dir --no-index --find-links /wheels resource-installer
+    pip install --no-cache-dir --no-index --find-links /wheels "resource-installer[postgres]"
 COPY resources /resources
 
 # Beyond loopback the service needs INSTALLER_API_TOKEN to start, and answers only to INSTALLER_ALLOWED_HOSTS.

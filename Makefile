@@ -56,6 +56,10 @@ $(VENV)/.dashboard: $(VENV)/.demo $(PAGES) scripts/build_dashboard.py
 demo: $(VENV)/.demo $(VENV)/.dashboard ## a whole install on this machine, to watch [ONCE=1] [FAIL=1]
 	@$(BIN)/python -m service demo
 
+cluster: $(VENV)/.tools $(VENV)/.dashboard ## three replicas on one PostgreSQL; one is killed in the middle of an install [ONCE=1]
+	sh scripts/packages.sh cluster
+	@$(BIN)/python -m scripts.cluster
+
 serve: $(VENV)/.demo $(VENV)/.dashboard ## the service, from this checkout
 	$(BIN)/python -m service serve
 

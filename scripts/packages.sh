@@ -2,6 +2,7 @@
 # Installs the Debian packages that a step needs and does not find; names them in one line if the user is not root.
 #   packages.sh python       Python's venv
 #   packages.sh postgresql   the server, for the check of the migrations
+#   packages.sh cluster      what `make cluster` runs
 #   packages.sh tests        what the tests run besides
 #
 # Each check is run by a shell of its own, which expands it.
@@ -18,7 +19,10 @@ need() { # <package> <command that succeeds if it is there>
 need python3 '${PYTHON:-python3} -c "import sys; sys.exit(sys.version_info < (3, 11))"'
 need python3-venv '${PYTHON:-python3} -c "import ensurepip, venv"'
 case "${1:-}" in
-postgresql | tests) need postgresql 'ls /usr/lib/postgresql/*/bin/initdb' ;;
+postgresql | cluster | tests) need postgresql 'ls /usr/lib/postgresql/*/bin/initdb' ;;
+esac
+case "${1:-}" in
+cluster | tests) need nginx-light 'PATH=$PATH:/usr/sbin command -v nginx' ;;
 esac
 if [ "${1:-}" = tests ]; then
     need openssh-server 'PATH=$PATH:/usr/sbin command -v sshd'
@@ -32,7 +36,6 @@ if [ "${1:-}" = tests ]; then
     need busybox 'command -v busybox'
     need wget2 'command -v wget2'
     need git 'command -v git'
-    need nginx-light 'PATH=$PATH:/usr/sbin command -v nginx'
     need sqlite3 'command -v sqlite3'
     need procps 'command -v ps'
     need strace 'command -v strace'

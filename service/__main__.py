@@ -6,22 +6,25 @@ import asyncio
 import signal
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AsyncExitStack, contextmanager
 from functools import partial
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from service.errors import InstallerError
+from service.errors import ConfigError, InstallerError
 from service.garbage import keep_collections_short
 
 if TYPE_CHECKING:
     from service.app import Service
+    from service.store.copying import Copied
+    from service.store.database import Database
 
 # How long a busy loop may keep the interpreter lock from the writer, which needs it several times a commit: with
 # Python's 5 ms a commit beside a busy loop takes many times as long.
 SWITCH_SECONDS = 0.0005
+COUNTS_SHOWN = 100
 
 cli = typer.Typer(name="resource-installer", no_args_is_help=True, pretty_exceptions_enable=False)
 
@@ -73,6 +76,17 @@ def rebuild() -> None:
     """Rebuild the job tables from the event log. Stop the service first."""
     count = asyncio.run(_rebuild())
     typer.echo(f"rebuilt {count} jobs from the event log")
+
+
+@cli.command()
+def copy(
+    source: Annotated[str, typer.Option("--from", help="The URL of the database to copy.")],
+    target: Annotated[str, typer.Option("--to", help="The URL of the new database.")],
+) -> None:
+    """Copy the event log to another database, also of another engine. Stop the service first. It may be repeated."""
+    copied = asyncio.run(_copy(source, target))
+    already = f", of which {copied.skipped} jobs were there already" if copied.skipped else ""
+    typer.echo(f"copied and compared: {copied.jobs} jobs, {copied.events} events{already}")
 
 
 @cli.command()
@@ -134,6 +148,31 @@ async def _rebuild() -> int:
         return await rebuild_projection(database)
     finally:
         await database.close()
+
+
+async def _copy(source: str, target: str) -> Copied:
+    from service.store.copying import copy as copy_all
+    from service.store.database import database_of
+
+    if source == target:
+        raise ConfigError("--from and --to are the same database")
+    async with AsyncExitStack() as opened:
+
+        async def open_one(option: str, url: str) -> Database:
+            try:
+                database = database_of(url)
+                await database.open()
+            except InstallerError as error:
+                raise ConfigError(str(error).replace("INSTALLER_DATABASE_URL", option)) from error
+            opened.push_async_callback(database.close)
+            return database
+
+        return await copy_all(await open_one("--from", source), await open_one("--to", target), _show_count)
+
+
+def _show_count(count: int, total: int) -> None:
+    if count % COUNTS_SHOWN == 0 or count == total:
+        typer.echo(f"{count} of {total} jobs", err=True)
 
 
 def main() -> None:

@@ -99,6 +99,9 @@ class Database(Protocol):
     def takes_chores(self, connection: Connection) -> bool:
         """Whether this transaction may do what only one service does at a time; the others need not wait for it."""
 
+    def count_on(self, connection: Connection) -> None:
+        """For ``write``, after jobs were inserted with their numbers: the next number comes after them."""
+
     async def check(self) -> DatabaseHealth:
         """Try a real write that changes nothing, and look at the revision and at the free space."""
 

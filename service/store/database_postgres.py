@@ -21,7 +21,7 @@ from typing import Any, TypeVar
 from uuid import uuid4
 
 import psycopg
-from sqlalchemy import ColumnElement, Connection, Table, create_engine, event, func, text
+from sqlalchemy import ColumnElement, Connection, Table, create_engine, event, func, select, text
 from sqlalchemy.engine import URL
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncConnection, create_async_engine
@@ -40,6 +40,7 @@ from service.store.database_postgres_session import (
 )
 from service.store.database_postgres_shared import PostgresShared
 from service.store.revisions import newest_revision, revision_of, upgrade_to_newest
+from service.store.tables import jobs
 from service.store.writer_thread import WriterThread
 
 logger = logging.getLogger(__name__)
@@ -149,6 +150,11 @@ class PostgresDatabase:
 
     def takes_chores(self, connection: Connection) -> bool:
         return bool(connection.scalar(text("select pg_try_advisory_xact_lock(:key)"), {"key": CHORE_LOCK}))
+
+    def count_on(self, connection: Connection) -> None:
+        last = select(func.coalesce(func.max(jobs.c.number), 0)).scalar_subquery()
+        sequence = func.pg_get_serial_sequence("jobs", "number")
+        connection.execute(select(func.setval(sequence, func.greatest(last, 1), last > 0)))
 
     async def check(self) -> DatabaseHealth:
         version, revision, detail = "", None, None

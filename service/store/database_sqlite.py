@@ -146,6 +146,9 @@ class SqliteDatabase:
     def takes_chores(self, connection: Connection) -> bool:
         return True
 
+    def count_on(self, connection: Connection) -> None:
+        """AUTOINCREMENT counts what is inserted."""
+
     async def check(self) -> DatabaseHealth:
         version, revision, detail = "", None, await asyncio.to_thread(self._space) or self._damage
         try:

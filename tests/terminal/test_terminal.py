@@ -181,7 +181,9 @@ async def test_the_version_is_told() -> None:
     assert await run("--version", env={}) == (0, version("resource-installer") + "\n", "")
 
 
-COMMANDS = "install jobs watch pause resume cancel retry move events report failures replicas cards serve rebuild demo"
+COMMANDS = (
+    "install jobs watch pause resume cancel retry move events report failures replicas cards serve rebuild copy demo"
+)
 
 
 @pytest.mark.parametrize("command", COMMANDS.split())

@@ -1,0 +1,149 @@
+"""Copies a log and its projection from one database to another, of whatever engine, while no service runs.
+
+Job by job, each in one transaction, in the order in which they were enqueued: a copy that was interrupted goes on with
+the first job that is not there. At the end every stream is read again on both sides and compared, event by event. No
+owner is copied: the first service on the new database takes over what was running.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import AsyncIterator, Callable, Sequence
+from typing import Any, NamedTuple
+
+from sqlalchemy import Connection, Row, Table, insert, select
+
+from service.errors import ConfigError, StoreError
+from service.store.database import Database
+from service.store.pages import PAGE_EVENTS
+from service.store.tables import events, job_resources, jobs, known_hosts, replicas
+
+_EVENT_COLUMNS = tuple(column for column in events.columns if column.name != "position")
+JOBS_A_PAGE = 500
+
+
+class Stream(NamedTuple):
+    """``digest``: of all events, in order."""
+
+    events: int
+    digest: str
+
+
+class Copied(NamedTuple):
+    """What is in the new database. ``skipped``: jobs that were there already."""
+
+    jobs: int
+    events: int
+    skipped: int
+
+
+class CopyWrong(StoreError):
+    """The copy is not what the original is."""
+
+
+async def copy(source: Database, target: Database, told: Callable[[int, int], None]) -> Copied:
+    """Both are open. ``told`` is called after each job with how many are there, of how many.
+
+    Raises ConfigError when one of them is in use or the target holds something else, CopyWrong, StoreUnavailable.
+    """
+    for option, database in (("--from", source), ("--to", target)):
+        await _refuse_what_is_in_use(option, database)
+    job_ids = [job_id async for job_id in _job_ids(source)]
+    there = {job_id async for job_id in _job_ids(target)}
+    if not there <= set(job_ids):
+        raise ConfigError("--to: this database has jobs that the other one does not have: name an empty one")
+    for count, job_id in enumerate(job_ids, start=1):
+        if job_id not in there:
+            await _copy_job(source, target, job_id)
+        told(count, len(job_ids))
+    await _copy_keys(source, target)
+    await target.write(target.count_on)
+    total = 0
+    for job_id in job_ids:
+        original, made = await _stream(source, job_id), await _stream(target, job_id)
+        if original != made:
+            raise CopyWrong(
+                f"job {job_id} differs: {original.events} events here, {made.events} there; empty the new database "
+                "and copy again"
+            )
+        total += made.events
+    return Copied(jobs=len(job_ids), events=total, skipped=len(there))
+
+
+async def _refuse_what_is_in_use(option: str, database: Database) -> None:
+    shared = database.shared()
+    if shared is None:
+        return
+    try:
+        alive = await shared.run(select(replicas.c.name).where(replicas.c.lease_until_ms > shared.now_ms()))
+    finally:
+        await shared.close()
+    if alive:
+        raise ConfigError(f"{option}: a service uses this database, {alive[0].name}: stop it first")
+
+
+async def _job_ids(database: Database) -> AsyncIterator[str]:
+    number = -1
+    while True:
+        query = select(jobs.c.number, jobs.c.job_id).where(jobs.c.number > number).order_by(jobs.c.number)
+        async with database.read() as connection:
+            rows = (await connection.execute(query.limit(JOBS_A_PAGE))).all()
+        for row in rows:
+            yield row.job_id
+        if len(rows) < JOBS_A_PAGE:
+            return
+        number = rows[-1].number
+
+
+async def _copy_job(source: Database, target: Database, job_id: str) -> None:
+    job = await _rows(source, jobs, job_id)
+    resources = await _rows(source, job_resources, job_id)
+    pages = [page async for page in _pages(source, job_id)]
+
+    def write(connection: Connection) -> None:
+        connection.execute(insert(jobs), [{**row._mapping, "owner": None} for row in job])
+        if resources:
+            connection.execute(insert(job_resources), [dict(row._mapping) for row in resources])
+        for page in pages:
+            connection.execute(insert(events), [dict(row._mapping) for row in page])
+
+    await target.write(write)
+
+
+async def _rows(database: Database, table: Table, job_id: str) -> Sequence[Row[Any]]:
+    async with database.read() as connection:
+        return (await connection.execute(select(table).where(table.c.job_id == job_id))).all()
+
+
+async def _pages(database: Database, job_id: str) -> AsyncIterator[Sequence[Row[Any]]]:
+    after = 0
+    while True:
+        query = select(*_EVENT_COLUMNS).where(events.c.job_id == job_id, events.c.sequence > after)
+        async with database.read() as connection:
+            rows = (await connection.execute(query.order_by(events.c.sequence).limit(PAGE_EVENTS))).all()
+        if not rows:
+            return
+        yield rows
+        after = rows[-1].sequence
+
+
+async def _stream(database: Database, job_id: str) -> Stream:
+    count, digest = 0, hashlib.sha256()
+    async for page in _pages(database, job_id):
+        for row in page:
+            digest.update(repr(tuple(row)).encode("utf-8", "surrogatepass"))
+        count += len(page)
+    return Stream(count, digest.hexdigest())
+
+
+async def _copy_keys(source: Database, target: Database) -> None:
+    async with source.read() as connection:
+        rows = [dict(row._mapping) for row in (await connection.execute(select(known_hosts))).all()]
+
+    def write(connection: Connection) -> None:
+        there = {(row.host, row.port) for row in connection.execute(select(known_hosts))}
+        new = [row for row in rows if (row["host"], row["port"]) not in there]
+        if new:
+            connection.execute(insert(known_hosts), new)
+
+    await target.write(write)
