@@ -32,6 +32,7 @@ class SteadyClock:
         self._elapsed_ns = elapsed_ns
         self._offset_ns = wall_ns() - elapsed_ns()
         self._last_ms = 0
+        self._follows = False
 
     def __call__(self) -> int:
         self._last_ms = max(self._last_ms, (self._offset_ns + self._elapsed_ns()) // 1_000_000)
@@ -39,7 +40,10 @@ class SteadyClock:
 
     def follow(self, at_ms: int) -> None:
         """It is this moment by a clock that several machines share: keep its time from now on. Where that is earlier,
-        this clock stands still until then. A difference that a slow answer explains is none."""
+        this clock stands still until then, but for the first time, when nothing was dated by it yet. A difference that
+        a slow answer explains is none."""
+        if not self._follows:
+            self._follows, self._last_ms = True, 0
         ahead_ms = at_ms - (self._offset_ns + self._elapsed_ns()) // 1_000_000
         if abs(ahead_ms) >= FOLLOWED_MS_MIN:
             self._offset_ns += ahead_ms * 1_000_000

@@ -107,3 +107,22 @@ def test_what_is_waited_for_does_not_jump_with_the_clock_of_another_machine() ->
     assert stream.now_ms(5_090_000) == 5_150_000
     # One from a clock that is behind changes nothing.
     assert stream.now_ms(5_000_000) == 5_150_000
+
+
+def test_it_follows_another_clock_and_never_falls() -> None:
+    machine = Machine()
+    clock = machine.clock()
+    assert clock() == START_MS
+    # The first time nothing was dated by it yet.
+    clock.follow(START_MS - HOUR_MS)
+    assert clock() == START_MS - HOUR_MS
+    # A slow answer explains a little; more is followed: ahead at once, behind by standing still.
+    clock.follow(START_MS - HOUR_MS + 50)
+    assert clock() == START_MS - HOUR_MS
+    clock.follow(START_MS)
+    assert clock() == START_MS
+    clock.follow(START_MS - 2_000)
+    machine.pass_time(1_500)
+    assert clock() == START_MS
+    machine.pass_time(1_000)
+    assert clock() == START_MS + 500

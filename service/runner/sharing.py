@@ -1,8 +1,9 @@
 """What replicas that share the log leave to each other.
 
 A job is for a replica that has its cards: those that are still to be started, and the very version of those that were.
-Where another replica has other cards than this one, a job whose cards are not here is left to it for a while; if nobody
-took it until then, nobody has them, and the job ends here as it would without replicas.
+A started job whose cards are not here is left to another replica for a while, be it one that is still to come back; a
+queued one only where the replicas have different cards. If nobody took it until then, nobody has them, and the job ends
+here as it would without replicas.
 """
 
 from __future__ import annotations
@@ -45,7 +46,7 @@ class Sharing:
             self._left_since.pop(job.job_id, None)
             return True
         since = self._left_since.setdefault(job.job_id, self._clock())
-        if self._clock() - since < LEFT_SECONDS_MAX and await self._others_differ():
+        if self._clock() - since < LEFT_SECONDS_MAX and (job.started_at_ms is not None or await self._others_differ()):
             return False
         self._left_since.pop(job.job_id, None)
         return True
