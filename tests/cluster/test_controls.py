@@ -40,7 +40,8 @@ async def controls(folder: Path, url: str, *, count: int, kill_every: int, seed:
         card = world.card("other/ticks.md", CARD)
         job = Controlled(world, chance, card)
         sampling = asyncio.create_task(sample(world))
-        alive, lost = [], []
+        alive: list[float] = []
+        lost: list[float] = []
         restarting: set[asyncio.Task[Any]] = set()
         await job.begin()
         for n in range(1, count + 1):

@@ -65,7 +65,14 @@ class Replica(Store):
             advance=lambda job_id, events: self.journal.advance(job_id, events),
         )
         self.events = EventStore(self.database, clock=lambda: 0.0, observe=self._told)
-        self.journal = Journal(self.events, self.queue, clock_ms=self.clock, publish=self.room.publish, is_shared=True)
+        self.journal = Journal(
+            self.events,
+            self.queue,
+            clock_ms=self.clock,
+            publish=self.room.publish,
+            is_shared=True,
+            replica_id=lambda: int(name),
+        )
 
     def _told(self, appends: Sequence[Append], _commit: float, _publish: float) -> None:
         self.news.committed(appends)
