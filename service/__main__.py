@@ -140,11 +140,13 @@ async def _serve(build: Callable[[], Service]) -> None:
 async def _rebuild() -> int:
     from service.config import load_settings
     from service.store.database import database_of
+    from service.store.membership import refuse_if_in_use
     from service.store.rebuild import rebuild as rebuild_projection
 
     database = database_of(load_settings().database_url)
     await database.open()
     try:
+        await refuse_if_in_use(database, "INSTALLER_DATABASE_URL")
         return await rebuild_projection(database)
     finally:
         await database.close()

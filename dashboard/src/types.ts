@@ -711,6 +711,7 @@ export interface DatabaseState {
   writable: boolean;
   revision: string | null;
   head: string | null;
+  synchronous_standby: boolean | null;
 }
 export interface Deleted {
   success: true;

@@ -14,6 +14,10 @@ WHOLE_NUMBER = sa.BigInteger().with_variant(sa.Integer(), 'sqlite')
 
 def upgrade() -> None:
     op.add_column('replicas', sa.Column('session', sa.Text(), nullable=True))
+    op.create_table('works_from',
+    sa.Column('revision', sa.String(length=32), nullable=False),
+    sa.PrimaryKeyConstraint('revision', name=op.f('pk_works_from'))
+    )
     op.create_table('known_hosts',
     sa.Column('host', sa.Text(), nullable=False),
     sa.Column('port', WHOLE_NUMBER, autoincrement=False, nullable=False),
@@ -25,4 +29,5 @@ def upgrade() -> None:
 
 def downgrade() -> None:
     op.drop_table('known_hosts')
+    op.drop_table('works_from')
     op.drop_column('replicas', 'session')

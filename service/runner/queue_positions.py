@@ -10,7 +10,7 @@ import asyncio
 import logging
 from collections.abc import Sequence
 
-from service.errors import StoreError, UnknownJob
+from service.errors import LeaseLost, StoreError, UnknownJob
 from service.events.event_types import QueuePositionChanged
 from service.events.job import Job, JobState
 from service.events.recorded_event import NewEvent
@@ -49,7 +49,7 @@ class QueuePositions:
             del self._to_renumber[instance_key]
             try:
                 await self._append_positions(instance_key)
-            except StoreError as error:
+            except (StoreError, LeaseLost) as error:
                 # A client that asks for a job gets a freshly counted position; the next change appends it as well.
                 logger.info("queue positions of %s were not appended: %s", instance_key, error)
 

@@ -15,8 +15,9 @@ from sqlalchemy import Connection, Row, Table, insert, select
 
 from service.errors import ConfigError, StoreError
 from service.store.database import Database
+from service.store.membership import refuse_if_in_use
 from service.store.pages import PAGE_EVENTS
-from service.store.tables import events, job_resources, jobs, known_hosts, replicas
+from service.store.tables import events, job_resources, jobs, known_hosts
 
 _EVENT_COLUMNS = tuple(column for column in events.columns if column.name != "position")
 JOBS_A_PAGE = 500
@@ -47,7 +48,7 @@ async def copy(source: Database, target: Database, told: Callable[[int, int], No
     Raises ConfigError when one of them is in use or the target holds something else, CopyWrong, StoreUnavailable.
     """
     for option, database in (("--from", source), ("--to", target)):
-        await _refuse_what_is_in_use(option, database)
+        await refuse_if_in_use(database, option)
     job_ids = [job_id async for job_id in _job_ids(source)]
     there = {job_id async for job_id in _job_ids(target)}
     if not there <= set(job_ids):
@@ -68,18 +69,6 @@ async def copy(source: Database, target: Database, told: Callable[[int, int], No
             )
         total += made.events
     return Copied(jobs=len(job_ids), events=total, skipped=len(there))
-
-
-async def _refuse_what_is_in_use(option: str, database: Database) -> None:
-    shared = database.shared()
-    if shared is None:
-        return
-    try:
-        alive = await shared.run(select(replicas.c.name).where(replicas.c.lease_until_ms > shared.now_ms()))
-    finally:
-        await shared.close()
-    if alive:
-        raise ConfigError(f"{option}: a service uses this database, {alive[0].name}: stop it first")
 
 
 async def _job_ids(database: Database) -> AsyncIterator[str]:

@@ -31,18 +31,21 @@ URL_HINT = "use sqlite+aiosqlite:///FILE or postgresql+psycopg://USER:PASSWORD@H
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DatabaseHealth:
     """The answer to a readiness probe. ``revision``: of the tables; ``head``: the one that this version needs.
-    ``detail``: why the database is not writable."""
+    ``is_known``: this version can work with its tables. ``synchronous_standby``: a standby has each commit before it is
+    answered; None where there is no such thing. ``detail``: why the database is not writable."""
 
     writable: bool
     revision: str | None
     head: str
     engine: str
     engine_version: str
+    is_known: bool = False
+    synchronous_standby: bool | None = None
     detail: str | None = None
 
     @property
     def ready(self) -> bool:
-        return self.writable and self.revision == self.head
+        return self.writable and self.is_known
 
 
 class PreparedStatement(Protocol):

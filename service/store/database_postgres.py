@@ -39,7 +39,7 @@ from service.store.database_postgres_session import (
     watch_for_breaks,
 )
 from service.store.database_postgres_shared import PostgresShared
-from service.store.revisions import newest_revision, revision_of, upgrade_to_newest
+from service.store.revisions import newest_revision, revision_of, upgrade_to_newest, works_with
 from service.store.tables import jobs
 from service.store.writer_thread import WriterThread
 
@@ -157,9 +157,9 @@ class PostgresDatabase:
         connection.execute(select(func.setval(sequence, func.greatest(last, 1), last > 0)))
 
     async def check(self) -> DatabaseHealth:
-        version, revision, detail = "", None, None
+        version, revision, is_known, standby, detail = "", None, False, None, None
         try:
-            version, revision = await self.write(_probe)
+            version, revision, is_known, standby = await self.write(_probe)
         except StoreUnavailable as error:
             detail = str(error)
         return DatabaseHealth(
@@ -168,6 +168,8 @@ class PostgresDatabase:
             head=newest_revision(),
             engine="postgresql",
             engine_version=version,
+            is_known=is_known,
+            synchronous_standby=standby,
             detail=detail,
         )
 
@@ -229,10 +231,13 @@ def _upgrade(connection: Connection) -> None:
     upgrade_to_newest(connection)
 
 
-def _probe(connection: Connection) -> tuple[str, str | None]:
-    """A real write that changes nothing: the server's version, and the revision."""
+def _probe(connection: Connection) -> tuple[str, str | None, bool, bool]:
+    """A real write that changes nothing: the server's version, the revision, whether it is known, and whether a standby
+    has each commit."""
     connection.execute(text("update alembic_version set version_num = version_num"))
-    return str(connection.scalar(text("show server_version"))), revision_of(connection)
+    version = str(connection.scalar(text("show server_version")))
+    standby = bool(connection.scalar(text("show synchronous_standby_names")))
+    return version, revision_of(connection), works_with(connection), standby
 
 
 def _be_durable(dbapi_connection: Any, _record: Any) -> None:

@@ -32,7 +32,7 @@ from service.errors import ConfigError, StoreUnavailable
 from service.store.database import DatabaseHealth, Work
 from service.store.database_sqlite_files import File, lock, make_private
 from service.store.database_sqlite_rows import RowsStatement, execute, insert_of, update_of
-from service.store.revisions import newest_revision, revision_of, upgrade_to_newest
+from service.store.revisions import newest_revision, revision_of, upgrade_to_newest, works_with
 from service.store.writer_thread import WriterThread
 
 logger = logging.getLogger(__name__)
@@ -150,9 +150,10 @@ class SqliteDatabase:
         """AUTOINCREMENT counts what is inserted."""
 
     async def check(self) -> DatabaseHealth:
-        version, revision, detail = "", None, await asyncio.to_thread(self._space) or self._damage
+        version, revision, is_known = "", None, False
+        detail = await asyncio.to_thread(self._space) or self._damage
         try:
-            version, revision = await self.write(_probe)
+            version, revision, is_known = await self.write(_probe)
         except StoreUnavailable as error:
             detail = str(error)
         return DatabaseHealth(
@@ -161,6 +162,7 @@ class SqliteDatabase:
             head=newest_revision(),
             engine="sqlite",
             engine_version=version,
+            is_known=is_known,
             detail=detail,
         )
 
@@ -232,10 +234,11 @@ def _check(url: URL) -> None:
         raise ConfigError("INSTALLER_DATABASE_URL: an in-memory database forgets everything, name a file")
 
 
-def _probe(connection: Connection) -> tuple[str, str | None]:
-    """A real write that changes nothing: SQLite's version, and the revision."""
+def _probe(connection: Connection) -> tuple[str, str | None, bool]:
+    """A real write that changes nothing: SQLite's version, the revision, and whether it is known."""
     connection.execute(text("update alembic_version set version_num = version_num"))
-    return str(connection.scalar(text("select sqlite_version()"))), revision_of(connection)
+    version = str(connection.scalar(text("select sqlite_version()")))
+    return version, revision_of(connection), works_with(connection)
 
 
 # A text that is not UTF-8 is shown as well as it can be: it would fail the query of all rows beside it.

@@ -12,6 +12,7 @@ from typing import NamedTuple, Protocol
 
 from sqlalchemy import Connection, delete, insert, select
 
+from service.errors import ConfigError
 from service.store.database import Database
 from service.store.tables import replicas
 
@@ -68,6 +69,20 @@ class Membership(Protocol):
 
     async def all(self) -> list[Replica]:
         """Every replica that has a row, by id. Raises StoreUnavailable."""
+
+
+async def refuse_if_in_use(database: Database, setting: str) -> None:
+    """Raise ConfigError where a replica is alive; an engine of one service has refused already. ``setting``: what named
+    the database. Raises StoreUnavailable."""
+    shared = database.shared()
+    if shared is None:
+        return
+    try:
+        alive = await shared.run(select(replicas.c.name).where(replicas.c.lease_until_ms > shared.now_ms()))
+    finally:
+        await shared.close()
+    if alive:
+        raise ConfigError(f"{setting}: the replica {alive[0].name} uses this database: stop it first")
 
 
 class Alone:

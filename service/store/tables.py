@@ -168,6 +168,9 @@ known_hosts = Table(
     Column("key", Text, nullable=False),
 )
 
+# One row: the oldest revision whose version of the service can work with these tables.
+works_from = Table("works_from", metadata, Column("revision", String(32), primary_key=True))
+
 job_resources = Table(
     "job_resources",
     metadata,

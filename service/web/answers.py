@@ -388,6 +388,9 @@ class DatabaseState(TypedDict):
     writable: bool
     revision: str | None
     head: str | None
+    synchronous_standby: Annotated[
+        bool | None, Field(description="Whether a standby has each commit before it is answered; null for SQLite.")
+    ]
 
 
 class ReplicaState(TypedDict):

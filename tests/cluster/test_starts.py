@@ -24,9 +24,23 @@ async def test_two_start_on_an_empty_database_at_once(times: int) -> None:
                 await database.close()
 
 
-async def test_a_replica_is_replaced_by_another_version_under_load(tmp_path: Path, cluster_database: str) -> None:
-    """One after the other, as a rolling upgrade does: no job fails, and each replica sees all the time."""
+NEWER = (
+    "alter table jobs add column of_the_newer_version text",
+    "update alembic_version set version_num = '9999'",
+)
+# As the migrations of this version left them.
+OLDER = ("alter table jobs drop column of_the_newer_version", "update alembic_version set version_num = '0007'")
+
+
+async def test_old_and_new_replicas_work_side_by_side(tmp_path: Path, cluster_database: str) -> None:
+    """A newer version has expanded the tables: replicas of this one go on, restart and are ready; and back again."""
     world = ClusterWorld(tmp_path, cluster_database, 2.0)
+
+    def tables(*statements: str) -> None:
+        with psycopg.connect(cluster_database.replace("+psycopg", "")) as connection:
+            for statement in statements:
+                connection.execute(statement.encode())
+
     try:
         await world.start()
         await world.start_replicas(3)
@@ -36,12 +50,11 @@ async def test_a_replica_is_replaced_by_another_version_under_load(tmp_path: Pat
             await world.replicas[n].install(instance, world.ui_home, card)
             for n, instance in enumerate((world.instance, second))
         ]
-        for replica in world.replicas:
+        for replica, statements in zip(world.replicas, (NEWER, (), OLDER), strict=True):
             await replica.terminate()
-            # What another version writes of itself.
+            await asyncio.to_thread(tables, *statements)
             await replica.start()
-            with psycopg.connect(cluster_database.replace("+psycopg", "")) as connection:
-                connection.execute("update replicas set version = '9.9.9' where name = %s", (f"replica-{1}",))
+            assert (await replica.get("/readyz"))["status"] == "ready"
         for job_id in job_ids:
             assert (await world.replicas[0].ended(job_id))["state"] == "completed"
         world.check_database()

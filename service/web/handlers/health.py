@@ -36,6 +36,7 @@ async def is_ready(services: Services) -> Readiness | web.Response:
             "writable": health.writable,
             "revision": health.revision,
             "head": health.head,
+            "synchronous_standby": health.synchronous_standby,
         },
         "replica": {
             "id": cluster.membership.replica_id,
