@@ -294,6 +294,7 @@ async def test_every_page_is_accessible_and_fits_a_phone(world: World, browser: 
         "failed": f"#/jobs/{failed}",
         "post-mortem": f"#/jobs/{failed}/report",
         "failures": "#/failures",
+        "replicas": "#/replicas",
     }
     SHOTS.mkdir(parents=True, exist_ok=True)
     for scheme in ("light", "dark"):
