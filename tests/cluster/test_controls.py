@@ -21,7 +21,7 @@ CARD = 'for n in $(seq 1 3000); do echo "tick $n"; sleep 0.1; done'
 
 @pytest.mark.timeout(120)
 async def test_controls_during_a_kill(tmp_path: Path, cluster_database: str) -> None:
-    await controls(tmp_path, cluster_database, count=10, kill_every=5, seed=random.randrange(2**32))
+    await controls(tmp_path, cluster_database, count=6, kill_every=4, seed=random.randrange(2**32))
 
 
 @pytest.mark.long

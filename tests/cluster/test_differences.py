@@ -98,7 +98,7 @@ async def test_clocks_that_differ_by_minutes(world: ClusterWorld) -> None:
     for off in (-90, 0, 90):
         await world.new_replica(PYTHONPATH=str(patch), CLOCK_OFF_SECONDS=str(off)).start()
     assert len({replica["replica_id"] for replica in (await world.replicas[0].get("/replicas"))["replicas"]}) == 3
-    card = world.card("other/ticks.md", 'for n in $(seq 1 60); do echo "tick $n"; sleep 0.2; done')
+    card = world.card("other/ticks.md", 'for n in $(seq 1 60); do echo "tick $n"; sleep 0.15; done')
     job_id = await world.replicas[0].install(world.instance, world.ui_home, card)
     watcher = Watcher(world.replicas[1].url, job_id)
     await watcher.join()

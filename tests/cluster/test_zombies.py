@@ -21,8 +21,7 @@ LEASE_SECONDS = 1.5
 SLEEP_LEASES = 3
 # A stop at the very first append would only stop the request.
 COUNTS = {"before_append": 6, "after_append": 6, "after_commit": 6, "after_emit": 6}
-CARD_SECONDS = 10
-LONG_CARD = CARD.replace("sleep 0.15", "sleep 1.5")
+LONG_CARD = CARD.replace("sleep 0.15", "sleep 1.2")
 SHORT = ("before_launch", "after_append", "before_signal")
 
 
@@ -118,7 +117,7 @@ async def asleep_at_random(folder: Path, url: str, times: int, seed: int) -> Non
     chance = random.Random(seed)
     world = ClusterWorld(folder, url, LEASE_SECONDS)
     takeovers = []
-    lines = 'for n in $(seq 1 4000); do printf "line %s\\n" "$n"; sleep 0.002; done\n'
+    lines = 'for n in $(seq 1 2000); do printf "line %s\\n" "$n"; sleep 0.002; done\n'
     try:
         await world.start()
         await world.start_replicas(2, INSTALLER_KEEP_REMOTE_LOGS="true")
