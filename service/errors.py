@@ -28,12 +28,13 @@ InstallerError
 ├── OutboundError                502  site_unavailable   a site did not answer as it should
 │   └── AddressRefused           400  invalid            an address from which the service fetches nothing
 ├── TransitionRefused            an event that cannot follow in its job's state; nothing is appended
-├── LeaseLost                    another owner has the job: leave it, without an event
+├── LeaseLost                    503  unavailable        another owner may have the job: leave it, without an event
 ├── StoreError
 │   ├── StoreUnavailable         503  unavailable        full or locked disk; the same call may work later
 │   │   └── ReplyLost            the connection broke in a commit: it may have been made
 │   ├── UnstorableEvent          an event holds a number or a text that no log can keep
 │   ├── SequenceConflict         another writer was first: with this sequence, or with what only one job may have
+│   ├── CopyWrong                the copy of a database is not what the original is
 │   ├── DatabaseHeld             a running service holds this database
 │   └── DatabaseNewer            a newer version of the service wrote this database
 └── RemoteError
@@ -274,6 +275,10 @@ class SequenceConflict(StoreError):
 
 class DatabaseHeld(StoreError):
     """Another running service holds this database."""
+
+
+class CopyWrong(StoreError):
+    """The copy of a database is not what the original is."""
 
 
 class DatabaseNewer(StoreError):

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 from sqlalchemy import Connection, Row, Table, insert, select
 
-from service.errors import ConfigError, StoreError
+from service.errors import ConfigError, CopyWrong
 from service.store.database import Database
 from service.store.membership import refuse_if_in_use
 from service.store.pages import PAGE_EVENTS
@@ -36,10 +36,6 @@ class Copied(NamedTuple):
     jobs: int
     events: int
     skipped: int
-
-
-class CopyWrong(StoreError):
-    """The copy is not what the original is."""
 
 
 async def copy(source: Database, target: Database, told: Callable[[int, int], None]) -> Copied:

@@ -10,11 +10,11 @@ from pathlib import Path
 import pytest
 from sqlalchemy import delete, select, update
 
-from service.errors import ConfigError
+from service.errors import ConfigError, CopyWrong
 from service.events import event_types as types
 from service.events.recorded_event import NewEvent
 from service.store import copying
-from service.store.copying import Copied, CopyWrong, copy
+from service.store.copying import Copied, copy
 from service.store.tables import events, jobs
 from tests.store.conftest import FileStore, Store, queued
 from tests.store.test_store import bar, running_job
