@@ -12,12 +12,13 @@ from pydantic import SecretStr
 
 from service.clock import SteadyClock
 from service.config import LOCAL_RESOURCES, Settings, resources_in_data_path
-from service.errors import ConfigError
+from service.errors import ConfigError, StoreUnavailable
 from service.events.job import Job
-from service.events.redaction import Redactor
+from service.events.redaction import Redactor, Secrets
+from service.keys import SSH, Keys
 from service.library import CardEditor, Library, copy_samples
 from service.links import LinkReader
-from service.links.civitai import civitai_tokens
+from service.links.civitai import CIVITAI_ORIGINS
 from service.logs import concerns_job, log_changes
 from service.metrics import Metrics
 from service.outbound import Outbound
@@ -27,7 +28,7 @@ from service.runner.instance.connector import LOGIN_SECONDS_MAX, Connector
 from service.runner.instance.targets import check_host
 from service.runner.queue_positions import QueuePositions
 from service.runner.retry import RetryRules
-from service.runner.rules import InstallRules
+from service.runner.rules import InstallRules, ToolKeys
 from service.runner.worker import Worker
 from service.store.database import database_of
 from service.store.event_store import EventStore
@@ -36,6 +37,7 @@ from service.store.jobs import Jobs
 from service.store.journal import Journal
 from service.store.ownership import Ownership
 from service.store.queue_keys import renew_queue_keys
+from service.store.stored_keys import StoredKeys
 from service.web.bounds import HTTP_BOUNDS, connections_max
 from service.web.connections import Connections
 from service.web.endpoints import OPEN_PATHS
@@ -55,16 +57,19 @@ SHUTDOWN_SECONDS = 1.0
 VERSION = version("resource-installer")
 NO_KEY = (
     "no SSH key, so no instance lets this service in: INSTALLER_SSH_KEY is not set, and ~/.ssh has no id_ed25519, "
-    "id_ecdsa or id_rsa without a passphrase. Make one with `ssh-keygen -t ed25519`, give its .pub half to the "
-    "instances, and name the other half in INSTALLER_SSH_KEY or leave it in ~/.ssh"
+    "id_ecdsa or id_rsa without a passphrase. Let the service make one (page Keys, or `resource-installer keys ssh`), "
+    "or make one with `ssh-keygen -t ed25519`, give its .pub half to the instances, and name the other half in "
+    "INSTALLER_SSH_KEY or leave it in ~/.ssh"
 )
 
 
 class Service:
-    """``start``, then ``url`` is where it listens, then ``stop``."""
+    """``start``, then ``url`` is where it listens, then ``stop``. ``secrets``: what all parts redact; the service's own
+    keys are added to it."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, secrets: Secrets | None = None) -> None:
         self._settings = settings
+        self._secrets = secrets if secrets is not None else Secrets(settings.secrets())
         self._clock_ms = SteadyClock()
         self.url = ""
         # Each step needs only what stands above it. Data goes up through `publish` alone.
@@ -87,14 +92,21 @@ class Service:
             self._jobs,
             clock_ms=self._clock_ms,
             publish=self._rooms.publish,
-            secrets=settings.secrets(),
+            secrets=self._secrets,
+        )
+        self._keys = Keys(
+            StoredKeys(self._database),
+            key_file=settings.key_file,
+            given=settings.given_keys(),
+            secrets=self._secrets,
+            clock_ms=self._clock_ms,
         )
         self._housekeeping = Housekeeping(
             database=self._database, keep_days=settings.keep_days, clock_ms=self._clock_ms
         )
         self._library = Library(settings.resources_dir)
-        self._outbound = _outbound(settings)
-        self._connector = _connector(settings)
+        self._outbound = _outbound(settings, self._keys)
+        self._connector = _connector(settings, self._keys)
         self._ownership = Ownership(self._database, version=VERSION, clock_ms=self._clock_ms)
         self._worker = self._new_worker()
         self._sockets = Sockets(transport, self._rooms, self._journal, api_token=guard.api_token, brake=guard.brake)
@@ -112,8 +124,8 @@ class Service:
             jobs=self._jobs,
             library=self._library,
             connector=self._connector,
-            rules=_rules(self._settings),
-            redact=Redactor(self._settings.secrets()),
+            rules=_rules(self._settings, self._keys),
+            redact=Redactor(self._secrets),
             clock_ms=self._clock_ms,
             clock=time.monotonic,
         )
@@ -137,6 +149,8 @@ class Service:
             editor=CardEditor(self._library, read_only=settings.cards_read_only),
             links=LinkReader(self._outbound, civitai_url=settings.civitai_url, huggingface_url=settings.hf_url),
             outbound=self._outbound,
+            keys=self._keys,
+            sites=_sites(settings),
             database=self._database,
             controls=Controls(journal=self._journal, jobs=self._jobs, on_control=self._worker.job_changed),
             check_host=lambda host, port: check_host(
@@ -153,6 +167,7 @@ class Service:
         _prepare_cards(self._settings)
         await self._database.open()
         await renew_queue_keys(self._database)
+        await self._keys.load()
         self._clock_ms.continue_from(await self._event_store.last_at_ms())
         await self._ownership.join()
         self._event_store.start()
@@ -242,17 +257,31 @@ def _connections(settings: Settings) -> Connections:
     )
 
 
-def _outbound(settings: Settings) -> Outbound:
-    tokens = civitai_tokens(settings.civitai_url, _revealed(settings.civitai_api_key))
-    hf_token = _revealed(settings.hf_token)
-    if hf_token is not None:
-        tokens[settings.hf_url] = hf_token
+def _sites(settings: Settings) -> dict[str, str]:
+    """Where the API of each key's site is."""
+    return {
+        "civitai": settings.civitai_url or CIVITAI_ORIGINS[0],
+        "huggingface": settings.hf_url,
+        "vast": settings.vast_url,
+    }
+
+
+def _outbound(settings: Settings, keys: Keys) -> Outbound:
+    origins: dict[str, tuple[str, ...]] = {name: (site,) for name, site in _sites(settings).items()}
+    if settings.civitai_url is None:
+        origins["civitai"] = CIVITAI_ORIGINS
+
+    def tokens() -> dict[str, str]:
+        values = ((keys.value(name), sites) for name, sites in origins.items())
+        return {site: value for value, sites in values if value is not None for site in sites}
+
     return Outbound(allowed=settings.outbound_targets, tokens=tokens)
 
 
-def _connector(settings: Settings) -> Connector:
+def _connector(settings: Settings, keys: Keys) -> Connector:
     return Connector(
         key_path=settings.ssh_key,
+        own_key=lambda: keys.value(SSH),
         known_hosts_path=settings.known_hosts,
         host_key_policy=settings.host_key_policy,
         private_targets=settings.lets_private_targets,
@@ -265,7 +294,14 @@ def _connector(settings: Settings) -> Connector:
     )
 
 
-def _rules(settings: Settings) -> InstallRules:
+def _rules(settings: Settings, keys: Keys) -> InstallRules:
+    async def tool_keys() -> ToolKeys:
+        try:
+            await keys.renew()
+        except StoreUnavailable as error:
+            logger.info("the keys stay as they were: %s", error)
+        return ToolKeys(civitai_api_key=keys.value("civitai"), hf_token=keys.value("huggingface"))
+
     return InstallRules(
         resource_timeout_seconds=settings.resource_timeout,
         link_timeout_seconds=settings.link_timeout,
@@ -275,8 +311,7 @@ def _rules(settings: Settings) -> InstallRules:
         provision_tools=settings.provision_tools,
         remote_path=settings.remote_path,
         keep_remote_logs=settings.keep_remote_logs,
-        civitai_api_key=_revealed(settings.civitai_api_key),
-        hf_token=_revealed(settings.hf_token),
+        keys=tool_keys,
     )
 
 

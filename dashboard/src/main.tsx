@@ -7,6 +7,7 @@ import { FailuresPage } from "./pages/failures";
 import { InstallPage } from "./pages/install";
 import { JobPage } from "./pages/job";
 import { JobsPage } from "./pages/jobs";
+import { KeysPage } from "./pages/keys";
 import { LibraryPage } from "./pages/library";
 import { ReportPage } from "./pages/report";
 import { Header } from "./parts/header";
@@ -19,6 +20,7 @@ const names: Record<string, string> = {
   failures: "Failures",
   library: "Library",
   card: "Library",
+  keys: "Keys",
 };
 
 function App() {
@@ -30,6 +32,7 @@ function App() {
         {page === "jobs" && <JobsPage />}
         {page === "install" && <InstallPage />}
         {page === "failures" && <FailuresPage />}
+        {page === "keys" && <KeysPage />}
         {page === "library" && <LibraryPage />}
         {page === "card" && <CardPage key={card} path={card} />}
         {page === "job" && <JobPage key={jobId} jobId={jobId} />}

@@ -458,6 +458,9 @@ export interface InstallRequest {
   verify?: boolean;
   reinstall?: boolean;
 }
+export interface KeyRequest {
+  value: string;
+}
 export interface MoveRequest {
   before: string;
 }
@@ -596,6 +599,26 @@ export interface Cards {
   broken: BrokenCardView[];
   writable: boolean;
 }
+export interface ChangedKey {
+  name: string;
+  title: string;
+  use: string;
+  setting: string;
+  page: string;
+  set: boolean;
+  source: ("environment" | "stored") | null;
+  stored: boolean;
+  set_at: string | null;
+  problem: string | null;
+  success: true;
+  message: string;
+}
+export interface CheckedKey {
+  success: true;
+  name: string;
+  verdict: "accepted" | "refused" | "unknown";
+  message: string;
+}
 export interface Conflict {
   success: false;
   message: string;
@@ -711,6 +734,11 @@ export interface DeletedCard {
   path: string;
   message: string;
 }
+export interface DeletedKey {
+  success: true;
+  name: string;
+  message: string;
+}
 export interface EventPage {
   job_id: string;
   state: JobState;
@@ -778,6 +806,40 @@ export interface JobSummary {
   retry_of: string | null;
   thinned_at: string | null;
   possible: string[];
+}
+export interface KeyList {
+  keys: KeyView[];
+  ssh: SshKeyView;
+}
+export interface KeyView {
+  name: string;
+  title: string;
+  use: string;
+  setting: string;
+  page: string;
+  set: boolean;
+  source: ("environment" | "stored") | null;
+  stored: boolean;
+  set_at: string | null;
+  problem: string | null;
+}
+export interface SshKeyView {
+  set: boolean;
+  public_key: string | null;
+  fingerprint: string | null;
+  set_at: string | null;
+  problem: string | null;
+  where: string[];
+}
+export interface MadeSshKey {
+  set: boolean;
+  public_key: string | null;
+  fingerprint: string | null;
+  set_at: string | null;
+  problem: string | null;
+  where: string[];
+  success: true;
+  message: string;
 }
 export interface Picture {
   picture: string;

@@ -44,25 +44,29 @@ class Answer:
 
 
 class Outbound:
-    """``allowed``: private targets that are let in. ``tokens``: the token of each origin; it goes to no other.
+    """``allowed``: private targets that are let in. ``tokens``: the token of each origin now; it goes to no other.
     ``resolve``: the addresses of a host, given its name and port."""
 
     def __init__(
         self,
         *,
         allowed: Sequence[str] = (),
-        tokens: Mapping[str, str] | None = None,
+        tokens: Callable[[], Mapping[str, str]] = dict,
         resolve: Resolve | None = None,
         seconds_max: float = SECONDS_MAX,
     ) -> None:
         self._allowed = tuple(allowed)
-        self._tokens = {origin_of(read_address(origin)): token for origin, token in (tokens or {}).items()}
+        self._tokens = tokens
         self._resolve = resolve or Lookups().addresses
         self._seconds_max = seconds_max
         self._places = asyncio.Semaphore(FETCHES_MAX)
 
     def has_token(self, url: str) -> bool:
-        return origin_of(read_address(url)) in self._tokens
+        return self._token(read_address(url)) is not None
+
+    def _token(self, url: URL) -> str | None:
+        wanted = origin_of(url)
+        return next((token for at, token in self._tokens().items() if origin_of(read_address(at)) == wanted), None)
 
     async def fetch(
         self,
@@ -90,7 +94,7 @@ class Outbound:
     async def _hop(self, url: URL, method: str, headers: Mapping[str, str], bytes_max: int) -> Answer:
         check_name(url, self._allowed)
         gate = _Gate(url, self._allowed, self._resolve)
-        token = self._tokens.get(origin_of(url))
+        token = self._token(url)
         sent = {"User-Agent": "resource-installer", "Accept-Encoding": "identity", **headers}
         if token is not None:
             sent["Authorization"] = f"Bearer {token}"

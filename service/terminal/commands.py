@@ -10,6 +10,7 @@ import typer
 from typer.core import TyperCommand
 
 from service.terminal.completion import complete_cards
+from service.terminal.keys import keys
 from service.terminal.library import add, edit, rm
 from service.terminal.options import DEFAULT_URL, Job, Target, Token, Url, run
 from service.terminal.printing import say
@@ -27,6 +28,7 @@ def add_to(cli: typer.Typer) -> None:
     jobs_first = (install, jobs, watch, pause, resume, cancel, retry, move, events, report, failures)
     for command in (*jobs_first, cards, add, edit, rm):
         cli.command(rich_help_panel=PANEL, cls=_InstallCommand if command is install else None)(command)
+    cli.add_typer(keys, name="keys", rich_help_panel=PANEL)
 
 
 class _InstallCommand(TyperCommand):

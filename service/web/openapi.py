@@ -14,8 +14,9 @@ from typing_extensions import is_typeddict
 
 from service.events import event_types
 from service.events.event_types import Event
-from service.web import answers
-from service.web.endpoints import ENDPOINTS, JSON, Endpoint
+from service.web import answers, key_answers
+from service.web.endpoint import JSON, Endpoint
+from service.web.endpoints import ENDPOINTS
 
 REFS = "#/components/schemas/{model}"
 _REFUSED = {
@@ -124,7 +125,7 @@ def _ref(model: type) -> dict[str, str]:
 def _schemas() -> dict[str, Any]:
     bodies = {endpoint.body for endpoint in ENDPOINTS if endpoint.body is not None}
     given = definitions(bodies, "validation")
-    returned = definitions(types_of(answers))
+    returned = definitions(kind for module in (answers, key_answers) for kind in types_of(module))
     returned["EventPage"]["properties"]["events"]["items"] = {"$ref": REFS.format(model="Event")}
     return {**given, **returned, **event_schemas()}
 

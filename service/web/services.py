@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 
+from service.keys import Keys
 from service.library import CardEditor, Library
 from service.links import LinkReader
 from service.outbound import Outbound
@@ -18,6 +19,7 @@ from service.store.journal import Journal
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Services:
     """``check_host`` raises TargetRefused. ``ssh_user`` and ``max_attempts``: of a request that does not name them.
+    ``sites``: where the API of each key's site is.
     ``metrics``: the figures as Prometheus reads them."""
 
     journal: Journal
@@ -27,6 +29,8 @@ class Services:
     editor: CardEditor
     links: LinkReader
     outbound: Outbound
+    keys: Keys
+    sites: Mapping[str, str]
     database: Database
     controls: Controls
     check_host: Callable[[str, int], None]

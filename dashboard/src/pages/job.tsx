@@ -10,6 +10,7 @@ import { Bar, Foreign, Heading, Notice, State } from "../parts/common";
 import { Controls } from "../parts/controls";
 import { HostKeyQuestion } from "../parts/host_key";
 import { LazyPlot } from "../parts/lazy_plot";
+import { MissingKey } from "../parts/missing_key";
 import { Output } from "../parts/output";
 import { ResourceCard } from "../parts/resource_card";
 import { Timeline } from "../parts/timeline";
@@ -77,6 +78,7 @@ function Live({ feed }: { feed: Feed }) {
       <Controls job={job} version={version} />
       <Ending job={job} />
       <HostKeyQuestion job={job} version={version} />
+      <MissingKey job={job} version={version} />
       <section aria-labelledby="resources-title">
         <h2 id="resources-title">Resources</h2>
         <ul class="resources">

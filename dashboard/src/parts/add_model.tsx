@@ -160,7 +160,7 @@ function Warnings({ preview }: { preview: CardPreview }) {
     <>
       {preview.missing.map((each) => (
         <Notice key={each.setting} tone="warn">
-          {each.message}
+          {each.message}. <a href="#/keys">Add the key</a>
         </Notice>
       ))}
       {preview.notes.map((note) => (

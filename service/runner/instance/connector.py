@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from weakref import WeakValueDictionary
 
@@ -17,7 +17,7 @@ from service.events.addresses import instance_key
 from service.runner.instance import ssh
 from service.runner.instance.host_keys import HostKeyCheck, HostKeyPolicy, HostKeyRule
 from service.runner.instance.kept_connections import KeptConnections
-from service.runner.instance.key_files import key_stamp
+from service.runner.instance.key_files import LoginKeys, no_key
 from service.runner.instance.known_hosts import KnownHosts
 from service.runner.instance.lookups import Lookups
 from service.runner.instance.ssh import Connection
@@ -28,14 +28,16 @@ LOGIN_SECONDS_MAX = 30.0
 
 
 class Connector:
-    """Built once, from the settings. ``key_path`` None: the usual keys in ``~/.ssh``. ``login_timeout_seconds``: how
-    long a login may take until it runs the command that it was given. ``kept_seconds``: how long a connection waits for
+    """Built once, from the settings. ``key_path`` None: the usual keys in ``~/.ssh``. ``own_key``: the one that
+    the service made itself. ``login_timeout_seconds``: how long a login may take until it runs the command that it was
+    given. ``kept_seconds``: how long a connection waits for
     the next job of its instance; 0: not at all."""
 
     def __init__(
         self,
         *,
         key_path: Path | None,
+        own_key: Callable[[], str | None] = no_key,
         known_hosts_path: Path,
         host_key_policy: HostKeyPolicy,
         private_targets: bool,
@@ -46,7 +48,7 @@ class Connector:
         login_timeout_seconds: float = LOGIN_SECONDS_MAX,
         kept_seconds: float = 0.0,
     ) -> None:
-        self._key_path = key_path
+        self._login_keys = LoginKeys(path=key_path, own=own_key)
         self._known_hosts = KnownHosts(known_hosts_path)
         self._lookups = Lookups()
         self._policy = host_key_policy
@@ -77,7 +79,7 @@ class Connector:
         """A connection that an earlier job left, made with what a new one would be made with, to a host whose key is
         accepted now. It has yet to prove that it is alive. Raises LinkDown."""
         stamp, known = await asyncio.to_thread(
-            lambda: (key_stamp(self._key_path), self._known_hosts.keys(instance.host, instance.port))
+            lambda: (self._login_keys.stamp(), self._known_hosts.keys(instance.host, instance.port))
         )
         connection = self._kept.take(instance, stamp)
         if connection is None:
@@ -103,7 +105,7 @@ class Connector:
     def has_key(self) -> bool:
         """Whether there is a private key to offer to an instance. A key in the setting counts, usable or not: a
         connection reports what is wrong with it."""
-        return self._key_path is not None or bool(ssh.client_keys(None))
+        return self._login_keys.path is not None or bool(ssh.client_keys(self._login_keys))
 
     async def _resolve(self, instance: Instance) -> list[str]:
         """The addresses to connect to. They are checked here, and no other look-up follows."""
@@ -151,7 +153,7 @@ class Connector:
             address,
             algorithms=algorithms,
             check=check,
-            key_path=self._key_path,
+            login_keys=self._login_keys,
             keepalive_seconds=self._keepalive_seconds,
             keepalive_count_max=self._keepalive_count_max,
             timeout_seconds=self._connect_timeout_seconds,
