@@ -24,6 +24,7 @@ from service.metrics import Metrics
 from service.outbound import Outbound
 from service.runner.controls import Controls
 from service.runner.installer import ResourceInstaller
+from service.runner.instance.checkup import InstanceCheck
 from service.runner.instance.connector import LOGIN_SECONDS_MAX, Connector
 from service.runner.instance.targets import check_host
 from service.runner.queue_positions import QueuePositions
@@ -38,6 +39,7 @@ from service.store.journal import Journal
 from service.store.ownership import Ownership
 from service.store.queue_keys import renew_queue_keys
 from service.store.stored_keys import StoredKeys
+from service.vast import VastAccount
 from service.web.bounds import HTTP_BOUNDS, connections_max
 from service.web.connections import Connections
 from service.web.endpoints import OPEN_PATHS
@@ -151,11 +153,19 @@ class Service:
             outbound=self._outbound,
             keys=self._keys,
             sites=_sites(settings),
+            vast=VastAccount(self._outbound, settings.vast_url, may_stop=settings.vast_allow_stop),
             database=self._database,
             controls=Controls(journal=self._journal, jobs=self._jobs, on_control=self._worker.job_changed),
             check_host=lambda host, port: check_host(
                 host, port, private_targets=settings.lets_private_targets, allowed=settings.ssh_targets
             ),
+            check_instance=InstanceCheck(
+                self._connector,
+                remote_path=settings.remote_path,
+                provides=settings.provision_tools,
+                redact=Redactor(self._secrets),
+            ),
+            connect=self._connector.connect,
             ssh_user=settings.ssh_user,
             max_attempts=settings.max_attempts,
             version=VERSION,

@@ -84,6 +84,7 @@ class Settings(BaseSettings):
     hf_token: SecretStr | None = None
     vast_api_key: SecretStr | None = None
     vast_url: str = "https://console.vast.ai"
+    vast_allow_stop: bool = False
     key_file: Path = Field(default_factory=lambda: _data_path() / "key_file")
 
     @field_validator(

@@ -24,7 +24,8 @@ InstallerError
 │   ├── VersionRequired          428  version_required   a change that does not say of which version of the card
 │   ├── BodyTooLarge             413  too_large
 │   ├── TooManyGuesses           429  too_many           of the token, from one address
-│   └── UnsupportedMediaType     415  unsupported_media
+│   ├── UnsupportedMediaType     415  unsupported_media
+│   └── InstanceUnavailable      502  instance_unavailable   the instance cannot be asked now
 ├── ConfigError                  a setting that the service cannot run with; the process ends with its message
 ├── CardError                    400  invalid            a resource card that cannot be read
 ├── KeyFileUnusable              503  unavailable        the file with which keys are encrypted cannot be used
@@ -220,6 +221,13 @@ class UnsupportedMediaType(RequestError):
 
     status = 415
     code = "unsupported_media"
+
+
+class InstanceUnavailable(RequestError):
+    """The instance cannot be asked now; the message says why."""
+
+    status = 502
+    code = "instance_unavailable"
 
 
 class ConfigError(InstallerError):

@@ -5,6 +5,8 @@ import { render } from "preact";
 import { CardPage } from "./pages/card";
 import { FailuresPage } from "./pages/failures";
 import { InstallPage } from "./pages/install";
+import { InstancePage } from "./pages/instance";
+import { InstancesPage } from "./pages/instances";
 import { JobPage } from "./pages/job";
 import { JobsPage } from "./pages/jobs";
 import { KeysPage } from "./pages/keys";
@@ -21,10 +23,12 @@ const names: Record<string, string> = {
   library: "Library",
   card: "Library",
   keys: "Keys",
+  instances: "Instances",
+  instance: "Instances",
 };
 
 function App() {
-  const { page, jobId, card } = route.value;
+  const { page, jobId, card, instance } = route.value;
   return (
     <>
       <Header current={names[page] ?? "Installs"} />
@@ -32,6 +36,8 @@ function App() {
         {page === "jobs" && <JobsPage />}
         {page === "install" && <InstallPage />}
         {page === "failures" && <FailuresPage />}
+        {page === "instances" && <InstancesPage />}
+        {page === "instance" && <InstancePage key={instance} instance={instance} />}
         {page === "keys" && <KeysPage />}
         {page === "library" && <LibraryPage />}
         {page === "card" && <CardPage key={card} path={card} />}

@@ -6,6 +6,7 @@ export type JobEvent =
   | CancelRequestedEvent
   | ConnectingEvent
   | FileKeptEvent
+  | FileRemovedEvent
   | HostKeyAcceptedEvent
   | JobCancelledEvent
   | JobCompletedEvent
@@ -105,6 +106,16 @@ export interface FileKeptEvent {
   path: string;
   bytes: number;
 }
+export interface FileRemovedEvent {
+  type: "file_removed";
+  job_id: string;
+  sequence: number;
+  at: string;
+  resource?: string;
+  attempt?: number;
+  path: string;
+  size?: number | null;
+}
 export interface HostKeyAcceptedEvent {
   type: "host_key_accepted";
   job_id: string;
@@ -203,6 +214,8 @@ export interface JobQueuedEvent {
   max_attempts?: number;
   verify?: boolean;
   reinstall?: boolean;
+  removes?: string[];
+  wait_for_ssh_seconds?: number | null;
   place?: string;
   retry_of?: string | null;
   idempotency_key?: string | null;
@@ -445,6 +458,13 @@ export interface CardRequest {
 export interface ChangeRequest {
   bandwidth_limit: number | null;
 }
+export interface CheckRequest {
+  ssh_host: string;
+  ssh_port: number;
+  ui_home?: string;
+  ssh_user?: string | null;
+  host_key_sha256?: string | null;
+}
 export interface InstallRequest {
   ssh_host: string;
   ssh_port: number;
@@ -457,6 +477,7 @@ export interface InstallRequest {
   max_attempts?: number | null;
   verify?: boolean;
   reinstall?: boolean;
+  wait_for_ssh_seconds?: number | null;
 }
 export interface KeyRequest {
   value: string;
@@ -477,6 +498,10 @@ export interface PreviewRequest {
   folder?: string | null;
   path?: string | null;
   picture?: boolean;
+}
+export interface RemovalRequest {
+  ui_home: string;
+  paths: string[];
 }
 export interface Accepted {
   success: true;
@@ -613,6 +638,26 @@ export interface ChangedKey {
   success: true;
   message: string;
 }
+export interface ChangedRental {
+  success: true;
+  id: number;
+  message: string;
+}
+export interface CheckLine {
+  check: "name" | "port" | "host_key" | "login" | "comfyui" | "disk" | "tools";
+  state: "ok" | "warning" | "failed" | "skipped";
+  text: string;
+}
+export interface CheckedInstance {
+  success: true;
+  ok: boolean;
+  instance: string;
+  lines: CheckLine[];
+  host_key_sha256: string | null;
+  ui_homes: string[];
+  public_key: string | null;
+  where: string[];
+}
 export interface CheckedKey {
   success: true;
   name: string;
@@ -654,6 +699,8 @@ export interface Controlled {
   max_attempts: number;
   verify: boolean;
   reinstall: boolean;
+  removes: string[];
+  wait_for_ssh_seconds: number | null;
   retry_of: string | null;
   thinned_at: string | null;
   possible: string[];
@@ -712,6 +759,8 @@ export interface JobView {
   max_attempts: number;
   verify: boolean;
   reinstall: boolean;
+  removes: string[];
+  wait_for_ssh_seconds: number | null;
   retry_of: string | null;
   thinned_at: string | null;
   possible: string[];
@@ -738,6 +787,10 @@ export interface DeletedKey {
   success: true;
   name: string;
   message: string;
+}
+export interface DiskView {
+  total: number;
+  free: number;
 }
 export interface EventPage {
   job_id: string;
@@ -777,9 +830,16 @@ export interface FailureGroups {
 export interface Health {
   status: "ok";
 }
-export interface JobPage {
-  jobs: JobSummary[];
-  next: string | null;
+export interface InstanceDetail {
+  instance: string;
+  ssh_host: string;
+  ssh_port: number;
+  ssh_user: string;
+  ui_home: string;
+  jobs: number;
+  active: number;
+  last_job_at: string;
+  recent: JobSummary[];
 }
 export interface JobSummary {
   job_id: string;
@@ -803,9 +863,45 @@ export interface JobSummary {
   max_attempts: number;
   verify: boolean;
   reinstall: boolean;
+  removes: string[];
+  wait_for_ssh_seconds: number | null;
   retry_of: string | null;
   thinned_at: string | null;
   possible: string[];
+}
+export interface InstanceList {
+  instances: InstanceView[];
+}
+export interface InstanceView {
+  instance: string;
+  ssh_host: string;
+  ssh_port: number;
+  ssh_user: string;
+  ui_home: string;
+  jobs: number;
+  active: number;
+  last_job_at: string;
+}
+export interface InstanceModels {
+  instance: string;
+  ui_home: string;
+  missing: boolean;
+  cut: boolean;
+  disk: DiskView | null;
+  files: ModelFileView[];
+  seconds: number;
+}
+export interface ModelFileView {
+  path: string;
+  size: number;
+  modified_at: string | null;
+  kind: "model" | "half" | "text" | "empty" | "broken_link" | "other";
+  card: string | null;
+  removable: boolean;
+}
+export interface JobPage {
+  jobs: JobSummary[];
+  next: string | null;
 }
 export interface KeyList {
   keys: KeyView[];
@@ -856,6 +952,25 @@ export interface Refusal {
   code: string;
   errors: WrongField[];
   retry_after_seconds?: number;
+}
+export interface RentedInstance {
+  id: number;
+  label: string | null;
+  gpu: string | null;
+  gpu_count: number | null;
+  status: string;
+  dollars_per_hour: number | null;
+  disk_total: number | null;
+  disk_used: number | null;
+  ssh_host: string | null;
+  ssh_port: number | null;
+  ssh_user: string;
+  way: ("direct" | "proxy") | null;
+  active: number;
+}
+export interface RentedInstances {
+  instances: RentedInstance[];
+  may_stop: boolean;
 }
 export interface Report {
   job_id: string;
@@ -944,6 +1059,12 @@ export interface SavedCard {
   success: true;
   message: string;
   [k: string]: unknown;
+}
+export interface StartedRemoval {
+  success: true;
+  job_id: string;
+  message: string;
+  count: number;
 }
 
 export type Control = "cancel" | "change" | "delete" | "move" | "pause" | "resume" | "retry";

@@ -75,23 +75,27 @@ class Outbound:
         bytes_max: int,
         method: str = "GET",
         headers: Mapping[str, str] | None = None,
+        body: bytes | None = None,
         follows: bool = True,
     ) -> Answer:
-        """Raises AddressRefused; OutboundError: no answer, too late, too large, too many redirects."""
+        """``body``: goes to the first address alone. Raises AddressRefused; OutboundError: no answer, too late, too
+        large, too many redirects."""
         place = read_address(url)
         try:
             async with asyncio.timeout(self._seconds_max), self._places:
                 for _ in range(REDIRECTS_MAX + 1):
-                    answer = await self._hop(place, method, headers or {}, bytes_max)
+                    answer = await self._hop(place, method, headers or {}, bytes_max, body)
                     following = answer.headers.get("Location")
                     if not follows or answer.status not in _REDIRECTS or following is None:
                         return answer
-                    place = _next(place, following)
+                    place, body = _next(place, following), None
         except TimeoutError as error:
             raise OutboundError(f"{_site(place)} did not answer in time: try again later") from error
         raise OutboundError(f"{_site(place)} sent the service on more than {REDIRECTS_MAX} times")
 
-    async def _hop(self, url: URL, method: str, headers: Mapping[str, str], bytes_max: int) -> Answer:
+    async def _hop(
+        self, url: URL, method: str, headers: Mapping[str, str], bytes_max: int, body: bytes | None = None
+    ) -> Answer:
         check_name(url, self._allowed)
         gate = _Gate(url, self._allowed, self._resolve)
         token = self._token(url)
@@ -101,11 +105,11 @@ class Outbound:
         try:
             async with (
                 gate.session() as session,
-                session.request(method, url, headers=sent, allow_redirects=False) as response,
+                session.request(method, url, headers=sent, data=body, allow_redirects=False) as response,
             ):
                 is_read = method != "HEAD" and response.status not in _REDIRECTS
-                body = await _read(response, bytes_max) if is_read else b""
-                return Answer(status=response.status, url=url, headers=response.headers.copy(), body=body)
+                said = await _read(response, bytes_max) if is_read else b""
+                return Answer(status=response.status, url=url, headers=response.headers.copy(), body=said)
         except (aiohttp.ClientError, OSError, UnicodeError, ValueError) as error:
             if gate.refused is not None:
                 raise gate.refused from error

@@ -67,6 +67,7 @@ _DEFAULTS = {
     "max_attempts": "3",
     "verify": "1",
     "reinstall": "0",
+    "removes": "[]",
     "place": "",
     "phase": "download",
     "epoch": "0",

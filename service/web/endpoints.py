@@ -15,16 +15,17 @@ from service.web.handlers import cards, events, health, install, jobs, links, re
 from service.web.handlers.cards import MARKDOWN
 from service.web.handlers.events import NDJSON, SSE
 from service.web.handlers.reports import HTML
+from service.web.instance_endpoints import INSTANCE, INSTANCE_ENDPOINTS
 from service.web.key_endpoints import KEY_ENDPOINTS
 from service.web.parameters import NUMBER_MAX, TEXT, choice, matching, moment, number, part, text, texts
 from service.web.requests import CARD_PATH_SCHEMA, ChangeRequest, InstallRequest, MoveRequest
 from service.web.socket_events import COMPACT
+from service.web.vast_endpoints import VAST_ENDPOINTS
 
 JOB_LOCATION = "/resources/jobs/{job_id}"
 CARD_LOCATION = "/resources/{path}"
 
 JOB = part("job_id", {"type": "string", "pattern": "^[0-9a-f-]{1,64}$"}, "The job's id.")
-INSTANCE = part("instance", {"type": "string", "pattern": "^[^/]+$"}, "user@host:port, as the jobs name it.")
 CARD = part(
     "path",
     CARD_PATH_SCHEMA,
@@ -313,6 +314,8 @@ ENDPOINTS: tuple[Endpoint, ...] = (
         errors=(400, 404, 502),
     ),
     *KEY_ENDPOINTS,
+    *INSTANCE_ENDPOINTS,
+    *VAST_ENDPOINTS,
     Endpoint(
         method="get",
         path="/healthz",

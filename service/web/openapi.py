@@ -14,10 +14,11 @@ from typing_extensions import is_typeddict
 
 from service.events import event_types
 from service.events.event_types import Event
-from service.web import answers, key_answers
+from service.web import answers, instance_answers, key_answers, vast_answers
 from service.web.endpoint import JSON, Endpoint
 from service.web.endpoints import ENDPOINTS
 
+ANSWERS = (answers, key_answers, instance_answers, vast_answers)
 REFS = "#/components/schemas/{model}"
 _REFUSED = {
     400: "The request is not valid; `errors` names every wrong field.",
@@ -29,7 +30,7 @@ _REFUSED = {
     413: "The body is too large.",
     415: "The body is not `application/json`.",
     428: "If-Match is missing.",
-    502: "The site that was asked did not answer as it should.",
+    502: "The site or the instance that was asked did not answer as it should.",
     503: "The service cannot do this now: the same request may work later.",
 }
 _ALWAYS = (403, 503)
@@ -125,7 +126,7 @@ def _ref(model: type) -> dict[str, str]:
 def _schemas() -> dict[str, Any]:
     bodies = {endpoint.body for endpoint in ENDPOINTS if endpoint.body is not None}
     given = definitions(bodies, "validation")
-    returned = definitions(kind for module in (answers, key_answers) for kind in types_of(module))
+    returned = definitions(kind for module in ANSWERS for kind in types_of(module))
     returned["EventPage"]["properties"]["events"]["items"] = {"$ref": REFS.format(model="Event")}
     return {**given, **returned, **event_schemas()}
 

@@ -10,15 +10,20 @@ from service.library import CardEditor, Library
 from service.links import LinkReader
 from service.outbound import Outbound
 from service.runner.controls import Controls
+from service.runner.instance.checkup import InstanceCheck
+from service.runner.instance.ssh import Connection
+from service.runner.instance.targets import Instance
 from service.store.database import Database
 from service.store.event_store import EventStore
 from service.store.jobs import Jobs
 from service.store.journal import Journal
+from service.vast import VastAccount
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Services:
-    """``check_host`` raises TargetRefused. ``ssh_user`` and ``max_attempts``: of a request that does not name them.
+    """``check_host`` raises TargetRefused. ``connect`` raises RemoteError.
+    ``ssh_user`` and ``max_attempts``: of a request that does not name them.
     ``sites``: where the API of each key's site is.
     ``metrics``: the figures as Prometheus reads them."""
 
@@ -31,9 +36,12 @@ class Services:
     outbound: Outbound
     keys: Keys
     sites: Mapping[str, str]
+    vast: VastAccount
     database: Database
     controls: Controls
     check_host: Callable[[str, int], None]
+    check_instance: InstanceCheck
+    connect: Callable[[Instance], Awaitable[Connection]]
     ssh_user: str
     max_attempts: int
     version: str

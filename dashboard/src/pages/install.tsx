@@ -7,10 +7,12 @@ import { ApiError, call, message, patiently } from "../api";
 import { bytes, count } from "../format";
 import { AddModel } from "../parts/add_model";
 import { Field, Foreign, Heading, Notice } from "../parts/common";
+import { InstanceCheck } from "../parts/instance_check";
 import { byName, Library, withDependencies } from "../parts/library";
+import { VastInstances } from "../parts/vast_instances";
 import { go, jobAddress, route } from "../router";
 import { parseSshLine } from "../ssh_line";
-import type { Accepted, Cards, CardView, InstallRequest, SavedCard } from "../types";
+import type { Accepted, Cards, CardView, CheckRequest, InstallRequest, SavedCard } from "../types";
 
 interface Draft {
   ssh_host: string;
@@ -39,7 +41,7 @@ const empty: Draft = {
 
 export function InstallPage() {
   const [cards, setCards] = useState<Cards | null>(null);
-  const [draft, setDraft] = useState<Draft>(remembered);
+  const [draft, setDraft] = useState<Draft>(begun);
   const [problem, setProblem] = useState<string | null>(null);
   const [wrong, setWrong] = useState<Record<string, string>>({});
   const [isBusy, setBusy] = useState(false);
@@ -96,7 +98,7 @@ export function InstallPage() {
       <Heading title="Start an install">Start an install</Heading>
       {isEmpty && cards?.writable && <AddModel onSaved={added} />}
       <form onSubmit={(event) => void submit(event)} noValidate>
-        <InstanceFields draft={draft} wrong={wrong} change={change} />
+        <InstanceFields draft={draft} wrong={wrong} change={change} onWrong={setWrong} />
         <fieldset id="resources">
           <legend>What to install</legend>
           {wrong["resources"] !== undefined && <p class="help error">{wrong["resources"]}</p>}
@@ -156,8 +158,13 @@ interface FieldsProps {
   change: (changes: Partial<Draft>) => void;
 }
 
-function InstanceFields({ draft, wrong, change }: FieldsProps) {
+interface InstanceFieldsProps extends FieldsProps {
+  onWrong: (wrong: Record<string, string>) => void;
+}
+
+function InstanceFields({ draft, wrong, change, onWrong }: InstanceFieldsProps) {
   const [line, setLine] = useState("");
+  const [isPicking, setPicking] = useState(false);
   const paste = (text: string) => {
     setLine(text);
     const target = parseSshLine(text);
@@ -187,12 +194,38 @@ function InstanceFields({ draft, wrong, change }: FieldsProps) {
           onInput={(event) => paste(event.currentTarget.value)}
         />
       </Field>
+      <p>
+        <button type="button" class="link" aria-expanded={isPicking} onClick={() => setPicking(!isPicking)}>
+          Pick one of my instances at Vast.ai
+        </button>
+      </p>
+      {isPicking && (
+        <VastInstances
+          action="Use it"
+          onPick={(rented) => {
+            change({
+              ssh_host: rented.ssh_host ?? "",
+              ssh_port: String(rented.ssh_port ?? ""),
+              ssh_user: rented.ssh_user,
+              host_key_sha256: "",
+            });
+            setPicking(false);
+            document.getElementById("ssh_host")?.focus();
+          }}
+        />
+      )}
       <div class="grid">
         <Text id="ssh_host" label="Host" draft={draft} wrong={wrong} change={change} />
         <Text id="ssh_port" label="Port" draft={draft} wrong={wrong} change={change} inputMode="numeric" />
         <Text id="ssh_user" label="User" draft={draft} wrong={wrong} change={change} />
         <Text id="ui_home" label="Folder of ComfyUI" draft={draft} wrong={wrong} change={change} />
       </div>
+      <InstanceCheck
+        target={checkable(draft)}
+        onUiHome={(path) => change({ ui_home: path })}
+        onHostKey={(fingerprint) => change({ host_key_sha256: fingerprint })}
+        onWrong={onWrong}
+      />
     </fieldset>
   );
 }
@@ -312,11 +345,44 @@ function body(draft: Draft, picked: ReadonlySet<string>): InstallRequest {
   };
 }
 
+// What of the form the check asks about; null while it names no instance.
+function checkable(draft: Draft): CheckRequest | null {
+  if (draft.ssh_host.trim() === "" || !isWhole(draft.ssh_port, 1, 65_535)) return null;
+  return {
+    ssh_host: draft.ssh_host.trim(),
+    ssh_port: Number(draft.ssh_port),
+    ui_home: draft.ui_home.trim(),
+    ...(draft.ssh_user.trim() === "" ? {} : { ssh_user: draft.ssh_user.trim() }),
+    ...(draft.host_key_sha256.trim() === "" ? {} : { host_key_sha256: draft.host_key_sha256.trim() }),
+  };
+}
+
 // "resources[0]" and "resources" are the same field on this page.
 const fields = (error: ApiError): Record<string, string> =>
   Object.fromEntries(error.errors.map((each) => [each.field.split(/[.[]/)[0]!, each.message]));
 
 const keep = ({ ssh_host, ssh_port, ssh_user, ui_home }: Draft) => ({ ssh_host, ssh_port, ssh_user, ui_home });
+
+// What a link fills in goes before what was used last.
+function begun(): Draft {
+  const { instance, uiHome } = route.value;
+  const target = instance === "" ? null : parseSshLine(`ssh ${sshWords(instance)}`);
+  const draft = remembered();
+  if (target === null) return draft;
+  return {
+    ...draft,
+    ssh_host: target.host,
+    ssh_port: String(target.port ?? 22),
+    ssh_user: target.user ?? draft.ssh_user,
+    ui_home: uiHome === "" ? draft.ui_home : uiHome,
+  };
+}
+
+// user@host:port as the words of an ssh line.
+function sshWords(instance: string): string {
+  const colon = instance.lastIndexOf(":");
+  return `-p ${instance.slice(colon + 1)} ${instance.slice(0, colon).replace(/[[\]]/g, "")}`;
+}
 
 function remembered(): Draft {
   try {

@@ -4,6 +4,7 @@ const links: [string, string][] = [
   ["./#/", "Installs"],
   ["./#/install", "Start an install"],
   ["./#/resources", "Library"],
+  ["./#/instances", "Instances"],
   ["./#/failures", "Failures"],
   ["./#/keys", "Keys"],
   ["./docs", "API"],

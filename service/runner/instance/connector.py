@@ -9,13 +9,14 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from weakref import WeakValueDictionary
 
-from service.errors import HostKeyChanged, LinkDown
+from service.errors import HostKeyChanged, LinkDown, RemoteError
 from service.events.addresses import instance_key
 from service.runner.instance import ssh
-from service.runner.instance.host_keys import HostKeyCheck, HostKeyPolicy, HostKeyRule
+from service.runner.instance.host_keys import HostKey, HostKeyCheck, HostKeyPolicy, HostKeyRule
 from service.runner.instance.kept_connections import KeptConnections
 from service.runner.instance.key_files import LoginKeys, no_key
 from service.runner.instance.known_hosts import KnownHosts
@@ -25,6 +26,16 @@ from service.runner.instance.targets import Instance, check_target
 
 ADDRESSES_MAX = 3
 LOGIN_SECONDS_MAX = 30.0
+
+
+@dataclass(slots=True, kw_only=True)
+class Contact:
+    """How far a connection came. ``host_key``: the one that was accepted. ``error``: why there is no connection."""
+
+    addresses: list[str] = field(default_factory=list)
+    host_key: HostKey | None = None
+    connection: Connection | None = None
+    error: RemoteError | None = None
 
 
 class Connector:
@@ -72,8 +83,23 @@ class Connector:
             for address in addresses[:-1]:
                 # A name with several addresses is up when one of them is.
                 with contextlib.suppress(LinkDown):
-                    return await self._accept(instance, address)
-            return await self._accept(instance, addresses[-1])
+                    return await self._remembered(await self._accept(instance, address))
+            return await self._remembered(await self._accept(instance, addresses[-1]))
+
+    async def reach(self, instance: Instance, contact: Contact) -> None:
+        """See how far a connection comes, in one try at each address; the contact is told as it goes. Nothing is
+        remembered of a host key. Never raises RemoteError."""
+        try:
+            contact.addresses = await self._resolve(instance)
+            for address in contact.addresses:
+                contact.connection, contact.error = None, None
+                try:
+                    contact.connection = await self._accept(instance, address, contact)
+                    break
+                except LinkDown as error:
+                    contact.error = error
+        except RemoteError as error:
+            contact.error = error
 
     async def kept(self, instance: Instance) -> Connection | None:
         """A connection that an earlier job left, made with what a new one would be made with, to a host whose key is
@@ -123,9 +149,9 @@ class Connector:
             )
         return addresses
 
-    async def _accept(self, instance: Instance, address: str) -> Connection:
+    async def _accept(self, instance: Instance, address: str, contact: Contact | None = None) -> Connection:
         """A handshake, and where one certain key is wanted and the instance shows another kind, the next: it may have
-        the wanted key as well."""
+        the wanted key as well. ``contact`` is told of the host key."""
         known = await asyncio.to_thread(self._known_hosts.keys, instance.host, instance.port)
         rule = HostKeyRule(str(instance), self._policy, instance.host_key_sha256, known)
         refused_kinds: list[str] = []
@@ -133,7 +159,7 @@ class Connector:
         while algorithms := rule.algorithms(without=refused_kinds):
             check = HostKeyCheck(rule)
             try:
-                return await self._remembered(await self._handshake(instance, address, algorithms, check))
+                return await self._handshake(instance, address, algorithms, check)
             except HostKeyChanged as error:
                 if rule.wanted is None or not check.shown_algorithm:
                     raise
@@ -143,6 +169,9 @@ class Connector:
                 if refusal is None:
                     raise
                 break
+            finally:
+                if contact is not None:
+                    contact.host_key = check.host_key
         raise refusal or HostKeyChanged(f"{instance} has no host key of a kind that this service knows")
 
     async def _handshake(

@@ -107,15 +107,15 @@ class Connection:
                 answer = await self.rest(stream)
                 return CommandResult(stdout=answer, stderr=stream.stderr, exit_status=stream.exit_status)
 
-    async def rest(self, stream: Stream) -> bytes:
+    async def rest(self, stream: Stream, bytes_max: int = ANSWER_BYTES_MAX) -> bytes:
         """All that is still to come of a short answer, up to a bound. Raises LinkDown, also when it does not end."""
         answer = bytearray()
         with mapped(self.instance), self._answering("its answer"):
             async with asyncio.timeout(RUN_SECONDS_MAX):
                 async for chunk in stream:
                     answer += chunk
-                    if len(answer) > ANSWER_BYTES_MAX:
-                        raise NoAnswer(f"{self.instance} answers with more than {ANSWER_BYTES_MAX} bytes")
+                    if len(answer) > bytes_max:
+                        raise NoAnswer(f"{self.instance} answers with more than {bytes_max} bytes")
         return bytes(answer)
 
     @asynccontextmanager
