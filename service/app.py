@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import os
 import time
@@ -52,10 +53,13 @@ from service.web.rooms import Rooms
 from service.web.router import add_routes
 from service.web.services import Services
 from service.web.sockets import Sockets
+from service.workflows import Catalogue
 
 logger = logging.getLogger(__name__)
 
 SHUTDOWN_SECONDS = 1.0
+# Each may answer with megabytes.
+VISITS_MAX = 8
 VERSION = version("resource-installer")
 NO_KEY = (
     "no SSH key, so no instance lets this service in: INSTALLER_SSH_KEY is not set, and ~/.ssh has no id_ed25519, "
@@ -153,6 +157,7 @@ class Service:
             outbound=self._outbound,
             keys=self._keys,
             sites=_sites(settings),
+            catalogue=Catalogue(self._outbound, settings.catalogue, clock_ms=self._clock_ms),
             vast=VastAccount(self._outbound, settings.vast_url, may_stop=settings.vast_allow_stop),
             database=self._database,
             controls=Controls(journal=self._journal, jobs=self._jobs, on_control=self._worker.job_changed),
@@ -166,6 +171,7 @@ class Service:
                 redact=Redactor(self._secrets),
             ),
             connect=self._connector.connect,
+            visits=asyncio.Semaphore(VISITS_MAX),
             ssh_user=settings.ssh_user,
             max_attempts=settings.max_attempts,
             version=VERSION,

@@ -85,6 +85,7 @@ class Settings(BaseSettings):
     vast_api_key: SecretStr | None = None
     vast_url: str = "https://console.vast.ai"
     vast_allow_stop: bool = False
+    catalogue: str = "https://raw.githubusercontent.com/Comfy-Org/ComfyUI-Manager/main/model-list.json"
     key_file: Path = Field(default_factory=lambda: _data_path() / "key_file")
 
     @field_validator(

@@ -503,6 +503,9 @@ export interface RemovalRequest {
   ui_home: string;
   paths: string[];
 }
+export interface WorkflowRequest {
+  workflow: string;
+}
 export interface Accepted {
   success: true;
   job_id: string;
@@ -623,6 +626,21 @@ export interface Cards {
   resources: CardView[];
   broken: BrokenCardView[];
   writable: boolean;
+}
+export interface CatalogueEntry {
+  name: string;
+  filename: string;
+  url: string;
+  folder: string | null;
+  type: string | null;
+  base: string | null;
+  size: string | null;
+}
+export interface CataloguePage {
+  source: string;
+  count: number;
+  refreshed_at: string | null;
+  entries: CatalogueEntry[];
 }
 export interface ChangedKey {
   name: string;
@@ -829,6 +847,20 @@ export interface FailureGroups {
 }
 export interface Health {
   status: "ok";
+}
+export interface InspectedWorkflow {
+  models: NeededModel[];
+}
+export interface NeededModel {
+  name: string;
+  state: "in_library" | "missing" | "unknown" | "refused";
+  folder: string | null;
+  url: string | null;
+  sha256: string | null;
+  card: string | null;
+  node: string | null;
+  source: ("workflow" | "catalogue") | null;
+  reason: string | null;
 }
 export interface InstanceDetail {
   instance: string;

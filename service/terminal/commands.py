@@ -17,6 +17,7 @@ from service.terminal.options import DEFAULT_URL, Job, Target, Token, Url, run
 from service.terminal.printing import say
 from service.terminal.reading import cards, events, failures, jobs, report
 from service.terminal.vast import vast
+from service.terminal.workflows import catalogue, workflow
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -28,7 +29,7 @@ PANEL = "Client"
 
 def add_to(cli: typer.Typer) -> None:
     jobs_first = (install, jobs, watch, pause, resume, cancel, retry, move, events, report, failures)
-    for command in (*jobs_first, cards, add, edit, rm, check, instances, models):
+    for command in (*jobs_first, cards, add, edit, rm, check, instances, models, workflow, catalogue):
         cli.command(rich_help_panel=PANEL, cls=_InstallCommand if command is install else None)(command)
     cli.add_typer(keys, name="keys", rich_help_panel=PANEL)
     cli.add_typer(vast, name="vast", rich_help_panel=PANEL)

@@ -21,6 +21,7 @@ from service.web.parameters import NUMBER_MAX, TEXT, choice, matching, moment, n
 from service.web.requests import CARD_PATH_SCHEMA, ChangeRequest, InstallRequest, MoveRequest
 from service.web.socket_events import COMPACT
 from service.web.vast_endpoints import VAST_ENDPOINTS
+from service.web.workflow_endpoints import WORKFLOW_ENDPOINTS
 
 JOB_LOCATION = "/resources/jobs/{job_id}"
 CARD_LOCATION = "/resources/{path}"
@@ -316,6 +317,7 @@ ENDPOINTS: tuple[Endpoint, ...] = (
     *KEY_ENDPOINTS,
     *INSTANCE_ENDPOINTS,
     *VAST_ENDPOINTS,
+    *WORKFLOW_ENDPOINTS,
     Endpoint(
         method="get",
         path="/healthz",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 
@@ -18,12 +19,14 @@ from service.store.event_store import EventStore
 from service.store.jobs import Jobs
 from service.store.journal import Journal
 from service.vast import VastAccount
+from service.workflows import Catalogue
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Services:
     """``check_host`` raises TargetRefused. ``connect`` raises RemoteError.
     ``ssh_user`` and ``max_attempts``: of a request that does not name them.
+    ``visits``: how many instances may be asked at once what lies on them.
     ``sites``: where the API of each key's site is.
     ``metrics``: the figures as Prometheus reads them."""
 
@@ -37,11 +40,13 @@ class Services:
     keys: Keys
     sites: Mapping[str, str]
     vast: VastAccount
+    catalogue: Catalogue
     database: Database
     controls: Controls
     check_host: Callable[[str, int], None]
     check_instance: InstanceCheck
     connect: Callable[[Instance], Awaitable[Connection]]
+    visits: asyncio.Semaphore
     ssh_user: str
     max_attempts: int
     version: str

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import re
 from collections.abc import AsyncIterator
 
+import aiohttp
 import pytest
 from playwright.async_api import expect
 
@@ -12,6 +15,7 @@ from service.demo.civitai import StandInModel
 from tests.e2e.conftest import World
 from tests.e2e.test_library import shoot
 from tests.kit.browser import Browser, open_browser
+from tests.kit.service import check_stream
 from tests.kit.sshd import USER
 from tests.terminal.test_terminal import run
 
@@ -172,3 +176,29 @@ async def test_the_same_by_the_terminal(world: World) -> None:
     assert not (world.ui_home / "models/loras/old.safetensors").exists()
     status, out, _ = await run("watch", out.strip(), env=env)
     assert (status, "the files are removed" in out, "loras/old.safetensors" in out) == (0, True, True)
+
+
+@pytest.mark.parametrize("commit", [2, 3, 4, 5])
+async def test_a_removal_outlives_a_service_that_is_killed(world: World, commit: int) -> None:
+    """Whatever commit it dies at, the file is gone in the end, and the job has one end."""
+    put(world, "loras/old.safetensors")
+    await world.service.terminate()
+    await world.service.start(INSTALLER_CRASH_AT=f"after_commit:{commit}")
+    instance = f"{USER}@127.0.0.1:{world.instance.port}"
+    body = {"ui_home": str(world.ui_home), "paths": ["loras/old.safetensors"]}
+    # It may die before it has answered.
+    with contextlib.suppress(aiohttp.ClientError):
+        await world.service.post(f"/instances/{instance}/removals", body)
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(5):
+            await world.service.wait()
+    await world.service.kill()
+    await world.service.start()
+    (job,) = (await world.service.get("/resources/jobs"))["jobs"]
+    assert (await world.service.ended(job["job_id"]))["state"] == "completed"
+    history = await world.service.history(job["job_id"])
+    check_stream(history)
+    assert [event["path"] for event in history if event["type"] == "file_removed"][:1] == ["loras/old.safetensors"]
+    assert not (world.ui_home / "models/loras/old.safetensors").exists()
+    await world.service.terminate()
+    world.check_database()

@@ -29,7 +29,7 @@ WRONG = "a-key-that-nobody-knows-0123"
 class Keyless(Linked):
     """Its service is told of no key at all, and finds none in the home folder."""
 
-    async def serve(self) -> None:
+    async def serve(self, **settings: str) -> None:
         await self.service.terminate()
         self.civitai.account_key = KEY
         await self.service.start(
@@ -39,6 +39,7 @@ class Keyless(Linked):
             INSTALLER_SSH_KEY="",
             INSTALLER_CONNECT_TIMEOUT="1",
             HOME=str(self.folder),
+            **settings,
         )
 
     async def request(self, method: str, path: str, body: object = None) -> tuple[int, str]:

@@ -19,11 +19,12 @@ from sqlalchemy import select
 
 from service.app import VERSION, Service
 from service.store.tables import jobs
-from service.web import answers, instance_answers, key_answers, router
+from service.web import answers, instance_answers, key_answers, router, workflow_answers
 from service.web.endpoint import JSON, Endpoint
 from service.web.endpoints import ENDPOINTS, INSTALL_EXAMPLE
 from service.web.openapi import document
 from service.web.requests import InstallRequest, parse
+from service.web.workflow_endpoints import WORKFLOW_EXAMPLE
 from tests.events.golden import TRANSCRIPTS, exit_code
 from tests.events.golden import parse as parsed
 from tests.kit.ports import free_port
@@ -63,6 +64,7 @@ checks.positive_data_acceptance.expected-statuses = ["2xx", 400, 401, 403, 404, 
             "GET /instances/{instance}/models",
             "POST /instances/{instance}/removals",
         ),
+        *("POST /workflows/inspect", "POST /catalogue/refresh"),
         *("GET /vast/instances", "POST /vast/instances/{id}/stop", "DELETE /vast/instances/{id}"),
     )
 )
@@ -256,6 +258,11 @@ async def asked_about_instances(asked: Any, instance: str) -> None:
     await asked(instance_answers.InstanceList, "GET", "/instances")
     assert (await asked(instance_answers.InstanceDetail, "GET", f"/instances/{instance}"))["recent"]
     await asked(answers.Refusal, "GET", f"/instances/{instance}/models", 502)
+    await asked(answers.Refusal, "GET", "/vast/instances", 400)
+    await asked(answers.Refusal, "DELETE", "/vast/instances/5", 403)
+    workflow = {"workflow": WORKFLOW_EXAMPLE}
+    assert (await asked(workflow_answers.InspectedWorkflow, "POST", "/workflows/inspect", json=workflow))["models"]
+    await asked(workflow_answers.CataloguePage, "GET", "/catalogue?search=x")
     paths = {"ui_home": "/ui", "paths": ["x.pt"]}
     await asked(instance_answers.StartedRemoval, "POST", f"/instances/{instance}/removals", 202, json=paths)
 

@@ -30,17 +30,19 @@ export function InstancesPage() {
       </div>
       {problem !== null && <Notice tone="bad">{problem}</Notice>}
       {found?.instances.length === 0 && <p>No install was for any instance yet.</p>}
-      <ul class="jobs">
+      <ul class="rented">
         {found?.instances.map((each) => (
-          <li key={each.instance} class="job">
-            <a href={instanceAddress(each.instance)} class="job-name">
-              <Foreign>{each.instance}</Foreign>
-            </a>
-            <span class="facts">
-              {[count(each.jobs, "install"), each.active > 0 ? `${each.active} not ended` : "", each.ui_home]
-                .filter((fact) => fact !== "")
-                .join(" · ")}
-            </span>
+          <li key={each.instance} class="rent">
+            <div>
+              <a href={instanceAddress(each.instance)}>
+                <Foreign>{each.instance}</Foreign>
+              </a>
+              <p class="soft">
+                {[count(each.jobs, "install"), each.active > 0 ? `${each.active} not ended` : "", each.ui_home]
+                  .filter((fact) => fact !== "")
+                  .join(" · ")}
+              </p>
+            </div>
             <time class="soft" dateTime={each.last_job_at}>
               {dateTime(each.last_job_at)}
             </time>

@@ -14,6 +14,7 @@ from service.errors import (
     FieldError,
     InstanceUnavailable,
     InvalidRequest,
+    LinkDown,
     NotFound,
     RemoteError,
     TargetRefused,
@@ -106,7 +107,7 @@ async def remove_models(services: Services, *, instance: str, body: RemovalReque
 
 async def _inventory(services: Services, instance: Instance, ui_home: str) -> Inventory:
     try:
-        async with asyncio.timeout(INVENTORY_SECONDS_MAX):
+        async with asyncio.timeout(INVENTORY_SECONDS_MAX), services.visits:
             connection = await services.connect(instance)
             try:
                 return await Remote(connection).inventory(ui_home)
@@ -114,10 +115,14 @@ async def _inventory(services: Services, instance: Instance, ui_home: str) -> In
                 connection.abort()
     except TargetRefused:
         raise
+    except LinkDown as error:
+        raise InstanceUnavailable(f"{error}: check that the instance runs, then look again") from error
     except RemoteError as error:
         raise InstanceUnavailable(str(error)) from error
     except TimeoutError as error:
-        raise InstanceUnavailable(f"{instance} did not answer within {INVENTORY_SECONDS_MAX:g} seconds") from error
+        raise InstanceUnavailable(
+            f"{instance} did not answer within {INVENTORY_SECONDS_MAX:g} seconds: look again"
+        ) from error
 
 
 def _models(services: Services, instance: str, ui_home: str, found: Inventory, seconds: float) -> bytes:
