@@ -20,6 +20,7 @@ ENV PYTHONUNBUFFERED=1 \
     INSTALLER_PORT=5000 \
     INSTALLER_DATABASE_URL=sqlite+aiosqlite:////data/installer.sqlite3 \
     INSTALLER_KNOWN_HOSTS=/data/known_hosts \
+    INSTALLER_KEY_FILE=/data/key_file \
     INSTALLER_RESOURCES_DIR=/resources \
     INSTALLER_LOG_FORMAT=json
 USER installer

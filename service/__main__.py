@@ -63,12 +63,14 @@ def serve(
     with _hidden_from_imports("requests", "rich"):
         from service.app import Service
         from service.config import load_settings
+        from service.events.redaction import Secrets
         from service.logs import configure_logs
 
     settings = load_settings(host=host, port=port)
-    configure_logs(settings.log_format, settings.log_level, secrets=settings.secrets())
+    secrets = Secrets(settings.secrets())
+    configure_logs(settings.log_format, settings.log_level, secrets=secrets)
     sys.setswitchinterval(SWITCH_SECONDS)
-    uvloop.run(_serve(partial(Service, settings)))
+    uvloop.run(_serve(partial(Service, settings, secrets)))
 
 
 @cli.command()

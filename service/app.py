@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import os
 import time
@@ -13,22 +14,24 @@ from pydantic import SecretStr
 
 from service.clock import SteadyClock
 from service.config import LOCAL_RESOURCES, Settings, resources_in_data_path
-from service.errors import ConfigError, StoreError
+from service.errors import ConfigError, StoreError, StoreUnavailable
 from service.events.job import Job
-from service.events.redaction import Redactor
+from service.events.redaction import Redactor, Secrets
+from service.keys import SSH, Keys
 from service.library import CardEditor, Library, copy_samples
 from service.links import LinkReader
-from service.links.civitai import civitai_tokens
+from service.links.civitai import CIVITAI_ORIGINS
 from service.logs import concerns_job, log_changes
 from service.metrics import Metrics
 from service.outbound import Outbound
 from service.runner.controls import Controls
 from service.runner.installer import ResourceInstaller
+from service.runner.instance.checkup import InstanceCheck
 from service.runner.instance.connector import LOGIN_SECONDS_MAX, Connector
 from service.runner.instance.targets import check_host
 from service.runner.queue_positions import QueuePositions
 from service.runner.retry import RetryRules
-from service.runner.rules import InstallRules
+from service.runner.rules import InstallRules, ToolKeys
 from service.runner.sharing import Sharing
 from service.runner.worker import Worker
 from service.store.append import Append
@@ -42,6 +45,8 @@ from service.store.journal import Journal
 from service.store.membership import Member
 from service.store.ownership import Ownership
 from service.store.queue_keys import renew_queue_keys
+from service.store.stored_keys import StoredKeys
+from service.vast import VastAccount
 from service.web.bounds import HTTP_BOUNDS, connections_max
 from service.web.connections import Connections
 from service.web.endpoints import OPEN_PATHS
@@ -54,23 +59,29 @@ from service.web.rooms import Rooms
 from service.web.router import add_routes
 from service.web.services import Services
 from service.web.sockets import Sockets
+from service.workflows import Catalogue
 
 logger = logging.getLogger(__name__)
 
 SHUTDOWN_SECONDS = 1.0
+# Each may answer with megabytes.
+VISITS_MAX = 8
 VERSION = version("resource-installer")
 NO_KEY = (
     "no SSH key, so no instance lets this service in: INSTALLER_SSH_KEY is not set, and ~/.ssh has no id_ed25519, "
-    "id_ecdsa or id_rsa without a passphrase. Make one with `ssh-keygen -t ed25519`, give its .pub half to the "
-    "instances, and name the other half in INSTALLER_SSH_KEY or leave it in ~/.ssh"
+    "id_ecdsa or id_rsa without a passphrase. Let the service make one (page Keys, or `resource-installer keys ssh`), "
+    "or make one with `ssh-keygen -t ed25519`, give its .pub half to the instances, and name the other half in "
+    "INSTALLER_SSH_KEY or leave it in ~/.ssh"
 )
 
 
 class Service:
-    """``start``, then ``url`` is where it listens, then ``stop``."""
+    """``start``, then ``url`` is where it listens, then ``stop``. ``secrets``: what all parts redact; the service's own
+    keys are added to it."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, secrets: Secrets | None = None) -> None:
         self._settings = settings
+        self._secrets = secrets if secrets is not None else Secrets(settings.secrets())
         self._clock_ms = SteadyClock()
         self.url = ""
         # Each step needs only what stands above it. Data goes up through `publish` alone.
@@ -104,16 +115,25 @@ class Service:
             self._jobs,
             clock_ms=self._clock_ms,
             publish=self._rooms.publish,
-            secrets=settings.secrets(),
+            secrets=self._secrets,
             is_shared=self._cluster.is_shared,
             replica_id=lambda: self._cluster.membership.replica_id,
             on_foreign=lambda job_id: self._worker.advanced(job_id),
         )
+        self._keys = Keys(
+            StoredKeys(self._database, may_change_elsewhere=self._cluster.is_shared),
+            key_file=settings.key_file,
+            given=settings.given_keys(),
+            secrets=self._secrets,
+            clock_ms=self._clock_ms,
+        )
         self._housekeeping = Housekeeping(
             database=self._database, keep_days=settings.keep_days, clock_ms=self._clock_ms
         )
-        self._outbound = _outbound(settings)
-        self._connector = _connector(settings, StoredHostKeys(self._database) if self._cluster.is_shared else None)
+        self._outbound = _outbound(settings, self._keys)
+        self._connector = _connector(
+            settings, self._keys, StoredHostKeys(self._database) if self._cluster.is_shared else None
+        )
         self._ownership = Ownership(self._database, self._cluster.membership)
         self._worker = self._new_worker()
         self._cluster.connect(
@@ -137,8 +157,8 @@ class Service:
             jobs=self._jobs,
             library=self._library,
             connector=self._connector,
-            rules=_rules(self._settings),
-            redact=Redactor(self._settings.secrets()),
+            rules=_rules(self._settings, self._keys),
+            redact=Redactor(self._secrets),
             clock_ms=self._clock_ms,
             clock=time.monotonic,
         )
@@ -179,6 +199,10 @@ class Service:
             editor=CardEditor(self._library, read_only=settings.cards_read_only),
             links=LinkReader(self._outbound, civitai_url=settings.civitai_url, huggingface_url=settings.hf_url),
             outbound=self._outbound,
+            keys=self._keys,
+            sites=_sites(settings),
+            catalogue=Catalogue(self._outbound, settings.catalogue, clock_ms=self._clock_ms),
+            vast=VastAccount(self._outbound, settings.vast_url, may_stop=settings.vast_allow_stop),
             database=self._database,
             cluster=self._cluster,
             ownership=self._ownership,
@@ -186,6 +210,14 @@ class Service:
             check_host=lambda host, port: check_host(
                 host, port, private_targets=settings.lets_private_targets, allowed=settings.ssh_targets
             ),
+            check_instance=InstanceCheck(
+                self._connector,
+                remote_path=settings.remote_path,
+                provides=settings.provision_tools,
+                redact=Redactor(self._secrets),
+            ),
+            connect=self._connector.connect,
+            visits=asyncio.Semaphore(VISITS_MAX),
             ssh_user=settings.ssh_user,
             max_attempts=settings.max_attempts,
             version=VERSION,
@@ -197,6 +229,7 @@ class Service:
         _prepare_cards(self._settings)
         await self._database.open()
         await renew_queue_keys(self._database)
+        await self._keys.load()
         self._clock_ms.continue_from(await self._event_store.last_at_ms())
         self._event_store.start()
         self._housekeeping.start()
@@ -295,17 +328,31 @@ def _connections(settings: Settings) -> Connections:
     )
 
 
-def _outbound(settings: Settings) -> Outbound:
-    tokens = civitai_tokens(settings.civitai_url, _revealed(settings.civitai_api_key))
-    hf_token = _revealed(settings.hf_token)
-    if hf_token is not None:
-        tokens[settings.hf_url] = hf_token
+def _sites(settings: Settings) -> dict[str, str]:
+    """Where the API of each key's site is."""
+    return {
+        "civitai": settings.civitai_url or CIVITAI_ORIGINS[0],
+        "huggingface": settings.hf_url,
+        "vast": settings.vast_url,
+    }
+
+
+def _outbound(settings: Settings, keys: Keys) -> Outbound:
+    origins: dict[str, tuple[str, ...]] = {name: (site,) for name, site in _sites(settings).items()}
+    if settings.civitai_url is None:
+        origins["civitai"] = CIVITAI_ORIGINS
+
+    def tokens() -> dict[str, str]:
+        values = ((keys.value(name), sites) for name, sites in origins.items())
+        return {site: value for value, sites in values if value is not None for site in sites}
+
     return Outbound(allowed=settings.outbound_targets, tokens=tokens)
 
 
-def _connector(settings: Settings, shared_keys: StoredHostKeys | None) -> Connector:
+def _connector(settings: Settings, keys: Keys, shared_keys: StoredHostKeys | None) -> Connector:
     return Connector(
         key_path=settings.ssh_key,
+        own_key=lambda: keys.value(SSH),
         known_hosts_path=settings.known_hosts,
         host_key_policy=settings.host_key_policy,
         private_targets=settings.lets_private_targets,
@@ -319,7 +366,14 @@ def _connector(settings: Settings, shared_keys: StoredHostKeys | None) -> Connec
     )
 
 
-def _rules(settings: Settings) -> InstallRules:
+def _rules(settings: Settings, keys: Keys) -> InstallRules:
+    async def tool_keys() -> ToolKeys:
+        try:
+            await keys.renew()
+        except StoreUnavailable as error:
+            logger.info("the keys stay as they were: %s", error)
+        return ToolKeys(civitai_api_key=keys.value("civitai"), hf_token=keys.value("huggingface"))
+
     return InstallRules(
         resource_timeout_seconds=settings.resource_timeout,
         link_timeout_seconds=settings.link_timeout,
@@ -329,8 +383,7 @@ def _rules(settings: Settings) -> InstallRules:
         provision_tools=settings.provision_tools,
         remote_path=settings.remote_path,
         keep_remote_logs=settings.keep_remote_logs,
-        civitai_api_key=_revealed(settings.civitai_api_key),
-        hf_token=_revealed(settings.hf_token),
+        keys=tool_keys,
     )
 
 

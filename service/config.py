@@ -86,6 +86,11 @@ class Settings(BaseSettings):
     api_token: SecretStr | None = None
     civitai_api_key: SecretStr | None = None
     hf_token: SecretStr | None = None
+    vast_api_key: SecretStr | None = None
+    vast_url: str = "https://console.vast.ai"
+    vast_allow_stop: bool = False
+    catalogue: str = "https://raw.githubusercontent.com/Comfy-Org/ComfyUI-Manager/main/model-list.json"
+    key_file: Path = Field(default_factory=lambda: _data_path() / "key_file")
 
     @field_validator(
         "cors_origins", "allowed_hosts", "ssh_targets", "trusted_proxies", "outbound_targets", mode="before"
@@ -106,7 +111,7 @@ class Settings(BaseSettings):
                 raise ValueError(f"{text[:80]!r} is no address: write 127.0.0.1 or 10.0.0.0/8") from None
         return value
 
-    @field_validator("civitai_url", "hf_url", mode="after")
+    @field_validator("civitai_url", "hf_url", "vast_url", mode="after")
     @classmethod
     def _site_is_an_origin(cls, value: str | None) -> str | None:
         if value is not None and not re.fullmatch(r"https?://[A-Za-z0-9.\[\]:_-]+/?", value):
@@ -154,6 +159,11 @@ class Settings(BaseSettings):
     @property
     def trusted_networks(self) -> tuple[ipaddress.IPv4Network | ipaddress.IPv6Network, ...]:
         return tuple(ipaddress.ip_network(text, strict=False) for text in self.trusted_proxies)
+
+    def given_keys(self) -> dict[str, str]:
+        """The keys of other sites that are set here."""
+        given = {"civitai": self.civitai_api_key, "huggingface": self.hf_token, "vast": self.vast_api_key}
+        return {name: key.get_secret_value() for name, key in given.items() if key is not None}
 
     def secrets(self) -> tuple[str, ...]:
         """The texts that must never leave the service: every setting that is a SecretStr, and the password of the

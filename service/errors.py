@@ -11,20 +11,24 @@ InstallerError
 │   ├── NotFound                 404  not_found
 │   │   ├── UnknownResource
 │   │   ├── UnknownJob
+│   │   ├── UnknownKey           there is no such key, or none is stored
 │   │   └── UnknownLink          a site has nothing at this address, or does not show it
 │   ├── NoModelFile              400  no_model_file      a link that leads to no model file
 │   ├── KeyNeeded                400  key_needed         a site wants a key, or another one
 │   ├── WrongState               409  conflict           carries the state and what is possible in it
 │   ├── KeyReused                409  conflict           the Idempotency-Key belongs to another request
 │   ├── CardExists               409  exists             the library has a card at this path
+│   ├── KeyExists                409  exists             the service has an SSH key of its own
 │   ├── LibraryReadOnly          409  read_only          the folder of the cards cannot be written
 │   ├── CardChanged              412  changed            somebody else changed the card in the meantime
 │   ├── VersionRequired          428  version_required   a change that does not say of which version of the card
 │   ├── BodyTooLarge             413  too_large
 │   ├── TooManyGuesses           429  too_many           of the token, from one address
-│   └── UnsupportedMediaType     415  unsupported_media
+│   ├── UnsupportedMediaType     415  unsupported_media
+│   └── InstanceUnavailable      502  instance_unavailable   the instance cannot be asked now
 ├── ConfigError                  a setting that the service cannot run with; the process ends with its message
 ├── CardError                    400  invalid            a resource card that cannot be read
+├── KeyFileUnusable              503  unavailable        the file with which keys are encrypted cannot be used
 ├── OutboundError                502  site_unavailable   a site did not answer as it should
 │   └── AddressRefused           400  invalid            an address from which the service fetches nothing
 ├── TransitionRefused            an event that cannot follow in its job's state; nothing is appended
@@ -121,6 +125,10 @@ class UnknownJob(NotFound):
     """The log has no job with this id."""
 
 
+class UnknownKey(NotFound):
+    """There is no key of this name, or none is stored."""
+
+
 class UnknownLink(NotFound):
     """The site has nothing at this address, or does not show it to us."""
 
@@ -158,6 +166,13 @@ class KeyReused(RequestError):
 
 class CardExists(RequestError):
     """The library has a card at this path."""
+
+    status = 409
+    code = "exists"
+
+
+class KeyExists(RequestError):
+    """The service has an SSH key of its own."""
 
     status = 409
     code = "exists"
@@ -209,6 +224,13 @@ class UnsupportedMediaType(RequestError):
     code = "unsupported_media"
 
 
+class InstanceUnavailable(RequestError):
+    """The instance cannot be asked now; the message says why."""
+
+    status = 502
+    code = "instance_unavailable"
+
+
 class ConfigError(InstallerError):
     """The service cannot run with a setting."""
 
@@ -218,6 +240,13 @@ class CardError(InstallerError):
 
     status = 400
     code = "invalid"
+
+
+class KeyFileUnusable(InstallerError):
+    """The file with which the keys are encrypted is missing, damaged, open to others, or another one."""
+
+    status = 503
+    code = "unavailable"
 
 
 class OutboundError(InstallerError):

@@ -20,7 +20,7 @@ from aiohttp.http_exceptions import HttpProcessingError
 from aiohttp.typedefs import Handler
 from structlog.typing import Processor
 
-from service.events.redaction import Redactor
+from service.events.redaction import Redactor, Secrets
 from service.log_writer import Throttle, log_handler
 
 LogFormat = Literal["json", "console"]
@@ -31,7 +31,7 @@ logger = logging.getLogger(__name__)
 # What anybody can make these libraries say.
 PROVOKED = ("aiohttp.server", "aiohttp.internal", "engineio", "socketio")
 CHANGING = ("POST", "PATCH", "PUT", "DELETE")
-API_PATH = "/resources"
+API_PATHS = ("/resources", "/keys", "/instances", "/vast", "/workflows")
 DEPTH_MAX = 8
 # Libraries that log too much at "info".
 QUIET = ("asyncssh", "aiohttp.access", "aiosqlite", "sqlalchemy.engine", "engineio", "socketio")
@@ -41,7 +41,11 @@ _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
 
 
 def configure_logs(
-    log_format: LogFormat | None, level: str, *, secrets: Iterable[str] = (), stream: IO[str] | None = None
+    log_format: LogFormat | None,
+    level: str,
+    *,
+    secrets: Secrets | Iterable[str] = (),
+    stream: IO[str] | None = None,
 ) -> None:
     """Send all logging to the stream (standard error). Without a format: for a person on a terminal, JSON elsewhere."""
     stream = stream if stream is not None else sys.stderr
@@ -74,7 +78,7 @@ async def log_changes(request: web.Request, handler: Handler) -> web.StreamRespo
     given = {"job_id": job_id[:64]} if job_id is not None else {}
     with structlog.contextvars.bound_contextvars(**given):
         response = await handler(request)
-        if request.method in CHANGING and request.path.startswith(API_PATH) and response.status < 400:
+        if request.method in CHANGING and request.path.startswith(API_PATHS) and response.status < 400:
             started = response.headers.get("Location", "").rpartition("/")[2]
             fields = {"status": response.status, "remote": request.remote, **({"job_id": started} if started else {})}
             logger.info("%s %s", request.method, request.path, extra=fields)

@@ -71,6 +71,7 @@ def test_the_image_runs_the_service_as_nobody_in_particular() -> None:
     (environment,) = instruction("ENV")
     assert f"sqlite+aiosqlite:///{volume}/" in environment
     assert f"INSTALLER_KNOWN_HOSTS={volume}/" in environment
+    assert f"INSTALLER_KEY_FILE={volume}/" in environment
 
 
 def test_what_the_build_needs_is_not_ignored() -> None:

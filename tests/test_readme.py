@@ -36,6 +36,8 @@ OF_THE_REQUEST = {
     "max_attempts",
     "verify",
     "reinstall",
+    "wait_for_ssh_seconds",
+    "removes",
     "place",
     "retry_of",
     "idempotency_key",

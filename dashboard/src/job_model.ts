@@ -77,6 +77,8 @@ export class JobModel implements Omit<JobSummary, "possible"> {
   max_attempts = 3;
   verify = true;
   reinstall = false;
+  removes: string[] = [];
+  wait_for_ssh_seconds: number | null = null;
   retry_of: string | null = null;
   thinned_at: string | null = null;
   // Only a screen needs these.
@@ -140,7 +142,7 @@ export class JobModel implements Omit<JobSummary, "possible"> {
   // 0 to 1 over all resources: by bytes if all sizes are known, else each resource counts the same.
   get share(): number {
     const all = [...this.resources.values()];
-    if (all.length === 0) return 0;
+    if (all.length === 0) return this.state === "completed" ? 1 : 0;
     const bySize = all.every((resource) => resource.size_bytes !== null && resource.size_bytes > 0);
     let done = 0;
     let whole = 0;
@@ -268,6 +270,8 @@ function queued(job: JobModel, event: JobQueuedEvent): void {
   job.max_attempts = event.max_attempts ?? 3;
   job.verify = event.verify !== false;
   job.reinstall = event.reinstall ?? false;
+  job.removes = event.removes ?? [];
+  job.wait_for_ssh_seconds = event.wait_for_ssh_seconds ?? null;
   job.retry_of = event.retry_of ?? null;
   job.created_at = event.at;
   job.resources = new Map();

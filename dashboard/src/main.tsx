@@ -5,8 +5,11 @@ import { render } from "preact";
 import { CardPage } from "./pages/card";
 import { FailuresPage } from "./pages/failures";
 import { InstallPage } from "./pages/install";
+import { InstancePage } from "./pages/instance";
+import { InstancesPage } from "./pages/instances";
 import { JobPage } from "./pages/job";
 import { JobsPage } from "./pages/jobs";
+import { KeysPage } from "./pages/keys";
 import { LibraryPage } from "./pages/library";
 import { ReplicasPage } from "./pages/replicas";
 import { ReportPage } from "./pages/report";
@@ -21,10 +24,13 @@ const names: Record<string, string> = {
   replicas: "Replicas",
   library: "Library",
   card: "Library",
+  keys: "Keys",
+  instances: "Instances",
+  instance: "Instances",
 };
 
 function App() {
-  const { page, jobId, card } = route.value;
+  const { page, jobId, card, instance } = route.value;
   return (
     <>
       <Header current={names[page] ?? "Installs"} />
@@ -33,6 +39,9 @@ function App() {
         {page === "install" && <InstallPage />}
         {page === "failures" && <FailuresPage />}
         {page === "replicas" && <ReplicasPage />}
+        {page === "instances" && <InstancesPage />}
+        {page === "instance" && <InstancePage key={instance} instance={instance} />}
+        {page === "keys" && <KeysPage />}
         {page === "library" && <LibraryPage />}
         {page === "card" && <CardPage key={card} path={card} />}
         {page === "job" && <JobPage key={jobId} jobId={jobId} />}

@@ -6,6 +6,7 @@ export type JobEvent =
   | CancelRequestedEvent
   | ConnectingEvent
   | FileKeptEvent
+  | FileRemovedEvent
   | HostKeyAcceptedEvent
   | JobCancelledEvent
   | JobCompletedEvent
@@ -106,6 +107,16 @@ export interface FileKeptEvent {
   path: string;
   bytes: number;
 }
+export interface FileRemovedEvent {
+  type: "file_removed";
+  job_id: string;
+  sequence: number;
+  at: string;
+  resource?: string;
+  attempt?: number;
+  path: string;
+  size?: number | null;
+}
 export interface HostKeyAcceptedEvent {
   type: "host_key_accepted";
   job_id: string;
@@ -204,6 +215,8 @@ export interface JobQueuedEvent {
   max_attempts?: number;
   verify?: boolean;
   reinstall?: boolean;
+  removes?: string[];
+  wait_for_ssh_seconds?: number | null;
   place?: string;
   retry_of?: string | null;
   idempotency_key?: string | null;
@@ -456,6 +469,13 @@ export interface CardRequest {
 export interface ChangeRequest {
   bandwidth_limit: number | null;
 }
+export interface CheckRequest {
+  ssh_host: string;
+  ssh_port: number;
+  ui_home?: string;
+  ssh_user?: string | null;
+  host_key_sha256?: string | null;
+}
 export interface InstallRequest {
   ssh_host: string;
   ssh_port: number;
@@ -468,6 +488,10 @@ export interface InstallRequest {
   max_attempts?: number | null;
   verify?: boolean;
   reinstall?: boolean;
+  wait_for_ssh_seconds?: number | null;
+}
+export interface KeyRequest {
+  value: string;
 }
 export interface MoveRequest {
   before: string;
@@ -485,6 +509,13 @@ export interface PreviewRequest {
   folder?: string | null;
   path?: string | null;
   picture?: boolean;
+}
+export interface RemovalRequest {
+  ui_home: string;
+  paths: string[];
+}
+export interface WorkflowRequest {
+  workflow: string;
 }
 export interface Accepted {
   success: true;
@@ -607,6 +638,61 @@ export interface Cards {
   broken: BrokenCardView[];
   writable: boolean;
 }
+export interface CatalogueEntry {
+  name: string;
+  filename: string;
+  url: string;
+  folder: string | null;
+  type: string | null;
+  base: string | null;
+  size: string | null;
+}
+export interface CataloguePage {
+  source: string;
+  count: number;
+  refreshed_at: string | null;
+  entries: CatalogueEntry[];
+}
+export interface ChangedKey {
+  name: string;
+  title: string;
+  use: string;
+  setting: string;
+  page: string;
+  set: boolean;
+  source: ("environment" | "stored") | null;
+  stored: boolean;
+  set_at: string | null;
+  problem: string | null;
+  success: true;
+  message: string;
+}
+export interface ChangedRental {
+  success: true;
+  id: number;
+  message: string;
+}
+export interface CheckLine {
+  check: "name" | "port" | "host_key" | "login" | "comfyui" | "disk" | "tools";
+  state: "ok" | "warning" | "failed" | "skipped";
+  text: string;
+}
+export interface CheckedInstance {
+  success: true;
+  ok: boolean;
+  instance: string;
+  lines: CheckLine[];
+  host_key_sha256: string | null;
+  ui_homes: string[];
+  public_key: string | null;
+  where: string[];
+}
+export interface CheckedKey {
+  success: true;
+  name: string;
+  verdict: "accepted" | "refused" | "unknown";
+  message: string;
+}
 export interface Conflict {
   success: false;
   message: string;
@@ -642,6 +728,8 @@ export interface Controlled {
   max_attempts: number;
   verify: boolean;
   reinstall: boolean;
+  removes: string[];
+  wait_for_ssh_seconds: number | null;
   retry_of: string | null;
   thinned_at: string | null;
   possible: string[];
@@ -700,6 +788,8 @@ export interface JobView {
   max_attempts: number;
   verify: boolean;
   reinstall: boolean;
+  removes: string[];
+  wait_for_ssh_seconds: number | null;
   retry_of: string | null;
   thinned_at: string | null;
   possible: string[];
@@ -722,6 +812,15 @@ export interface DeletedCard {
   success: true;
   path: string;
   message: string;
+}
+export interface DeletedKey {
+  success: true;
+  name: string;
+  message: string;
+}
+export interface DiskView {
+  total: number;
+  free: number;
 }
 export interface EventPage {
   job_id: string;
@@ -761,9 +860,30 @@ export interface FailureGroups {
 export interface Health {
   status: "ok";
 }
-export interface JobPage {
-  jobs: JobSummary[];
-  next: string | null;
+export interface InspectedWorkflow {
+  models: NeededModel[];
+}
+export interface NeededModel {
+  name: string;
+  state: "in_library" | "missing" | "unknown" | "refused";
+  folder: string | null;
+  url: string | null;
+  sha256: string | null;
+  card: string | null;
+  node: string | null;
+  source: ("workflow" | "catalogue") | null;
+  reason: string | null;
+}
+export interface InstanceDetail {
+  instance: string;
+  ssh_host: string;
+  ssh_port: number;
+  ssh_user: string;
+  ui_home: string;
+  jobs: number;
+  active: number;
+  last_job_at: string;
+  recent: JobSummary[];
 }
 export interface JobSummary {
   job_id: string;
@@ -787,6 +907,8 @@ export interface JobSummary {
   max_attempts: number;
   verify: boolean;
   reinstall: boolean;
+  removes: string[];
+  wait_for_ssh_seconds: number | null;
   retry_of: string | null;
   thinned_at: string | null;
   possible: string[];
@@ -924,6 +1046,12 @@ export interface SavedCard {
   success: true;
   message: string;
   [k: string]: unknown;
+}
+export interface StartedRemoval {
+  success: true;
+  job_id: string;
+  message: string;
+  count: number;
 }
 
 export type Control = "cancel" | "change" | "delete" | "move" | "pause" | "resume" | "retry";

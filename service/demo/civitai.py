@@ -116,13 +116,14 @@ class StandInCivitai:
     """``start`` it, give ``env`` to the sessions that shall reach it, ``stop`` it.
 
     ``api_url``: where it answers without TLS, for a service that is told to ask there. ``image_origin``: of the
-    pictures' addresses."""
+    pictures' addresses. ``account_key``: of the one account that the site knows."""
 
     def __init__(self, folder: Path, *sites: OtherSite) -> None:
         self._folder = folder
         self._sites = sites
         self._hosts = (*HOSTS, *(host for site in sites for host in site.hosts))
         self.image_origin = "https://civitai.com"
+        self.account_key: str | None = None
         self.api_port = 0
         self._models: dict[int, StandInModel] = {}
         self._released = asyncio.Event()
@@ -179,6 +180,7 @@ class StandInCivitai:
         context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
         authority.issue_cert(*self._hosts).configure_cert(context)
         app = web.Application()
+        app.router.add_get("/api/v1/me", self._account)
         app.router.add_get("/api/v1/models/{id}", self._model)
         app.router.add_get("/api/v1/model-versions/{id}", self._version)
         app.router.add_get("/api/download/models/{id}", self._download)
@@ -232,6 +234,11 @@ class StandInCivitai:
             return self._noted(request, web.json_response({"error": "no"}, status=status))
         about = {"name": model.name, "type": model.kind, "nsfw": False, "poi": False}
         return self._noted(request, web.json_response(_version_json(model, self.image_origin) | {"model": about}))
+
+    async def _account(self, request: web.Request) -> web.Response:
+        is_known = request.headers.get("Authorization") == f"Bearer {self.account_key}"
+        body = {"id": 7, "username": "renter", "tier": "free"} if is_known else {"error": "Unauthorized"}
+        return self._noted(request, web.json_response(body, status=200 if is_known else 401))
 
     async def _image(self, request: web.Request) -> web.Response:
         return self._noted(request, web.Response(body=picture(), content_type="image/png"))

@@ -34,22 +34,30 @@ class StandInRepository:
 
 
 class StandInHuggingFace:
-    """``requests``: method, path and whether a token came along, of each request."""
+    """``requests``: method, path and whether a token came along, of each request. ``account_token``: of the one account
+    that the site knows."""
 
     hosts = (HOST,)
 
     def __init__(self) -> None:
         self._repositories: dict[str, StandInRepository] = {}
         self.requests: list[tuple[str, str, bool]] = []
+        self.account_token: str | None = None
 
     def add(self, *repositories: StandInRepository) -> None:
         for repository in repositories:
             self._repositories[repository.name] = repository
 
     def add_to(self, app: web.Application) -> None:
+        app.router.add_get("/api/whoami-v2", self._account)
         app.router.add_get("/api/models/{owner}/{name}/revision/{revision}", self._info)
         app.router.add_get("/{owner}/{name}/resolve/{revision}/{path:.+}", self._resolve)
         app.router.add_get("/storage/{owner}/{name}/{path:.+}", self._store)
+
+    async def _account(self, request: web.Request) -> web.Response:
+        if request.headers.get("Authorization") != f"Bearer {self.account_token}":
+            return _refused(401, "InvalidToken")
+        return web.json_response({"type": "user", "name": "renter", "auth": {"type": "access_token"}})
 
     async def _info(self, request: web.Request) -> web.Response:
         repository = self._noted(request)

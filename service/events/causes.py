@@ -306,7 +306,8 @@ _ROWS = (
     ),
     CauseRow(
         cause=Cause.SSH_AUTH,
-        hint="The instance does not accept the key: check INSTALLER_SSH_KEY and ssh_user.",
+        hint="The instance does not accept the key: give it the public half of the service's key (page Keys, or "
+        "`resource-installer keys ssh`), or check INSTALLER_SSH_KEY and ssh_user.",
         by_hand="only when the instance accepts the key",
     ),
     CauseRow(

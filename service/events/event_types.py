@@ -235,6 +235,16 @@ class ResourceWarned(Event):
     paths: list[str] = field(default_factory=list)
 
 
+@event_class()
+class FileRemoved(Event):
+    """A file was removed from the instance because somebody asked for it. ``path``: below models/ of ui_home.
+    ``size``: its bytes, null if it was not there any more."""
+
+    type: ClassVar[str] = "file_removed"
+    path: str
+    size: int | None = None
+
+
 # --- the lifecycle: the service appends these --------------------------------------------------------------------
 
 
@@ -244,7 +254,9 @@ class JobQueued(Event):
 
     ``resources``: one ``{"resource": path, "title": str, "dependencies": [path, ...]}`` for each, dependencies
     before their dependents; ``size``, if the card gives it, in bytes. ``place``: in the queue (see store/places.py).
-    ``reinstall``: files that are there and whole are loaded anew. ``retry_of``: the job that this one retries.
+    ``reinstall``: files that are there and whole are loaded anew. ``removes``: the files below models/ that a job
+    without resources removes. ``wait_for_ssh_seconds``: how long an instance that does not answer yet is waited for,
+    None for as long as the service's setting says. ``retry_of``: the job that this one retries.
     ``idempotency_key``: the client's name for the request; ``body_sha256``: of the request's body, to refuse another
     body under the same name.
     """
@@ -261,6 +273,8 @@ class JobQueued(Event):
     max_attempts: int = 3
     verify: bool = True
     reinstall: bool = False
+    removes: list[str] = field(default_factory=list)
+    wait_for_ssh_seconds: int | None = None
     place: str = ""
     retry_of: str | None = None
     idempotency_key: str | None = None

@@ -91,14 +91,16 @@ _HINTS = (
     _Hint(
         causes=_REFUSALS,
         near=_words(r"civitai\.com|\bcivitdl\b"),
-        text="CivitAI refuses this file without a key that may have it: set INSTALLER_CIVITAI_API_KEY where the "
-        "service runs. In early access, the account of the key has to buy it first.",
+        text="CivitAI refuses this file without a key that may have it: add the key and retry, on the page Keys or "
+        "with `resource-installer keys set civitai`, or set INSTALLER_CIVITAI_API_KEY where the service runs. In early "
+        "access, the account of the key has to buy it first.",
     ),
     _Hint(
         causes=_REFUSALS,
         near=_words(r"huggingface\.co|\bhf\.co|huggingface_hub|gatedrepo|^hf$|hf_debug"),
-        text="Hugging Face refuses this file without a token that may have it: set INSTALLER_HF_TOKEN where the "
-        "service runs, and accept the model's licence on its page with the account of the token.",
+        text="Hugging Face refuses this file without a token that may have it: add the token and retry, on the page "
+        "Keys or with `resource-installer keys set huggingface`, or set INSTALLER_HF_TOKEN where the service runs, and "
+        "accept the model's licence on its page with the account of the token.",
     ),
     _Hint(
         causes=frozenset({Cause.NETWORK}),

@@ -115,6 +115,9 @@ class ResourceProgress(NamedTuple):
 class Job(NamedTuple):
     """The projection of one stream. A tuple, like its resources: one is made for every event.
 
+    ``removes``: the files below models/ that a job without resources removes. ``wait_for_ssh_seconds``: for an instance
+    that does not answer yet, None for the service's setting.
+
     What every event changes, ``state`` to ``last_at_ms``, lies side by side: see fold.py.
     ``owner``: the replica that runs it, or ran it last; ``epoch`` counts its owners. Neither is in the log.
     """
@@ -140,6 +143,8 @@ class Job(NamedTuple):
     max_attempts: int = 3
     verify: bool = True
     reinstall: bool = False
+    removes: tuple[str, ...] = ()
+    wait_for_ssh_seconds: int | None = None
     place: str = ""
     cancel_requested_at_ms: int | None = None
     retry_of: str | None = None
@@ -253,6 +258,8 @@ SUMMARY_VIEW = View(
     "max_attempts",
     "verify",
     "reinstall",
+    "removes",
+    "wait_for_ssh_seconds",
     "retry_of",
     "thinned_at_ms",
 )

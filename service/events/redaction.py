@@ -9,6 +9,8 @@ from urllib.parse import quote
 
 REDACTED = "[redacted]"
 SECRET_CHARACTERS_MIN = 6
+# Those that were learned last; each costs a search of every text.
+LEARNED_MAX = 64
 
 # What may stand between the characters of a secret without being seen: it would be found by who reads the text, and
 # not by a search for the secret. Controls, marks of direction, joiners, fillers, selectors of variants, tags.
@@ -45,7 +47,25 @@ class Secrets:
     they would redact everything."""
 
     def __init__(self, secrets: Iterable[str] = ()) -> None:
-        known = {secret for secret in secrets if len(secret) >= SECRET_CHARACTERS_MIN}
+        self._given = {secret for secret in secrets if len(secret) >= SECRET_CHARACTERS_MIN}
+        # In the order in which they were learned.
+        self._learned: dict[str, None] = {}
+        self._forms: tuple[str, ...] = ()
+        self._find_forms()
+
+    def learn(self, secrets: Iterable[str]) -> None:
+        """From now on these are secrets too. What a key was is one as long as the service runs: what was begun with it
+        may still print it."""
+        for secret in secrets:
+            if len(secret) >= SECRET_CHARACTERS_MIN:
+                self._learned.pop(secret, None)
+                self._learned[secret] = None
+        while len(self._learned) > LEARNED_MAX:
+            del self._learned[next(iter(self._learned))]
+        self._find_forms()
+
+    def _find_forms(self) -> None:
+        known = {*self._given, *self._learned}
         forms = sorted({form for secret in known for form in _forms(secret)}, key=len, reverse=True)
         # One `in` for each is cheaper than one pattern for all, which would stop at every second character.
         self._forms = tuple(forms)
@@ -94,10 +114,10 @@ def _forms(secret: str) -> Iterator[str]:
 
 
 class Redactor:
-    """``secrets``: texts that never leave the service."""
+    """``secrets``: texts that never leave the service; as `Secrets`, also those that are learned later."""
 
-    def __init__(self, secrets: Iterable[str] = ()) -> None:
-        self._secrets = Secrets(secrets)
+    def __init__(self, secrets: Secrets | Iterable[str] = ()) -> None:
+        self._secrets = secrets if isinstance(secrets, Secrets) else Secrets(secrets)
 
     def __call__(self, text: str) -> str:
         return self.without_known(self._secrets.redacted(text))

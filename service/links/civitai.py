@@ -28,6 +28,8 @@ KEY_SETTING = "INSTALLER_CIVITAI_API_KEY"
 SITE = "CivitAI"
 # Of CivitAI's levels, 1 is for everybody and 2 for 13 years and older.
 NSFW_LEVEL_MAX = 2
+# To whom the key goes.
+CIVITAI_ORIGINS = tuple(f"https://{host}" for host in CIVITAI_HOSTS)
 _NO_MODELS = ("config", "training data", "archive")
 _UNSAFE = ("Danger", "Error")
 
@@ -60,7 +62,8 @@ class Civitai:
             site=SITE,
             missing=f"{SITE} has no {what[:-1].replace('-', ' ')} {number}, or not for everybody: it may be deleted, "
             "unpublished, or shown at civitai.red alone",
-            key=f"{SITE} shows this only with the key of an account that may see it: set {KEY_SETTING}",
+            key=f"{SITE} shows this only with the key of an account that may see it: add it on the page Keys, or "
+            f"set {KEY_SETTING}",
         )
 
     async def _with_missing_key(self, link: CivitaiLink, found: Found, version: dict[str, Any]) -> Found:
@@ -73,19 +76,16 @@ class Civitai:
         if answer.status not in (401, 403):
             return found
         if not self._outbound.has_token(address):
-            message = f"{SITE} lets only accounts download this: set {KEY_SETTING} before you install it"
+            message = (
+                f"{SITE} lets only accounts download this: before you install it, add your key on the page Keys, or "
+                f"set {KEY_SETTING}"
+            )
             return replace(found, missing=(Missing(setting=KEY_SETTING, message=message),))
-        note = f"{SITE} refuses this file with the key in {KEY_SETTING}: it may be in early access, or paid for"
+        note = f"{SITE} refuses this file with the key that the service has: it may be in early access, or paid for"
         return replace(found, notes=(*found.notes, note))
 
     def _api(self, link: CivitaiLink) -> str:
         return self._base or f"https://{link.host}"
-
-
-def civitai_tokens(base: str | None, key: str | None) -> dict[str, str]:
-    """To whom the key goes."""
-    origins = [base] if base is not None else [f"https://{host}" for host in CIVITAI_HOSTS]
-    return dict.fromkeys(origins, key) if key is not None else {}
 
 
 def _version(model: dict[str, Any], link: CivitaiLink) -> dict[str, Any]:

@@ -89,23 +89,24 @@ class HuggingFace:
         """The site answers the same for what is not there and for what is private."""
         if self._outbound.has_token(self._base):
             return (
-                f"{SITE} has no repository {link.repository}, or the token in {KEY_SETTING} may not see it: check the "
-                "link, and the rights of the token"
+                f"{SITE} has no repository {link.repository}, or the token that the service has may not see it: check "
+                "the link, and the rights of the token"
             )
         return (
             f"{SITE} has no repository {link.repository} for everybody: check the link; if it is private, set "
-            f"{KEY_SETTING} to a token that may see it"
+            f"{KEY_SETTING} to a token that may see it, or add the token on the page Keys"
         )
 
     def _gate_message(self, link: HuggingFaceLink) -> str:
         page = f"{DEFAULT_BASE}/{link.repository}"
         if self._outbound.has_token(self._base):
             return (
-                f"the token in {KEY_SETTING} may not download this gated file: accept its terms at {page} with that "
-                "account, and let the token read gated repositories"
+                f"the token that the service has may not download this gated file: accept its terms at {page} with "
+                "that account, and let the token read gated repositories"
             )
         return (
-            f"this repository is gated: accept its terms at {page}, then set {KEY_SETTING} to a token of that account"
+            f"this repository is gated: accept its terms at {page}, then add a token of that account on the page Keys, "
+            f"or set {KEY_SETTING} to it"
         )
 
 

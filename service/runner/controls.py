@@ -215,5 +215,7 @@ def _rest_of(job: Job) -> JobQueued:
         max_attempts=job.max_attempts,
         verify=job.verify,
         reinstall=job.reinstall,
+        removes=list(job.removes),
+        wait_for_ssh_seconds=job.wait_for_ssh_seconds,
         retry_of=job.job_id,
     )

@@ -68,3 +68,17 @@ def job_completed_or_failed(job: Job, partial_files: Sequence[str] = ()) -> Even
         results=job.results(),
         partial_files=list(partial_files),
     )
+
+
+def job_failed(job: Job, outcome: Outcome) -> types.JobFailed:
+    """The end of a job without resources that could not do its work."""
+    cause = Cause(outcome.cause or Cause.UNKNOWN)
+    return types.JobFailed(
+        error=outcome.error or "",
+        cause=cause.value,
+        hint=outcome.hint or CAUSES[cause].hint,
+        installed=job.installed,
+        total=job.total,
+        results=job.results(),
+        partial_files=[],
+    )

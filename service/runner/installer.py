@@ -11,13 +11,21 @@ import logging
 from collections.abc import Callable, Coroutine, Sequence
 from typing import Any
 
-from service.errors import InstallerError, LeaseLost, LinkFailed, RemoteError, SequenceConflict, StoreUnavailable
+from service.errors import (
+    InstallerError,
+    LeaseLost,
+    LinkFailed,
+    RemoteError,
+    RemoteProtocolError,
+    SequenceConflict,
+    StoreUnavailable,
+)
 from service.events.causes import Cause
 from service.events.job import ENDED_STATES, Job, ResourceProgress
 from service.events.recorded_event import NewEvent
 from service.events.redaction import Redactor
 from service.library import Library
-from service.runner.endings import failed_resource, job_cancelled, job_completed_or_failed
+from service.runner.endings import failed_resource, job_cancelled, job_completed_or_failed, job_failed
 from service.runner.instance.connector import Connector
 from service.runner.instance.link import Link
 from service.runner.instance.remote import Remote
@@ -28,6 +36,7 @@ from service.runner.job_work import JobWork
 from service.runner.live_job import LiveJob
 from service.runner.outcome import Outcome, failed
 from service.runner.plan import VERIFYING_MAX, bandwidth_share
+from service.runner.removal import Removal
 from service.runner.resource_run import ResourceRun
 from service.runner.rules import InstallRules
 from service.store.jobs import Jobs
@@ -67,9 +76,10 @@ class ResourceInstaller:
         Raises LeaseLost and SequenceConflict: another writer is at work, so nothing is decided about the job here.
         """
         link = self._link(live_job)
+        removal = Removal(live_job)
         try:
             try:
-                await self._job_work(live_job, link).until_done()
+                await self._job_work(live_job, link, removal).until_done()
             except (LeaseLost, SequenceConflict):
                 raise
             except LinkFailed as error:
@@ -78,7 +88,7 @@ class ResourceInstaller:
                 logger.exception("job %s ends with an error of the service", live_job.job.job_id)
                 await _finish(live_job, failed(Cause.UNKNOWN, f"the service failed: {self._redact(str(error))}"))
             else:
-                await _finish(live_job, failed(Cause.UNKNOWN, "the service never started this resource"))
+                await _finish(live_job, failed(Cause.UNKNOWN, "the service never started this resource"), removal)
             await self._remove(live_job, link)
             link.leave()
         finally:
@@ -98,14 +108,14 @@ class ResourceInstaller:
             self._connector,
             Instance(host=job.ssh_host, port=job.ssh_port, user=job.ssh_user, host_key_sha256=job.host_key_sha256),
             was_up=_has_started(job),
-            connect_seconds=self._rules.connect_timeout_seconds,
+            connect_seconds=max(self._rules.connect_timeout_seconds, job.wait_for_ssh_seconds or 0),
             lost_seconds=self._rules.link_timeout_seconds,
             append=lambda event: live_job.append([NewEvent(event=event)]),
             redact=self._redact,
             clock=self._clock,
         )
 
-    def _job_work(self, live_job: LiveJob, link: Link) -> JobWork:
+    def _job_work(self, live_job: LiveJob, link: Link, removal: Removal) -> JobWork:
         verifying = asyncio.Semaphore(VERIFYING_MAX)
 
         def work_on(resource: ResourceProgress) -> Coroutine[Any, Any, None]:
@@ -124,17 +134,25 @@ class ResourceInstaller:
 
         return JobWork(
             live_job,
-            connect=lambda: link.use(lambda connection: self._look(live_job, connection)),
+            connect=lambda: link.use(lambda connection: self._begin(live_job, connection, removal)),
             work_on=work_on,
             clock_ms=self._clock_ms,
             clock=self._clock,
         )
 
+    async def _begin(self, live_job: LiveJob, connection: Connection, removal: Removal) -> None:
+        await self._look(live_job, connection)
+        if live_job.job.removes:
+            try:
+                await removal.run(connection)
+            except RemoteProtocolError as error:
+                raise LinkFailed(self._redact(str(error)), cause=Cause.UNKNOWN) from error
+
     async def _look(self, live_job: LiveJob, connection: Connection) -> None:
         """The first thing that runs on the instance: it shows that a login runs programs, whether ``ui_home`` is what
         it should be, and what ended jobs have left there, which is removed."""
         job, remote = live_job.job, Remote(connection)
-        is_first = not _has_started(job)
+        is_first = not _has_started(job) and not job.removes
         found = await remote.look(job.ui_home if is_first else "")
         warning = ui_home_warning(job.ui_home, found)
         if is_first and warning is not None:
@@ -167,14 +185,18 @@ def _has_started(job: Job) -> bool:
     return any(resource.attempt for resource in job.resources)
 
 
-async def _finish(live_job: LiveJob, outcome: Outcome) -> None:
-    """The terminal event, and before it this outcome for everything that has not ended."""
+async def _finish(live_job: LiveJob, outcome: Outcome, removal: Removal | None = None) -> None:
+    """The terminal event, and before it this outcome for everything that has not ended. Without a ``removal``, what the
+    job was to remove stays."""
 
     def terminal(job: Job) -> Sequence[NewEvent]:
         if job.is_terminal:
             return []
         if job.is_cancelling:
             return [NewEvent(event=job_cancelled(job, live_job.partial_files))]
+        if job.removes:
+            failure = job_failed(job, outcome) if removal is None else removal.failure(job)
+            return [NewEvent(event=failure or job_completed_or_failed(job))]
         rest = [failed_resource(r, outcome) for r in job.resources if r.state not in ENDED_STATES]
         return rest or [NewEvent(event=job_completed_or_failed(job, live_job.partial_files))]
 

@@ -30,7 +30,7 @@ from service.runner.outcome import Outcome, failed
 from service.runner.phases import Phase, directories_of, phase_of
 from service.runner.plan import is_verifying
 from service.runner.retry import delay_seconds, retry_after_seconds
-from service.runner.rules import InstallRules
+from service.runner.rules import InstallRules, ToolKeys
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -114,7 +114,7 @@ class ResourceRun:
         resource = self._resource
         phase = phase_of(resource, self._redact, self._live_job.job, card)
         attempt = Attempt(
-            spec=self._spec(resource, phase, card),
+            spec=self._spec(resource, phase, card, await self._rules.keys()),
             phase=phase,
             directories=directories_of(resource),
             stored_offset=resource.source_offset,
@@ -185,7 +185,7 @@ class ResourceRun:
             )
         ]
 
-    def _spec(self, resource: ResourceProgress, phase: Phase, card: Resource | None) -> AttemptSpec:
+    def _spec(self, resource: ResourceProgress, phase: Phase, card: Resource | None, keys: ToolKeys) -> AttemptSpec:
         # Without the very card that this resource was started with, an attempt can be found, but never started.
         is_same = card is not None and card.sha256 == resource.card_sha256
         return AttemptSpec(
@@ -203,8 +203,8 @@ class ResourceRun:
             background=card is not None and card.front.background,
             provision_tools=self._rules.provision_tools,
             remote_path=self._rules.remote_path,
-            civitai_api_key=self._rules.civitai_api_key,
-            hf_token=self._rules.hf_token,
+            civitai_api_key=keys.civitai_api_key,
+            hf_token=keys.hf_token,
             riding=phase.riding(card) if card is not None and is_same else "",
             must_exist=resource.source_offset > 0 or not is_same,
         )

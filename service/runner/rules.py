@@ -2,17 +2,30 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 
 from service.runner.retry import RetryRules
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ToolKeys:
+    """What the tools of a card are given. None where none is set."""
+
+    civitai_api_key: str | None = None
+    hf_token: str | None = None
+
+
+async def _no_keys() -> ToolKeys:
+    return ToolKeys()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class InstallRules:
-    """How to install: limits, retries and secrets.
+    """How to install: limits, retries and keys.
 
     ``stall_seconds``: 0 for no watch. ``remote_path``: folders added to PATH on the instance, separated by colons.
-    A secret is None where none is set.
+    ``keys``: those for an attempt that begins now.
     """
 
     resource_timeout_seconds: int = 3600
@@ -23,5 +36,4 @@ class InstallRules:
     remote_path: str = ""
     keep_remote_logs: bool = False
     provision_tools: bool = True
-    civitai_api_key: str | None = None
-    hf_token: str | None = None
+    keys: Callable[[], Awaitable[ToolKeys]] = _no_keys

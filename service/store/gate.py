@@ -26,10 +26,10 @@ _UNWANTED = re.compile("[\x00-\x08\x0b-\x1f]|" + _UNESCAPED.pattern)
 
 
 class Gate:
-    """``secrets``: texts that never leave the service."""
+    """``secrets``: texts that never leave the service; as `Secrets`, also those that are learned later."""
 
-    def __init__(self, secrets: Iterable[str] = ()) -> None:
-        self._secrets = Secrets(secrets)
+    def __init__(self, secrets: Secrets | Iterable[str] = ()) -> None:
+        self._secrets = secrets if isinstance(secrets, Secrets) else Secrets(secrets)
 
     def __call__(self, event: Event) -> tuple[Event, str]:
         """The event as it may be stored, and its fields as JSON. Raises UnstorableEvent.

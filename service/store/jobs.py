@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 from typing import Any, NamedTuple
 
-from sqlalchemy import ColumnElement, Row, Select, and_, exists, func, or_, select
+from sqlalchemy import ColumnElement, Row, Select, and_, case, exists, func, or_, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from service.errors import FieldError, InvalidRequest, UnknownJob
@@ -70,6 +70,19 @@ class Waiting(NamedTuple):
     job_id: str
     place: str
     queue_position: int | None
+
+
+class InstanceRow(NamedTuple):
+    """An instance as its jobs name it. ``ui_home`` and ``last_job_at_ms``: of its newest job. ``active``: jobs that
+    have not ended."""
+
+    ssh_user: str
+    ssh_host: str
+    ssh_port: int
+    ui_home: str
+    jobs: int
+    active: int
+    last_job_at_ms: int
 
 
 class Jobs:
@@ -157,6 +170,46 @@ class Jobs:
         query = select(jobs.c.job_id).where(jobs.c.state.in_(ACTIVE_STATES), jobs.c.instance_key == instance_key)
         async with self._database.read() as connection:
             return [str(row.job_id) for row in (await connection.execute(query.order_by(jobs.c.place))).all()]
+
+    async def instances(self, limit: int) -> list[InstanceRow]:
+        """The instances of the jobs, those of the newest jobs first."""
+        last = func.max(jobs.c.number).label("last")
+        active = func.sum(case((jobs.c.state.in_(ACTIVE_STATES), 1), else_=0)).label("active")
+        login = (jobs.c.ssh_user, jobs.c.ssh_host, jobs.c.ssh_port)
+        counted = select(*login, last, func.count().label("jobs"), active).group_by(*login)
+        newest = counted.order_by(last.desc()).limit(limit).subquery()
+        query = (
+            select(newest, jobs.c.ui_home, jobs.c.created_at_ms)
+            .join(jobs, jobs.c.number == newest.c.last)
+            .order_by(newest.c.last.desc())
+        )
+        async with self._database.read() as connection:
+            rows = (await connection.execute(query)).all()
+        return [
+            InstanceRow(
+                ssh_user=row.ssh_user,
+                ssh_host=row.ssh_host,
+                ssh_port=row.ssh_port,
+                ui_home=row.ui_home,
+                jobs=int(row.jobs),
+                active=int(row.active),
+                last_job_at_ms=row.created_at_ms,
+            )
+            for row in rows
+        ]
+
+    async def active_by_instance(self) -> dict[str, int]:
+        """How many jobs of each instance have not ended, by its key."""
+        counted = select(jobs.c.instance_key, func.count().label("count")).where(jobs.c.state.in_(ACTIVE_STATES))
+        async with self._database.read() as connection:
+            rows = (await connection.execute(counted.group_by(jobs.c.instance_key))).all()
+        return {str(row[0]): int(row[1]) for row in rows}
+
+    async def of_instance(self, ssh_user: str, ssh_host: str, ssh_port: int, limit: int) -> list[Job]:
+        """The newest jobs of an instance, those that have not ended first."""
+        mine = and_(jobs.c.ssh_user == ssh_user, jobs.c.ssh_host == ssh_host, jobs.c.ssh_port == ssh_port)
+        has_ended = case((jobs.c.state.in_(ACTIVE_STATES), 0), else_=1)
+        return await self._load(_JOBS.where(mine).order_by(has_ended, jobs.c.number.desc()).limit(limit))
 
     async def failures(self, since_ms: int, limit: int) -> list[dict[str, Any]]:
         """Failed resources of jobs that ended since then, grouped by cause, host and card, the most frequent first."""

@@ -18,6 +18,7 @@ from service.events.event_types import JobQueued
 from service.events.fold import apply
 from service.events.job import Job
 from service.events.recorded_event import NewEvent, RecordedEvent
+from service.events.redaction import Secrets
 from service.store.append import Append
 from service.store.event_store import EventStore
 from service.store.follower import Follower
@@ -60,7 +61,7 @@ class Journal:
         *,
         clock_ms: Callable[[], int],
         publish: Publish,
-        secrets: Iterable[str] = (),
+        secrets: Secrets | Iterable[str] = (),
         is_shared: bool = False,
         replica_id: Callable[[], int | None] = lambda: None,
         on_foreign: Callable[[str], None] = lambda _job_id: None,

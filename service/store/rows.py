@@ -53,7 +53,8 @@ PROGRESS_CHANGES = tuple(
 
 def job_row(job: Job) -> dict[str, Any]:
     """The row of this job. ``number``: of its place, which is right until it is moved."""
-    return {name: ordinal(job.place) if name == "number" else getattr(job, name) for name in JOB_COLUMNS}
+    made = {"number": ordinal(job.place), "removes": json.dumps(job.removes)}
+    return {name: made[name] if name in made else getattr(job, name) for name in JOB_COLUMNS}
 
 
 def resource_rows(job: Job) -> list[dict[str, Any]]:
@@ -73,6 +74,7 @@ def job_of(row: Row[Any], resources: Iterable[Row[Any]]) -> Job:
     resources in order."""
     values = {name: value for name, value in row._mapping.items() if name in Job._fields}
     values["state"] = JobState(values["state"])
+    values["removes"] = tuple(json.loads(values["removes"]))
     return Job(**values, resources=tuple(_resource_of(resource) for resource in resources))
 
 

@@ -1,4 +1,5 @@
-"""The tables: the log, the projection of each stream as one row of jobs and one row for each resource, the replicas.
+"""The tables: the log, the projection of each stream as one row of jobs and one row for each resource, the replicas,
+the keys.
 
 The columns of the projection follow from its fields in events/job.py, so that Python names a projected field once: a
 whole number has 64 bits, a field that may be None is nullable. The tables here add only what a database needs beside
@@ -66,6 +67,7 @@ _DEFAULTS = {
     "max_attempts": "3",
     "verify": "1",
     "reinstall": "0",
+    "removes": "[]",
     "place": "",
     "phase": "download",
     "epoch": "0",
@@ -177,4 +179,13 @@ job_resources = Table(
     Column("job_id", String(36), ForeignKey("jobs.job_id", ondelete="CASCADE"), primary_key=True),
     Column("number", WHOLE_NUMBER, primary_key=True, autoincrement=False),
     *_columns(ResourceProgress, without=("number",)),
+)
+
+# The keys of the user for other sites, each encrypted with the key file of the service (keys/sealing.py).
+keys = Table(
+    "keys",
+    metadata,
+    Column("name", String(40), primary_key=True),
+    Column("sealed", Text, nullable=False),
+    Column("set_at_ms", WHOLE_NUMBER, nullable=False),
 )

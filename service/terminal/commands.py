@@ -10,10 +10,14 @@ import typer
 from typer.core import TyperCommand
 
 from service.terminal.completion import complete_cards
+from service.terminal.instances import check, instances, models
+from service.terminal.keys import keys
 from service.terminal.library import add, edit, rm
 from service.terminal.options import DEFAULT_URL, Job, Target, Token, Url, run
 from service.terminal.printing import say
 from service.terminal.reading import cards, events, failures, jobs, replicas, report
+from service.terminal.vast import vast
+from service.terminal.workflows import catalogue, workflow
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -25,8 +29,10 @@ PANEL = "Client"
 
 def add_to(cli: typer.Typer) -> None:
     jobs_first = (install, jobs, watch, pause, resume, cancel, retry, move, events, report, failures, replicas)
-    for command in (*jobs_first, cards, add, edit, rm):
+    for command in (*jobs_first, cards, add, edit, rm, check, instances, models, workflow, catalogue):
         cli.command(rich_help_panel=PANEL, cls=_InstallCommand if command is install else None)(command)
+    cli.add_typer(keys, name="keys", rich_help_panel=PANEL)
+    cli.add_typer(vast, name="vast", rich_help_panel=PANEL)
 
 
 class _InstallCommand(TyperCommand):
@@ -58,6 +64,7 @@ def install(
     verify: Annotated[bool, typer.Option(help="Check the files before they count as installed.")] = True,
     reinstall: Annotated[bool, typer.Option("--reinstall", help="Load files anew that are there and whole.")] = False,
     host_key: Annotated[str | None, typer.Option(help="Accept exactly this host key, SHA256:….")] = None,
+    wait: Annotated[int | None, typer.Option(help="Seconds to wait for an instance that does not answer yet.")] = None,
     watching: Annotated[bool, typer.Option("--watch/--no-watch", help="Stay until the job has ended.")] = True,
     url: Url = DEFAULT_URL,
     token: Token = None,
@@ -71,6 +78,7 @@ def install(
         "max_attempts": max_attempts,
         "host_key_sha256": host_key,
         "reinstall": reinstall or None,
+        "wait_for_ssh_seconds": wait,
         "bandwidth_limit": None if bandwidth is None else round(bandwidth * 1_000_000),
     }
     body |= {"ui_home": ui_home, "parallel": parallel, "verify": verify}

@@ -58,7 +58,8 @@ class JobView:
             _apply(resource, event)
 
     def sentence(self, event: Event) -> str | None:
-        sentence = _SENTENCES.get(event["type"])
+        of_removal = _OF_REMOVALS if event.get("total") == 0 else {}
+        sentence = of_removal.get(event["type"]) or _SENTENCES.get(event["type"])
         if sentence is None:
             return None
         resource = self.resources.get(event.get("resource", ""))
@@ -85,6 +86,8 @@ def _apply(resource: ResourceView, event: Event) -> None:
             resource.state = f"failed ({words(event['cause'])})"
 
 
+# A job without resources removes files.
+_OF_REMOVALS = {"job_completed": "the files are removed", "job_failed": "something stays"}
 _OUTCOMES = {"resource_installed": "installed", "resource_failed": "failed", "resource_cancelled": "cancelled"}
 _SENTENCES = {
     "job_queued": "accepted",
@@ -100,6 +103,7 @@ _SENTENCES = {
     "resource_started": "downloading",
     "run_ended": "run ended",
     "file_kept": "already there and whole",
+    "file_removed": "removed",
     "resource_warning": "warning",
     "link_lost": "the service lost its connection to the instance; the install continues there",
     "job_reattached": "the service is connected to the instance again",
@@ -131,7 +135,7 @@ def _detail(event: Event) -> str:
         detail = event["host_key_sha256"]
     elif kind == "run_ended":
         detail = f"{event['destination'] or 'no file'}, exit status {event['exit_code']}"
-    elif kind == "file_kept":
+    elif kind in ("file_kept", "file_removed"):
         detail = event["path"]
     elif kind == "resource_warning":
         detail = event["text"]

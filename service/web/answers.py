@@ -31,6 +31,7 @@ CODES = [
     "no_model_file",
     "key_needed",
     "site_unavailable",
+    "instance_unavailable",
     "too_large",
     "unsupported_media",
     "too_many",

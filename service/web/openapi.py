@@ -14,9 +14,11 @@ from typing_extensions import is_typeddict
 
 from service.events import event_types
 from service.events.event_types import Event
-from service.web import answers
-from service.web.endpoints import ENDPOINTS, JSON, Endpoint
+from service.web import answers, instance_answers, key_answers, vast_answers, workflow_answers
+from service.web.endpoint import JSON, Endpoint
+from service.web.endpoints import ENDPOINTS
 
+ANSWERS = (answers, key_answers, instance_answers, vast_answers, workflow_answers)
 REFS = "#/components/schemas/{model}"
 _REFUSED = {
     400: "The request is not valid; `errors` names every wrong field.",
@@ -28,7 +30,7 @@ _REFUSED = {
     413: "The body is too large.",
     415: "The body is not `application/json`.",
     428: "If-Match is missing.",
-    502: "The site that was asked did not answer as it should.",
+    502: "The site or the instance that was asked did not answer as it should.",
     503: "The service cannot do this now: the same request may work later.",
 }
 _ALWAYS = (403, 503)
@@ -124,7 +126,7 @@ def _ref(model: type) -> dict[str, str]:
 def _schemas() -> dict[str, Any]:
     bodies = {endpoint.body for endpoint in ENDPOINTS if endpoint.body is not None}
     given = definitions(bodies, "validation")
-    returned = definitions(types_of(answers))
+    returned = definitions(kind for module in ANSWERS for kind in types_of(module))
     returned["EventPage"]["properties"]["events"]["items"] = {"$ref": REFS.format(model="Event")}
     return {**given, **returned, **event_schemas()}
 

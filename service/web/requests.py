@@ -18,6 +18,9 @@ _LABEL = r"[A-Za-z0-9_](?:[A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?"
 _HOST_NAME = re.compile(rf"{_LABEL}(?:\.{_LABEL})*\.?")
 _HOST_CHARACTERS_MAX = 253
 DEPTH_MAX = 32
+# A text, to its end: what stands in one nests nothing. It never looks at a byte twice.
+_NO_BRACKETS = bytes(set(range(256)) - set(b"[]{}"))
+_STRINGS = re.compile(rb'"(?:[^"\\]|\\.)*+\\?(?:"|\Z)', re.DOTALL)
 
 
 def _host(value: str) -> str:
@@ -52,6 +55,7 @@ def _fingerprint(value: str) -> str:
 PARALLEL_MAX = 8
 ATTEMPTS_MAX = 10
 BANDWIDTH_MIN = 1024
+WAIT_SECONDS_MAX = 86_400
 BANDWIDTH_MAX = 1 << 40
 
 # What the description of the API says where a validator checks more than a schema can say.
@@ -78,6 +82,8 @@ _FINGERPRINT_SCHEMA = {"type": "string", "pattern": FINGERPRINT_PATTERN}
 
 Bandwidth = Annotated[int, Field(ge=BANDWIDTH_MIN, le=BANDWIDTH_MAX)]
 CardName = Annotated[str, WithJsonSchema(_CARD_NAME_SCHEMA)]
+HostName = Annotated[str, AfterValidator(_host), WithJsonSchema(_HOST_SCHEMA)]
+UiHome = Annotated[str, Field(max_length=4096), AfterValidator(_absolute), WithJsonSchema(_UI_HOME_SCHEMA)]
 Fingerprint = Annotated[str, AfterValidator(_fingerprint), WithJsonSchema(_FINGERPRINT_SCHEMA)]
 
 
@@ -89,11 +95,12 @@ class Body(BaseModel):
 
 class InstallRequest(Body):
     """The body of ``POST /resources/install``. ``bandwidth_limit``: bytes a second for the whole job.
-    ``reinstall``: load files anew that are there and whole."""
+    ``reinstall``: load files anew that are there and whole. ``wait_for_ssh_seconds``: how long an instance that does
+    not answer yet is waited for, where that is longer than the service's setting."""
 
-    ssh_host: Annotated[str, AfterValidator(_host), WithJsonSchema(_HOST_SCHEMA)]
+    ssh_host: HostName
     ssh_port: int = Field(ge=1, le=65535)
-    ui_home: Annotated[str, Field(max_length=4096), AfterValidator(_absolute), WithJsonSchema(_UI_HOME_SCHEMA)]
+    ui_home: UiHome
     resources: list[CardName] = Field(min_length=1, max_length=RESOURCES_MAX, json_schema_extra={"uniqueItems": True})
     ssh_user: str | None = Field(default=None, pattern=USER_PATTERN)
     host_key_sha256: Fingerprint | None = None
@@ -102,10 +109,12 @@ class InstallRequest(Body):
     max_attempts: int | None = Field(default=None, ge=1, le=ATTEMPTS_MAX)
     verify: bool = True
     reinstall: bool = False
+    wait_for_ssh_seconds: int | None = Field(default=None, ge=1, le=WAIT_SECONDS_MAX)
 
     def digest(self) -> str:
         """Equal for requests that ask for the same, also if an earlier version has taken one of them."""
         later_fields = set() if self.reinstall else {"reinstall"}
+        later_fields |= set() if self.wait_for_ssh_seconds is not None else {"wait_for_ssh_seconds"}
         return hashlib.sha256(self.model_dump_json(exclude=later_fields).encode()).hexdigest()
 
 
@@ -142,7 +151,7 @@ def parse(model: type[Request], body: bytes) -> Request:
 
 def _json(body: bytes) -> Any:
     try:
-        if body.count(b"[") + body.count(b"{") > 10_000 or _depth(body) > DEPTH_MAX:
+        if _is_too_deep(body) and _is_too_deep(_STRINGS.sub(b"", body)):
             raise InvalidRequest("the body is nested too deeply")
         text = body.decode("utf-8")
         return json.loads(text, object_pairs_hook=_unique, parse_constant=_no_constant, parse_float=_number)
@@ -150,6 +159,11 @@ def _json(body: bytes) -> Any:
         raise InvalidRequest("the body is not UTF-8") from None
     except (ValueError, RecursionError) as error:
         raise InvalidRequest(f"the body is not JSON: {str(error)[:200]}") from None
+
+
+def _is_too_deep(body: bytes) -> bool:
+    brackets = body.translate(None, delete=_NO_BRACKETS)
+    return brackets.count(b"[") + brackets.count(b"{") > 10_000 or _depth(brackets) > DEPTH_MAX
 
 
 def _depth(body: bytes) -> int:

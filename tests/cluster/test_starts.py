@@ -9,6 +9,7 @@ import psycopg
 import pytest
 
 from service.store.database import database_of
+from service.store.revisions import newest_revision
 from tests.cluster.replicas import ClusterWorld
 from tests.kit.postgres import shared_server
 
@@ -29,7 +30,10 @@ NEWER = (
     "update alembic_version set version_num = '9999'",
 )
 # As the migrations of this version left them.
-OLDER = ("alter table jobs drop column of_the_newer_version", "update alembic_version set version_num = '0007'")
+OLDER = (
+    "alter table jobs drop column of_the_newer_version",
+    f"update alembic_version set version_num = '{newest_revision()}'",
+)
 
 
 async def test_old_and_new_replicas_work_side_by_side(tmp_path: Path, cluster_database: str) -> None:

@@ -44,6 +44,7 @@ class World:
             "INSTALLER_SSH_USER": USER,
             "INSTALLER_SSH_KEY": str(self.instance.key_path),
             "INSTALLER_KNOWN_HOSTS": str(self.folder / "known_hosts"),
+            "INSTALLER_KEY_FILE": str(self.folder / "key_file"),
             # Most tests look at one failure; the tests of retries raise this.
             "INSTALLER_MAX_ATTEMPTS": "1",
             "INSTALLER_RETRY_DELAY": "0.2",

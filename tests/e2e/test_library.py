@@ -31,8 +31,8 @@ class Linked(World):
         self.hub = StandInHuggingFace()
         self.civitai = StandInCivitai(folder / "civitai", self.hub)
 
-    async def serve(self) -> None:
-        """Again, with the addresses of the stand-ins."""
+    async def serve(self, **settings: str) -> None:
+        """Again, with the addresses of the stand-ins, and these settings."""
         await self.service.terminate()
         self.civitai.image_origin = self.civitai.api_url
         await self.service.start(
@@ -41,6 +41,7 @@ class Linked(World):
             INSTALLER_HF_URL=f"http://localhost:{self.civitai.api_port}",
             INSTALLER_HF_TOKEN=TOKEN,
             INSTALLER_OUTBOUND_TARGETS=f"127.0.0.1:{self.civitai.api_port}",
+            **settings,
         )
 
 

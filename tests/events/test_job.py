@@ -39,6 +39,7 @@ EXAMPLES: dict[str, Event] = {
         types.RunEnded(run=1, exit_code=8, bytes=3, announced_bytes=5, destination="/m/x"),
         types.FileKept(path="/m/x", bytes=5),
         types.ResourceWarned(code="daemon_ended", text="a server was ended"),
+        types.FileRemoved(path="loras/x.safetensors", size=5),
         types.LinkLost(reason="gone"),
         types.JobReattached(after_restart=True),
         types.JobTakenOver(replica="gpu-2:5000", replica_id=3),

@@ -9,7 +9,7 @@ import pytest
 from service.events.event_types import Output
 from service.events.lines import LINE_BYTES_MAX
 from service.events.parser import ProgressParser
-from service.events.redaction import REDACTED, Redactor
+from service.events.redaction import LEARNED_MAX, REDACTED, Redactor, Secrets
 
 SECRET = "sk-0123456789abcdef0123456789"
 
@@ -111,3 +111,14 @@ def test_a_secret_is_found_wherever_a_chunk_ends_and_whatever_is_in_it(hidden: s
         assert SECRET not in shown
         assert shown.count(REDACTED) == 2
         assert SECRET not in "".join(parser.evidence.tail)
+
+
+def test_what_is_learned_later_is_redacted_too() -> None:
+    secrets = Secrets(["the-first-secret"])
+    redact = Redactor(secrets)
+    assert redact("the-second-secret") == "the-second-secret"
+    secrets.learn(["the-second-secret", "abc"])
+    assert redact("the-first-secret the-second-secret abc") == f"{REDACTED} {REDACTED} abc"
+    # A client that sets keys without end costs no more and more; what was given at the start stays.
+    secrets.learn(f"another-secret-{number:05}" for number in range(LEARNED_MAX))
+    assert redact("the-first-secret the-second-secret") == f"{REDACTED} the-second-secret"

@@ -15,7 +15,6 @@ from service.demo.huggingface import StandInHuggingFace, StandInRepository
 from service.errors import InvalidRequest, KeyNeeded, NoModelFile, OutboundError, UnknownLink
 from service.library import Library
 from service.links import LinkReader, make_preview
-from service.links.civitai import civitai_tokens
 from service.links.found import Found
 from service.outbound import Outbound
 
@@ -32,8 +31,8 @@ class Sites:
 
     def reader(self, key: str | None = None, token: str | None = None) -> LinkReader:
         base = self.civitai.api_url
-        tokens = civitai_tokens(base, key) | ({base: token} if token is not None else {})
-        outbound = Outbound(allowed=[f"127.0.0.1:{self.civitai.api_port}"], tokens=tokens)
+        tokens = {base: given} if (given := token or key) is not None else {}
+        outbound = Outbound(allowed=[f"127.0.0.1:{self.civitai.api_port}"], tokens=lambda: tokens)
         return LinkReader(outbound, civitai_url=base, huggingface_url=base)
 
 

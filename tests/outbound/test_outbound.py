@@ -225,7 +225,7 @@ async def test_redirects_are_followed_and_bounded(site: Site) -> None:
 
 
 async def test_a_token_goes_to_its_own_origin_alone(site: Site) -> None:
-    outbound = let_in(site, tokens={site.url(""): TOKEN})
+    outbound = let_in(site, tokens=lambda: {site.url(""): TOKEN})
     same = str(URL(site.url("/to")).with_query(url="/b"))
     other = str(URL(site.url("/to")).with_query(url=site.url("/c", host="other.example")))
     await outbound.fetch(same, bytes_max=10)
@@ -238,7 +238,7 @@ async def test_a_token_goes_to_its_own_origin_alone(site: Site) -> None:
         ("other.example/c", None),
     ]
     # The same host at another port is another origin.
-    elsewhere = let_in(site, tokens={f"http://site.example:{site.port + 1}": TOKEN})
+    elsewhere = let_in(site, tokens=lambda: {f"http://site.example:{site.port + 1}": TOKEN})
     await elsewhere.fetch(site.url("/d"), bytes_max=10)
     assert site.asked[-1] == ("site.example/d", None)
 

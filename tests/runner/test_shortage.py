@@ -16,6 +16,7 @@ from service.errors import LeaseLost, LinkDown, SequenceConflict, StoreError, is
 from service.library import Library
 from service.runner import worker
 from service.runner.instance import ssh
+from service.runner.instance.key_files import LoginKeys
 from service.runner.instance.shell import script
 from service.runner.live_job import LiveJob
 from service.store.tables import jobs, replicas
@@ -83,7 +84,7 @@ def test_a_card_or_a_key_that_cannot_be_opened_now_is_not_broken(
         Library(tmp_path / "resources").get("a.md")
     monkeypatch.setattr(asyncssh, "load_keypairs", no_descriptor)
     with pytest.raises(LinkDown, match="cannot be read now"):
-        ssh.client_keys(tmp_path / "key")
+        ssh.client_keys(LoginKeys(path=tmp_path / "key"))
 
 
 def test_scripts_are_read_once_at_the_start(monkeypatch: pytest.MonkeyPatch) -> None:

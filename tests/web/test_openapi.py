@@ -19,10 +19,12 @@ from sqlalchemy import select
 
 from service.app import VERSION, Service
 from service.store.tables import jobs
-from service.web import answers, router
-from service.web.endpoints import ENDPOINTS, INSTALL_EXAMPLE, JSON, Endpoint
+from service.web import answers, instance_answers, key_answers, router, workflow_answers
+from service.web.endpoint import JSON, Endpoint
+from service.web.endpoints import ENDPOINTS, INSTALL_EXAMPLE
 from service.web.openapi import document
 from service.web.requests import InstallRequest, parse
+from service.web.workflow_endpoints import WORKFLOW_EXAMPLE
 from tests.events.golden import TRANSCRIPTS, exit_code
 from tests.events.golden import parse as parsed
 from tests.kit.ports import free_port
@@ -52,6 +54,18 @@ checks.positive_data_acceptance.expected-statuses = ["2xx", 400, 401, 403, 404, 
             "DELETE /resources/{path}",
             "GET /resources/{path}/picture",
         ),
+        *(
+            "POST /keys/ssh",
+            "DELETE /keys/ssh",
+            "DELETE /keys/{name}",
+            "POST /keys/{name}/check",
+            "POST /instances/check",
+            "GET /instances/{instance}",
+            "GET /instances/{instance}/models",
+            "POST /instances/{instance}/removals",
+        ),
+        *("POST /workflows/inspect", "POST /catalogue/refresh"),
+        *("GET /vast/instances", "POST /vast/instances/{id}/stop", "DELETE /vast/instances/{id}"),
     )
 )
 
@@ -211,6 +225,8 @@ async def test_answers_are_what_the_models_say(folder: Path, described: dict[str
         assert (await asked(answers.Cards, "GET", "/resources"))["broken"]
         assert (await asked(answers.CardWithScript, "GET", "/resources/loras/b.md"))["stars"] == 3
         await asked_about_cards(asked, folder)
+        await asked_about_keys(asked)
+        await asked_about_instances(asked, instance)
         await asked(answers.Health, "GET", "/healthz")
         await asked(answers.Readiness, "GET", "/readyz")
         assert (await asked(answers.ReplicaViews, "GET", "/replicas"))["replicas"][0]["is_this"]
@@ -226,6 +242,30 @@ async def test_answers_are_what_the_models_say(folder: Path, described: dict[str
             (403, "GET", "/resources", {"headers": {"Origin": "https://evil.example"}}),
         ):
             await asked(answers.Refusal, method, where, status, **more)
+
+
+async def asked_about_keys(asked: Any) -> None:
+    await asked(key_answers.ChangedKey, "PUT", "/keys/civitai", json={"value": "0123456789abcdef0123456789abcdef"})
+    await asked(key_answers.KeyList, "GET", "/keys")
+    await asked(key_answers.MadeSshKey, "POST", "/keys/ssh", 201)
+    await asked(answers.Conflict, "POST", "/keys/ssh", 409)
+    await asked(key_answers.DeletedKey, "DELETE", "/keys/ssh")
+    await asked(answers.Refusal, "POST", "/keys/vast/check", 404)
+
+
+async def asked_about_instances(asked: Any, instance: str) -> None:
+    where = {"ssh_host": "127.0.0.1", "ssh_port": free_port()}
+    assert not (await asked(instance_answers.CheckedInstance, "POST", "/instances/check", json=where))["ok"]
+    await asked(instance_answers.InstanceList, "GET", "/instances")
+    assert (await asked(instance_answers.InstanceDetail, "GET", f"/instances/{instance}"))["recent"]
+    await asked(answers.Refusal, "GET", f"/instances/{instance}/models", 502)
+    await asked(answers.Refusal, "GET", "/vast/instances", 400)
+    await asked(answers.Refusal, "DELETE", "/vast/instances/5", 403)
+    workflow = {"workflow": WORKFLOW_EXAMPLE}
+    assert (await asked(workflow_answers.InspectedWorkflow, "POST", "/workflows/inspect", json=workflow))["models"]
+    await asked(workflow_answers.CataloguePage, "GET", "/catalogue?search=x")
+    paths = {"ui_home": "/ui", "paths": ["x.pt"]}
+    await asked(instance_answers.StartedRemoval, "POST", f"/instances/{instance}/removals", 202, json=paths)
 
 
 async def asked_about_cards(asked: Any, folder: Path) -> None:
@@ -285,6 +325,13 @@ async def nowhere(host: str, port: int) -> list[str]:
     return ["127.0.0.1"]
 
 
+class _Nowhere:
+    """Every name leads to an address that is refused."""
+
+    async def addresses(self, host: str, port: int) -> list[str]:
+        return ["127.0.0.1"]
+
+
 async def tried(folder: Path, *options: str) -> None:
     """Run schemathesis with all its checks against a service of its own; it must find nothing."""
     write_card(folder, CARD)
@@ -298,6 +345,9 @@ async def tried(folder: Path, *options: str) -> None:
         await service._worker.stop()
         # Nor does a link lead anywhere.
         service._outbound._resolve = nowhere
+        # Nor is an instance asked.
+        service._connector._private_targets = False
+        service._connector._lookups = _Nowhere()  # type: ignore[assignment]
         # From a file: the tool does not test the address that it fetched a schema from.
         (folder / "openapi.json").write_bytes(await fetched(service))
         process = await asyncio.create_subprocess_exec(

@@ -1,45 +1,24 @@
 // Start an install: where, what, and how.
 
 import { useSignal } from "@preact/signals";
-import { useEffect, useState } from "preact/hooks";
+import { useEffect, useRef, useState } from "preact/hooks";
 
 import { ApiError, call, message, patiently } from "../api";
 import { bytes, count } from "../format";
+import { begun, body, checkable, type Draft, fields, mistakes, newKey, remember } from "../install_draft";
 import { AddModel } from "../parts/add_model";
 import { Field, Foreign, Heading, Notice } from "../parts/common";
+import { InstanceCheck } from "../parts/instance_check";
 import { byName, Library, withDependencies } from "../parts/library";
+import { VastInstances } from "../parts/vast_instances";
+import { Workflow } from "../parts/workflow";
 import { go, jobAddress, route } from "../router";
 import { parseSshLine } from "../ssh_line";
-import type { Accepted, Cards, CardView, InstallRequest, SavedCard } from "../types";
-
-interface Draft {
-  ssh_host: string;
-  ssh_port: string;
-  ssh_user: string;
-  ui_home: string;
-  parallel: string;
-  limit: string;
-  max_attempts: string;
-  verify: boolean;
-  host_key_sha256: string;
-}
-
-const rememberedKey = "installer-instance";
-const empty: Draft = {
-  ssh_host: "",
-  ssh_port: "",
-  ssh_user: "root",
-  ui_home: "/workspace/ComfyUI",
-  parallel: "1",
-  limit: "",
-  max_attempts: "3",
-  verify: true,
-  host_key_sha256: "",
-};
+import type { Accepted, Cards, CardView, SavedCard } from "../types";
 
 export function InstallPage() {
   const [cards, setCards] = useState<Cards | null>(null);
-  const [draft, setDraft] = useState<Draft>(remembered);
+  const [draft, setDraft] = useState<Draft>(begun);
   const [problem, setProblem] = useState<string | null>(null);
   const [wrong, setWrong] = useState<Record<string, string>>({});
   const [isBusy, setBusy] = useState(false);
@@ -59,6 +38,15 @@ export function InstallPage() {
     return () => aborted.abort();
   }, []);
   const isEmpty = cards !== null && cards.resources.length === 0;
+  const form = useRef<HTMLFormElement>(null);
+  const [isFromWorkflow, setFromWorkflow] = useState(false);
+  // With an instance in the form, one click makes the cards and installs them.
+  const ofWorkflow = (paths: string[], isWhole: boolean) => {
+    picked.value = new Set([...picked.value, ...paths]);
+    setAttemptKey(newKey());
+    load(new AbortController());
+    if (isWhole && paths.length > 0 && checkable(draft) !== null) form.current?.requestSubmit();
+  };
   const added = (card: SavedCard) => {
     picked.value = new Set([card.path]);
     load(new AbortController());
@@ -82,7 +70,7 @@ export function InstallPage() {
     try {
       const headers = { "Idempotency-Key": attemptKey };
       const made = await call<Accepted>("POST", "/resources/install", { body: body(draft, picked.value), headers });
-      localStorage.setItem(rememberedKey, JSON.stringify(keep(draft)));
+      remember(draft);
       go(jobAddress(made.job_id));
     } catch (error) {
       setProblem(message(error));
@@ -95,8 +83,8 @@ export function InstallPage() {
     <>
       <Heading title="Start an install">Start an install</Heading>
       {isEmpty && cards?.writable && <AddModel onSaved={added} />}
-      <form onSubmit={(event) => void submit(event)} noValidate>
-        <InstanceFields draft={draft} wrong={wrong} change={change} />
+      <form ref={form} onSubmit={(event) => void submit(event)} noValidate>
+        <InstanceFields draft={draft} wrong={wrong} change={change} onWrong={setWrong} />
         <fieldset id="resources">
           <legend>What to install</legend>
           {wrong["resources"] !== undefined && <p class="help error">{wrong["resources"]}</p>}
@@ -104,6 +92,21 @@ export function InstallPage() {
             <p class="soft">
               Not there? <a href="#/resources">Add a model from a link</a>
             </p>
+          )}
+          {cards?.writable && (
+            <p>
+              <button
+                type="button"
+                class="link"
+                aria-expanded={isFromWorkflow}
+                onClick={() => setFromWorkflow(!isFromWorkflow)}
+              >
+                From a workflow
+              </button>
+            </p>
+          )}
+          {isFromWorkflow && (
+            <Workflow onCards={ofWorkflow} action={checkable(draft) === null ? "pick all" : "install all"} />
           )}
           {isEmpty && cards.writable && <p>Nothing to choose from yet: add a model above.</p>}
           {cards === null && <p>Reading the library…</p>}
@@ -156,8 +159,13 @@ interface FieldsProps {
   change: (changes: Partial<Draft>) => void;
 }
 
-function InstanceFields({ draft, wrong, change }: FieldsProps) {
+interface InstanceFieldsProps extends FieldsProps {
+  onWrong: (wrong: Record<string, string>) => void;
+}
+
+function InstanceFields({ draft, wrong, change, onWrong }: InstanceFieldsProps) {
   const [line, setLine] = useState("");
+  const [isPicking, setPicking] = useState(false);
   const paste = (text: string) => {
     setLine(text);
     const target = parseSshLine(text);
@@ -187,12 +195,38 @@ function InstanceFields({ draft, wrong, change }: FieldsProps) {
           onInput={(event) => paste(event.currentTarget.value)}
         />
       </Field>
+      <p>
+        <button type="button" class="link" aria-expanded={isPicking} onClick={() => setPicking(!isPicking)}>
+          Pick one of my instances at Vast.ai
+        </button>
+      </p>
+      {isPicking && (
+        <VastInstances
+          action="Use it"
+          onPick={(rented) => {
+            change({
+              ssh_host: rented.ssh_host ?? "",
+              ssh_port: String(rented.ssh_port ?? ""),
+              ssh_user: rented.ssh_user,
+              host_key_sha256: "",
+            });
+            setPicking(false);
+            document.getElementById("ssh_host")?.focus();
+          }}
+        />
+      )}
       <div class="grid">
         <Text id="ssh_host" label="Host" draft={draft} wrong={wrong} change={change} />
         <Text id="ssh_port" label="Port" draft={draft} wrong={wrong} change={change} inputMode="numeric" />
         <Text id="ssh_user" label="User" draft={draft} wrong={wrong} change={change} />
         <Text id="ui_home" label="Folder of ComfyUI" draft={draft} wrong={wrong} change={change} />
       </div>
+      <InstanceCheck
+        target={checkable(draft)}
+        onUiHome={(path) => change({ ui_home: path })}
+        onHostKey={(fingerprint) => change({ host_key_sha256: fingerprint })}
+        onWrong={onWrong}
+      />
     </fieldset>
   );
 }
@@ -200,7 +234,9 @@ function InstanceFields({ draft, wrong, change }: FieldsProps) {
 function OptionFields({ draft, wrong, change }: FieldsProps) {
   return (
     <details
-      open={["parallel", "limit", "bandwidth_limit", "max_attempts", "host_key_sha256"].some((name) => wrong[name])}
+      open={["parallel", "limit", "bandwidth_limit", "max_attempts", "host_key_sha256", "wait"].some(
+        (name) => wrong[name],
+      )}
     >
       <summary>Options</summary>
       <div class="grid">
@@ -238,6 +274,15 @@ function OptionFields({ draft, wrong, change }: FieldsProps) {
           draft={draft}
           wrong={wrong}
           change={change}
+        />
+        <Text
+          id="wait"
+          label="Wait for an instance that boots, minutes"
+          hint="empty: by the service's settings"
+          draft={draft}
+          wrong={{ ...wrong, wait: wrong["wait"] ?? wrong["wait_for_ssh_seconds"] ?? "" }}
+          change={change}
+          inputMode="numeric"
         />
       </div>
       <label class="inline">
@@ -278,57 +323,3 @@ function Text({ id, label, hint, inputMode, draft, wrong, change }: TextProps) {
     </Field>
   );
 }
-
-// The mistakes that this page can see; the service reports all others.
-function mistakes(draft: Draft, picked: number): Record<string, string> {
-  const found: Record<string, string> = {};
-  if (draft.ssh_host.trim() === "") found["ssh_host"] = "The instance's address is missing";
-  if (!isWhole(draft.ssh_port, 1, 65_535)) found["ssh_port"] = "A number from 1 to 65535";
-  if (!draft.ui_home.trim().startsWith("/")) found["ui_home"] = "An absolute path, like /workspace/ComfyUI";
-  if (picked === 0) found["resources"] = "Pick at least one resource";
-  if (!isWhole(draft.parallel, 1, 8)) found["parallel"] = "A number from 1 to 8";
-  if (!isWhole(draft.max_attempts, 1, 10)) found["max_attempts"] = "A number from 1 to 10";
-  if (draft.limit.trim() !== "" && !(Number(draft.limit) > 0)) found["limit"] = "Megabytes a second, like 5 or 0.5";
-  return found;
-}
-
-const isWhole = (text: string, least: number, most: number): boolean =>
-  /^\d+$/.test(text.trim()) && Number(text) >= least && Number(text) <= most;
-
-function body(draft: Draft, picked: ReadonlySet<string>): InstallRequest {
-  const optional: Partial<InstallRequest> = {};
-  if (draft.ssh_user.trim() !== "") optional.ssh_user = draft.ssh_user.trim();
-  if (draft.host_key_sha256.trim() !== "") optional.host_key_sha256 = draft.host_key_sha256.trim();
-  if (draft.limit.trim() !== "") optional.bandwidth_limit = Math.round(Number(draft.limit) * 1_000_000);
-  return {
-    ssh_host: draft.ssh_host.trim(),
-    ssh_port: Number(draft.ssh_port),
-    ui_home: draft.ui_home.trim(),
-    resources: [...picked],
-    parallel: Number(draft.parallel),
-    max_attempts: Number(draft.max_attempts),
-    verify: draft.verify,
-    ...optional,
-  };
-}
-
-// "resources[0]" and "resources" are the same field on this page.
-const fields = (error: ApiError): Record<string, string> =>
-  Object.fromEntries(error.errors.map((each) => [each.field.split(/[.[]/)[0]!, each.message]));
-
-const keep = ({ ssh_host, ssh_port, ssh_user, ui_home }: Draft) => ({ ssh_host, ssh_port, ssh_user, ui_home });
-
-function remembered(): Draft {
-  try {
-    const kept = JSON.parse(localStorage.getItem(rememberedKey) ?? "{}") as Record<string, unknown>;
-    const strings = Object.entries(kept).filter(([name, value]) => name in empty && typeof value === "string");
-    return { ...empty, ...Object.fromEntries(strings) };
-  } catch {
-    // This page did not write what is stored there: start with an empty form.
-    return empty;
-  }
-}
-
-// Pages without TLS have no crypto.randomUUID.
-const newKey = (): string =>
-  [...crypto.getRandomValues(new Uint8Array(16))].map((byte) => byte.toString(16).padStart(2, "0")).join("");

@@ -10,10 +10,11 @@ import { Bar, Foreign, Heading, Notice, State } from "../parts/common";
 import { Controls } from "../parts/controls";
 import { HostKeyQuestion } from "../parts/host_key";
 import { LazyPlot } from "../parts/lazy_plot";
+import { MissingKey } from "../parts/missing_key";
 import { Output } from "../parts/output";
 import { ResourceCard } from "../parts/resource_card";
 import { Timeline } from "../parts/timeline";
-import { jobAddress, reportAddress } from "../router";
+import { instanceAddress, jobAddress, reportAddress } from "../router";
 import { link } from "../socket";
 import type { JobView, Report } from "../types";
 
@@ -70,21 +71,24 @@ function Live({ feed }: { feed: Feed }) {
   const titles = new Map(resources.map((resource) => [resource.resource, resource.title]));
   return (
     <>
-      <Heading title={`Install ${shortId(job.job_id)}`}>
-        Install <code>{shortId(job.job_id)}</code> <State state={job.state} />
+      <Heading title={`${job.removes.length > 0 ? "Removal" : "Install"} ${shortId(job.job_id)}`}>
+        {job.removes.length > 0 ? "Removal" : "Install"} <code>{shortId(job.job_id)}</code> <State state={job.state} />
       </Heading>
       <Standing feed={feed} job={job} version={version} />
       <Controls job={job} version={version} />
       <Ending job={job} />
       <HostKeyQuestion job={job} version={version} />
-      <section aria-labelledby="resources-title">
-        <h2 id="resources-title">Resources</h2>
-        <ul class="resources">
-          {resources.map((resource) => (
-            <ResourceCard key={resource.resource} resource={resource} isPaused={job.state === "paused"} />
-          ))}
-        </ul>
-      </section>
+      <MissingKey job={job} version={version} />
+      {resources.length > 0 && (
+        <section aria-labelledby="resources-title">
+          <h2 id="resources-title">Resources</h2>
+          <ul class="resources">
+            {resources.map((resource) => (
+              <ResourceCard key={resource.resource} resource={resource} isPaused={job.state === "paused"} />
+            ))}
+          </ul>
+        </section>
+      )}
       <Throughput feed={feed} job={job} version={version} />
       <div class="columns">
         <Timeline events={job.timeline} titles={titles} version={version} />
@@ -96,7 +100,9 @@ function Live({ feed }: { feed: Feed }) {
 
 function Standing({ feed, job }: Shown & { feed: Feed }) {
   const facts = [
-    `${job.installed} of ${count(job.total, "resource")} installed`,
+    job.removes.length > 0
+      ? `removes ${count(job.removes.length, "file")}`
+      : `${job.installed} of ${count(job.total, "resource")} installed`,
     job.queue_position === null ? "" : `place ${job.queue_position} in the queue`,
     job.isEnded ? "" : speed(job.bytesPerSecond),
     job.state === "running" ? left(job.job_eta_seconds) : "",
@@ -104,7 +110,10 @@ function Standing({ feed, job }: Shown & { feed: Feed }) {
   return (
     <section aria-label="Current state">
       <p class="soft">
-        <Foreign>{job.instance}</Foreign> · <Foreign>{job.ui_home}</Foreign> · {dateTime(job.created_at)}
+        <a href={instanceAddress(job.instance)}>
+          <Foreign>{job.instance}</Foreign>
+        </a>{" "}
+        · <Foreign>{job.ui_home}</Foreign> · {dateTime(job.created_at)}
         {job.retry_of !== null && (
           <>
             {" · retry of "}
@@ -143,7 +152,12 @@ function Ending({ job }: { job: JobModel }) {
   if (!job.isEnded) return null;
   const report = <a href={reportAddress(job.job_id)}>Post-mortem</a>;
   if (job.state === "completed") {
-    return <Notice tone="good">Everything is installed. {report}</Notice>;
+    const done = job.removes.length > 0 ? "The files are removed." : "Everything is installed.";
+    return (
+      <Notice tone="good">
+        {done} {report}
+      </Notice>
+    );
   }
   return (
     <Notice tone={job.state === "failed" ? "bad" : "warn"}>

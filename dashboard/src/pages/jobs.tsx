@@ -4,7 +4,7 @@ import { useComputed, useSignal } from "@preact/signals";
 import type { VNode } from "preact";
 import { useEffect, useMemo, useRef } from "preact/hooks";
 
-import { dateTime, left, shortId, speed, words } from "../format";
+import { count, dateTime, left, shortId, speed, words } from "../format";
 import { JobsStore } from "../jobs_store";
 import { Bar, Foreign, Heading, Notice, State } from "../parts/common";
 import { jobAddress } from "../router";
@@ -91,7 +91,7 @@ function Row({ id, store }: { id: string; store: JobsStore }) {
   const share = live?.share ?? job.installed / Math.max(1, job.total);
   const rate = live?.bytesPerSecond ?? 0;
   const facts = [
-    `${installed} of ${job.total} installed`,
+    job.removes.length > 0 ? `removes ${count(job.removes.length, "file")}` : `${installed} of ${job.total} installed`,
     job.queue_position === null ? "" : `place ${job.queue_position}`,
     state === "running" && rate > 0 ? speed(rate) : "",
     state === "running" ? left((live ?? job).job_eta_seconds) : "",

@@ -4,8 +4,9 @@ import { useEffect, useState } from "preact/hooks";
 
 import { call, message, patiently } from "../api";
 import { cardPage, installPage } from "../card_address";
-import { AddModel } from "../parts/add_model";
+import { AddModel, type Wish } from "../parts/add_model";
 import { CardEditor } from "../parts/card_editor";
+import { Catalogue } from "../parts/catalogue";
 import { Heading, Notice } from "../parts/common";
 import { Library } from "../parts/library";
 import { go } from "../router";
@@ -29,6 +30,8 @@ export function LibraryPage() {
   const [problem, setProblem] = useState<string | null>(null);
   const [picked, setPicked] = useState<ReadonlySet<string>>(new Set());
   const [isWriting, setWriting] = useState(false);
+  const [isBrowsing, setBrowsing] = useState(false);
+  const [first, setFirst] = useState<Wish | undefined>(undefined);
   useEffect(() => {
     const aborted = new AbortController();
     const ask = () => call<Cards>("GET", "/resources", { signal: aborted.signal });
@@ -47,7 +50,18 @@ export function LibraryPage() {
       )}
       {cards?.writable && !isWriting && (
         <>
-          <AddModel onSaved={(card) => open(card.path)} />
+          <AddModel key={first?.url ?? ""} first={first} onSaved={(card) => open(card.path)} />
+          <details onToggle={(event) => setBrowsing(event.currentTarget.open)}>
+            <summary>From the catalogue</summary>
+            {isBrowsing && (
+              <Catalogue
+                onPick={({ url, folder }) => {
+                  setFirst(folder === null ? { url } : { url, folder });
+                  scrollTo(0, 0);
+                }}
+              />
+            )}
+          </details>
           <p class="soft">
             No link?{" "}
             <button class="link" onClick={() => setWriting(true)}>

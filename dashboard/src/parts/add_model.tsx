@@ -1,6 +1,6 @@
 // From a link to a card: paste it, look at what it would become, save exactly that.
 
-import { useRef, useState } from "preact/hooks";
+import { useEffect, useRef, useState } from "preact/hooks";
 
 import { call, fieldErrors } from "../api";
 import { bytes } from "../format";
@@ -20,14 +20,20 @@ const folders = [
   "embeddings",
 ];
 
-interface Wish {
+export interface Wish {
   url: string;
   file?: string;
   folder?: string;
 }
 
-export function AddModel({ onSaved }: { onSaved: (card: SavedCard) => void }) {
-  const [link, setLink] = useState("");
+interface AddModelProps {
+  // What is looked at as soon as it is here.
+  first?: Wish | undefined;
+  onSaved: (card: SavedCard) => void;
+}
+
+export function AddModel({ first, onSaved }: AddModelProps) {
+  const [link, setLink] = useState(first?.url ?? "");
   const [wish, setWish] = useState<Wish | null>(null);
   const [preview, setPreview] = useState<CardPreview | null>(null);
   const [wrong, setWrong] = useState<Record<string, string>>({});
@@ -51,6 +57,9 @@ export function AddModel({ onSaved }: { onSaved: (card: SavedCard) => void }) {
       if (number === asked.current) setBusy(false);
     }
   };
+  useEffect(() => {
+    if (first !== undefined) void look(first);
+  }, []);
   const submit = (event: Event) => {
     event.preventDefault();
     void look({ url: link.trim() });
@@ -160,7 +169,7 @@ function Warnings({ preview }: { preview: CardPreview }) {
     <>
       {preview.missing.map((each) => (
         <Notice key={each.setting} tone="warn">
-          {each.message}
+          {each.message}. <a href="#/keys">Add the key</a>
         </Notice>
       ))}
       {preview.notes.map((note) => (

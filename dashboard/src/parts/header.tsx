@@ -4,7 +4,9 @@ const links: [string, string][] = [
   ["./#/", "Installs"],
   ["./#/install", "Start an install"],
   ["./#/resources", "Library"],
+  ["./#/instances", "Instances"],
   ["./#/failures", "Failures"],
+  ["./#/keys", "Keys"],
   ["./#/replicas", "Replicas"],
   ["./docs", "API"],
 ];

@@ -72,6 +72,7 @@ const sayings: { [Type in JobEvent["type"]]?: string } = {
   run_started: "Run begins",
   run_ended: "Run ended",
   file_kept: "Already there and whole",
+  file_removed: "Removed",
   resource_warning: "Warning",
   link_lost: "Connection lost; the install continues on the instance",
   job_reattached: "Connected again",
@@ -90,7 +91,19 @@ const sayings: { [Type in JobEvent["type"]]?: string } = {
 
 const sources: Record<string, string> = { civitdl: "the site", card: "its card" };
 
-const saying = (event: JobEvent): string => sayings[event.type] ?? words(event.type);
+// A job without resources removes files.
+const ofRemovals: { [Type in JobEvent["type"]]?: string } = {
+  job_queued: "Removal accepted",
+  job_completed: "The files are removed",
+  job_failed: "Something stays",
+  job_cancelled: "The removal was cancelled",
+};
+
+function saying(event: JobEvent): string {
+  const isOfRemoval =
+    event.type === "job_queued" ? event.resources.length === 0 : "total" in event && event.total === 0;
+  return (isOfRemoval ? ofRemovals[event.type] : undefined) ?? sayings[event.type] ?? words(event.type);
+}
 
 function detail(event: JobEvent): string {
   switch (event.type) {
@@ -114,6 +127,8 @@ function detail(event: JobEvent): string {
       return `${baseName(event.destination ?? "")}, exit status ${event.exit_code}`;
     case "file_kept":
       return `${event.path}, ${bytes(event.bytes)}`;
+    case "file_removed":
+      return event.size === null ? `${event.path}, which was not there` : `${event.path}, ${bytes(event.size)}`;
     case "resource_warning":
       return event.text;
     case "resource_verified":

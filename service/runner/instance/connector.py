@@ -8,16 +8,17 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from weakref import WeakValueDictionary
 
-from service.errors import HostKeyChanged, LinkDown
+from service.errors import HostKeyChanged, LinkDown, RemoteError
 from service.events.addresses import instance_key
 from service.runner.instance import ssh
-from service.runner.instance.host_keys import HostKeyCheck, HostKeyPolicy, HostKeyRule
+from service.runner.instance.host_keys import HostKey, HostKeyCheck, HostKeyPolicy, HostKeyRule
 from service.runner.instance.kept_connections import KeptConnections
-from service.runner.instance.key_files import key_stamp
+from service.runner.instance.key_files import LoginKeys, no_key
 from service.runner.instance.known_hosts import KnownHosts, KnownKey, SharedKeys
 from service.runner.instance.lookups import Lookups
 from service.runner.instance.ssh import Connection
@@ -28,15 +29,27 @@ ADDRESSES_MAX = 3
 LOGIN_SECONDS_MAX = 30.0
 
 
+@dataclass(slots=True, kw_only=True)
+class Contact:
+    """How far a connection came. ``host_key``: the one that was accepted. ``error``: why there is no connection."""
+
+    addresses: list[str] = field(default_factory=list)
+    host_key: HostKey | None = None
+    connection: Connection | None = None
+    error: RemoteError | None = None
+
+
 class Connector:
-    """Built once, from the settings. ``key_path`` None: the usual keys in ``~/.ssh``. ``login_timeout_seconds``: how
-    long a login may take until it runs the command that it was given. ``kept_seconds``: how long a connection waits for
-    the next job of its instance; 0: not at all. ``shared_keys``: the host keys that other replicas accepted."""
+    """Built once, from the settings. ``key_path`` None: the usual keys in ``~/.ssh``. ``own_key``: the one that the
+    service made itself. ``login_timeout_seconds``: how long a login may take until it runs the command that it was
+    given. ``kept_seconds``: how long a connection waits for the next job of its instance; 0: not at all.
+    ``shared_keys``: the host keys that other replicas accepted."""
 
     def __init__(
         self,
         *,
         key_path: Path | None,
+        own_key: Callable[[], str | None] = no_key,
         known_hosts_path: Path,
         host_key_policy: HostKeyPolicy,
         private_targets: bool,
@@ -48,7 +61,7 @@ class Connector:
         kept_seconds: float = 0.0,
         shared_keys: SharedKeys | None = None,
     ) -> None:
-        self._key_path = key_path
+        self._login_keys = LoginKeys(path=key_path, own=own_key)
         self._trust = Trust(KnownHosts(known_hosts_path), shared_keys)
         self._lookups = Lookups()
         self._policy = host_key_policy
@@ -75,10 +88,25 @@ class Connector:
                     return await self._accept(instance, address)
             return await self._accept(instance, addresses[-1])
 
+    async def reach(self, instance: Instance, contact: Contact) -> None:
+        """See how far a connection comes, in one try at each address; the contact is told as it goes. Nothing is
+        remembered of a host key. Never raises RemoteError."""
+        try:
+            contact.addresses = await self._resolve(instance)
+            for address in contact.addresses:
+                contact.connection, contact.error = None, None
+                try:
+                    contact.connection = await self._accept(instance, address, contact)
+                    break
+                except LinkDown as error:
+                    contact.error = error
+        except RemoteError as error:
+            contact.error = error
+
     async def kept(self, instance: Instance) -> Connection | None:
         """A connection that an earlier job left, made with what a new one would be made with, to a host whose key is
         accepted now. It has yet to prove that it is alive. Raises LinkDown."""
-        stamp = await asyncio.to_thread(key_stamp, self._key_path)
+        stamp = await asyncio.to_thread(self._login_keys.stamp)
         known = await self._trust.keys(instance.host, instance.port)
         connection = self._kept.take(instance, stamp)
         if connection is None:
@@ -104,7 +132,7 @@ class Connector:
     def has_key(self) -> bool:
         """Whether there is a private key to offer to an instance. A key in the setting counts, usable or not: a
         connection reports what is wrong with it."""
-        return self._key_path is not None or bool(ssh.client_keys(None))
+        return self._login_keys.path is not None or bool(ssh.client_keys(self._login_keys))
 
     async def _resolve(self, instance: Instance) -> list[str]:
         """The addresses to connect to. They are checked here, and no other look-up follows."""
@@ -122,9 +150,9 @@ class Connector:
             )
         return addresses
 
-    async def _accept(self, instance: Instance, address: str) -> Connection:
+    async def _accept(self, instance: Instance, address: str, contact: Contact | None = None) -> Connection:
         """A handshake, and where one certain key is wanted and the instance shows another kind, the next: it may have
-        the wanted key as well."""
+        the wanted key as well. A ``contact`` is told of the host key, and then nothing is remembered of it."""
         known = await self._trust.keys(instance.host, instance.port)
         rule = HostKeyRule(str(instance), self._policy, instance.host_key_sha256, known)
         refused_kinds: list[str] = []
@@ -132,7 +160,8 @@ class Connector:
         while algorithms := rule.algorithms(without=refused_kinds):
             check = HostKeyCheck(rule)
             try:
-                return await self._remembered(await self._handshake(instance, address, algorithms, check), known)
+                connection = await self._handshake(instance, address, algorithms, check)
+                return connection if contact is not None else await self._remembered(connection, known)
             except HostKeyChanged as error:
                 if rule.wanted is None or not check.shown_algorithm:
                     raise
@@ -142,6 +171,9 @@ class Connector:
                 if refusal is None:
                     raise
                 break
+            finally:
+                if contact is not None:
+                    contact.host_key = check.host_key
         raise refusal or HostKeyChanged(f"{instance} has no host key of a kind that this service knows")
 
     async def _handshake(
@@ -152,7 +184,7 @@ class Connector:
             address,
             algorithms=algorithms,
             check=check,
-            key_path=self._key_path,
+            login_keys=self._login_keys,
             keepalive_seconds=self._keepalive_seconds,
             keepalive_count_max=self._keepalive_count_max,
             timeout_seconds=self._connect_timeout_seconds,

@@ -7,6 +7,8 @@ the log, which is hostile, cannot forge it.
 
 from __future__ import annotations
 
+import asyncio
+import base64
 import re
 import secrets
 from collections.abc import AsyncIterator, Mapping, Sequence
@@ -17,18 +19,20 @@ from uuid import UUID
 
 from service.errors import LeaseLost, NoAnswer, RemoteProtocolError
 from service.events.lines import plain
+from service.runner.instance import inventory
 from service.runner.instance.attachment import Attachment, text_of
 from service.runner.instance.attempt_program import AttemptSpec, attach_program, program, programs
 from service.runner.instance.ended import STALE
 from service.runner.instance.login import program_begun
 from service.runner.instance.problems import decoded
-from service.runner.instance.ssh import Connection
+from service.runner.instance.ssh import ANSWER_BYTES_MAX, Connection
 
 COMMAND = "exec sh"
 GRACE_SECONDS = 10
 PARTIAL_FILES_MAX = 20
 JOBS_LISTED_MAX = 10_000
 UI_HOMES_MAX = 5
+EQUIPMENT_LINES_MAX = 100
 
 _SIGNALLED = re.compile(rb"^signalled ([01]) (\d{1,9})$", re.MULTILINE)
 _SIZE = re.compile(rb"^size *(\d{1,15})$", re.MULTILINE)
@@ -37,6 +41,7 @@ _PROGRAMS = re.compile(rb"^programs ready$", re.MULTILINE)
 _UI_HOME = re.compile(rb"^ui_home (ready|missing|other)$", re.MULTILINE)
 _ELSEWHERE = re.compile(rb"^elsewhere ([A-Za-z0-9+/=]{1,800})$", re.MULTILINE)
 _STALE_LINE = re.compile(rb"^stale$", re.MULTILINE)
+_REMOVED = re.compile(rb"gone|removed (?P<size>\d{1,15})|stays (?P<why>[A-Za-z0-9+/=]{0,800})")
 _FILE = re.compile(rb"^file ([A-Za-z0-9+/=]{1,800})$", re.MULTILINE)
 
 
@@ -82,6 +87,23 @@ class Found:
     job_ids: tuple[str, ...]
     ui_home: UiHome | None
     elsewhere: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Equipment:
+    """``tools``: those of the wanted ones that are there."""
+
+    tools: tuple[str, ...]
+    disk: inventory.Disk | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Removed:
+    """``path``: below models/. ``size``: the bytes that it had, None if it was not there. ``problem``: why it stays."""
+
+    path: str
+    size: int | None
+    problem: str | None = None
 
 
 class Remote:
@@ -168,13 +190,53 @@ class Remote:
             elsewhere=tuple(dict.fromkeys(others)),
         )
 
+    async def inventory(self, ui_home: str) -> inventory.Inventory:
+        """What lies in the models folder below ``ui_home``. Raises LinkDown, NoShell, RemoteProtocolError."""
+        wanted: dict[str, str | int] = {"ui_home": ui_home, "files_max": inventory.FILES_MAX}
+        said, _ = await self._long_answer(inventory.ANSWER_BYTES_MAX, "inventory.sh", **wanted)
+        # In a thread: thousands of files take a while.
+        return await asyncio.to_thread(inventory.read_inventory, said, ui_home)
+
+    async def equipment(self, ui_home: str, tools: Sequence[str], remote_path: str) -> Equipment:
+        """Which of these tools are there, and the disk where ``ui_home`` is or will be. Raises LinkDown, NoShell."""
+        said, _ = await self._answer("checkup.sh", ui_home=ui_home, tools=" ".join(tools), remote_path=remote_path)
+        lines = said.split(b"\n")[:EQUIPMENT_LINES_MAX]
+        named = {line.removeprefix(b"tool ").decode("latin-1") for line in lines if line.startswith(b"tool ")}
+        return Equipment(
+            tools=tuple(tool for tool in tools if tool in named),
+            disk=next((disk for line in lines if (disk := inventory.read_disk(line)) is not None), None),
+        )
+
+    async def remove_files(self, ui_home: str, paths: Sequence[str]) -> list[Removed]:
+        """Remove these files below the models folder; one that is not there is removed. Idempotent. Raises LinkDown,
+        NoShell, RemoteProtocolError."""
+        words = " ".join(base64.b64encode(path.encode()).decode() for path in paths)
+        said, _ = await self._answer("remove_files.sh", ui_home=ui_home, paths=words)
+        lines = said.split(b"\n")[:-1]
+        if lines == [b"missing"]:
+            return [Removed(path=path, size=None) for path in paths]
+        found = [_REMOVED.fullmatch(line) for line in lines]
+        if len(found) != len(paths) or None in found:
+            raise RemoteProtocolError("the instance did not say what it removed")
+        return [_removed(path, match) for path, match in zip(paths, found, strict=True) if match is not None]
+
     async def _answer(self, script: str, **variables: str | int) -> tuple[bytes, bytes]:
         """What the script printed after the nonce, and its standard error. Raises LinkDown, NoShell."""
+        return await self._long_answer(ANSWER_BYTES_MAX, script, **variables)
+
+    async def _long_answer(self, bytes_max: int, script: str, **variables: str | int) -> tuple[bytes, bytes]:
         nonce = secrets.token_hex(16)
         sent = program(script, nonce=nonce, **variables)
         async with self._connection.open(COMMAND, sent) as stream:
             first = await program_begun(self._connection, stream, nonce.encode())
-            return first + await self._connection.rest(stream), stream.stderr
+            return first + await self._connection.rest(stream, bytes_max), stream.stderr
+
+
+def _removed(path: str, match: re.Match[bytes]) -> Removed:
+    if match["why"] is not None:
+        why = decoded(match["why"].decode("ascii")) or b""
+        return Removed(path=path, size=None, problem=plain(why) or "the instance did not say why")
+    return Removed(path=path, size=int(match["size"]) if match["size"] is not None else None)
 
 
 def _paths(words: Sequence[bytes]) -> tuple[str, ...]:

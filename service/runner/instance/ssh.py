@@ -14,7 +14,6 @@ import socket
 from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from pathlib import Path
 
 import asyncssh
 
@@ -29,7 +28,7 @@ from service.errors import (
 )
 from service.runner.instance.ciphers import ciphers
 from service.runner.instance.host_keys import HostKey, HostKeyCheck
-from service.runner.instance.key_files import KeyStamp, key_files, key_stamp
+from service.runner.instance.key_files import KeyStamp, LoginKeys
 from service.runner.instance.stream import Stream
 from service.runner.instance.targets import Instance
 
@@ -108,15 +107,15 @@ class Connection:
                 answer = await self.rest(stream)
                 return CommandResult(stdout=answer, stderr=stream.stderr, exit_status=stream.exit_status)
 
-    async def rest(self, stream: Stream) -> bytes:
+    async def rest(self, stream: Stream, bytes_max: int = ANSWER_BYTES_MAX) -> bytes:
         """All that is still to come of a short answer, up to a bound. Raises LinkDown, also when it does not end."""
         answer = bytearray()
         with mapped(self.instance), self._answering("its answer"):
             async with asyncio.timeout(RUN_SECONDS_MAX):
                 async for chunk in stream:
                     answer += chunk
-                    if len(answer) > ANSWER_BYTES_MAX:
-                        raise NoAnswer(f"{self.instance} answers with more than {ANSWER_BYTES_MAX} bytes")
+                    if len(answer) > bytes_max:
+                        raise NoAnswer(f"{self.instance} answers with more than {bytes_max} bytes")
         return bytes(answer)
 
     @asynccontextmanager
@@ -199,7 +198,7 @@ async def handshake(
     *,
     algorithms: Sequence[str],
     check: HostKeyCheck,
-    key_path: Path | None,
+    login_keys: LoginKeys,
     keepalive_seconds: float,
     keepalive_count_max: int,
     timeout_seconds: float,
@@ -209,7 +208,7 @@ async def handshake(
 
     Raises LinkDown, AuthenticationFailed, KeyUnusable, HostKeyChanged.
     """
-    stamp, keys, encryption = await asyncio.to_thread(lambda: (key_stamp(key_path), client_keys(key_path), ciphers()))
+    stamp, keys, encryption = await asyncio.to_thread(lambda: (login_keys.stamp(), client_keys(login_keys), ciphers()))
     # Not asyncssh's own timeout: it is wait_for, which in Python 3.11 can swallow a cancellation.
     with mapped(instance, check, has_key=bool(keys)):
         async with asyncio.timeout(timeout_seconds):
@@ -236,27 +235,25 @@ async def handshake(
             return Connection(connection, instance, check.host_key, login_seconds, key_stamp=stamp, keepalive=keepalive)
 
 
-def client_keys(key_path: Path | None) -> Sequence[ClientKey]:
-    """The keys to offer: those of this file, else the usual ones in ``~/.ssh``. Raises KeyUnusable.
+def client_keys(login_keys: LoginKeys) -> Sequence[ClientKey]:
+    """The keys to offer. Raises KeyUnusable.
 
     Read at each handshake: a key may be put there while the service runs. Raises LinkDown when there is no descriptor
     for one.
     """
-    if key_path is not None:
-        try:
-            return asyncssh.load_keypairs(str(key_path))
-        except (OSError, ValueError) as error:
-            if is_shortage(error):
-                raise LinkDown(f"the key {key_path} cannot be read now: {_reason(error)}") from error
-            raise KeyUnusable(f"the key {key_path} in INSTALLER_SSH_KEY cannot be used: {_reason(error)}") from error
+    own = login_keys.own()
     keys: list[ClientKey] = []
-    for path in key_files(None):
+    for path in login_keys.files():
         try:
             keys += asyncssh.load_keypairs(path)
         except (OSError, ValueError) as error:
-            # A default key that is locked by a passphrase is of no use to a service.
             if is_shortage(error):
                 raise LinkDown(f"the key {path} cannot be read now: {_reason(error)}") from error
+            # A default key that is locked by a passphrase is of no use to a service.
+            if login_keys.path is not None and own is None:
+                raise KeyUnusable(f"the key {path} in INSTALLER_SSH_KEY cannot be used: {_reason(error)}") from error
+    if own is not None:
+        keys += asyncssh.load_keypairs([asyncssh.import_private_key(own)])
     return keys
 
 
@@ -300,10 +297,12 @@ def mapped(instance: Instance, check: HostKeyCheck | None = None, *, has_key: bo
     except (asyncssh.PermissionDenied, asyncssh.IllegalUserName) as error:
         if not has_key:
             raise KeyUnusable(
-                f"{instance} asks for a key and the service has none: name a private key in INSTALLER_SSH_KEY"
+                f"{instance} asks for a key and the service has none: let it make one (page Keys, or "
+                "`resource-installer keys ssh`), or name a private key in INSTALLER_SSH_KEY"
             ) from error
         raise AuthenticationFailed(
-            f"{instance} refused the user or the key: check ssh_user and INSTALLER_SSH_KEY ({_reason(error)})"
+            f"{instance} refused the user or the key: check ssh_user, and whether the instance has the public half of "
+            f"the service's key (page Keys, or INSTALLER_SSH_KEY) ({_reason(error)})"
         ) from error
     except (socket.gaierror, UnicodeError) as error:
         text = f"{instance}: the name cannot be resolved ({_reason(error)})"

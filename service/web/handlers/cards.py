@@ -69,6 +69,7 @@ async def add_card(services: Services, *, body: NewCardRequest) -> SavedCard:
 
 async def _of_link(services: Services, body: NewCardRequest) -> tuple[str, str, str]:
     """Path, text, and what to say of it."""
+    await services.keys.renew()
     found = await services.links.read(body.url or "", file=body.file, folder=body.folder)
     preview = await asyncio.to_thread(make_preview, found, services.library, body.path)
     if preview.text is None:

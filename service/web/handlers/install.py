@@ -32,6 +32,7 @@ async def install(services: Services, *, body: InstallRequest, idempotency_key: 
         max_attempts=body.max_attempts or services.max_attempts,
         verify=body.verify,
         reinstall=body.reinstall,
+        wait_for_ssh_seconds=body.wait_for_ssh_seconds,
         idempotency_key=idempotency_key,
         body_sha256=body.digest() if idempotency_key is not None else None,
         resources=[_entry(card) for card in cards],

@@ -15,7 +15,7 @@ async def list_jobs(
     services: Services, *, state: str | None, host: str | None, cursor: str | None, limit: int
 ) -> JobPage:
     found, following = await services.jobs.page(state=state, host=host, cursor=cursor, limit=limit)
-    return {"jobs": [_summary(job) for job in found], "next": following}
+    return {"jobs": [summary(job) for job in found], "next": following}
 
 
 async def show_job(services: Services, *, job_id: str) -> JobView:
@@ -70,7 +70,7 @@ async def _controlled_jobs(services: Services, jobs: list[Job]) -> ControlledJob
     return {"success": True, "jobs": [await _view(services, job) for job in jobs]}
 
 
-def _summary(job: Job) -> JobSummary:
+def summary(job: Job) -> JobSummary:
     return cast(JobSummary, {**job.summary(), "possible": list(possible(job))})
 
 

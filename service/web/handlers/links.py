@@ -14,6 +14,7 @@ from service.web.services import Services
 
 async def preview_card(services: Services, *, body: PreviewRequest) -> CardPreview:
     """Nothing is written."""
+    await services.keys.renew()
     found = await services.links.read(body.url, file=body.file, folder=body.folder)
     preview = await asyncio.to_thread(make_preview, found, services.library, body.path)
     return _answer(preview, await _picture(services, found.image) if body.picture else None)

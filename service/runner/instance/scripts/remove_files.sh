@@ -1,0 +1,37 @@
+# shellcheck shell=sh
+# Removes files below the models folder of ComfyUI. `sh` reads it from standard input, after lines that set nonce,
+# ui_home and paths: in base64, separated by spaces, each below models/. It prints the nonce, then for each in its order
+# `removed` and the size that it had, `gone` if it was not there, or `stays` and why, in base64.
+
+remove() {
+    file=./$1
+    if [ -d "$file" ] && [ ! -L "$file" ]; then
+        stays 'it is a folder'
+    elif [ ! -e "$file" ] && [ ! -L "$file" ]; then
+        echo gone
+    else
+        size=$(stat -L -c %s -- "$file" 2>/dev/null || stat -c %s -- "$file" 2>/dev/null)
+        if said=$(LC_ALL=C rm -f -- "$file" 2>&1); then
+            printf 'removed %s\n' "${size:-0}"
+        else
+            stays "$said"
+        fi
+    fi
+}
+
+stays() {
+    printf 'stays %s\n' "$(printf '%s' "$1" | tail -c 300 | base64 | tr -d '\n')"
+}
+
+main() {
+    printf '\n%s\n' "$nonce"
+    cd -- "$ui_home/models" 2>/dev/null || { echo missing && exit 0; }
+    for word in $paths; do
+        # A newline at the end of a name would be lost.
+        path=$(printf '%s' "$word" | base64 -d && echo .)
+        remove "${path%.}"
+    done
+    exit 0
+}
+
+main </dev/null
