@@ -913,9 +913,77 @@ export interface JobSummary {
   thinned_at: string | null;
   possible: string[];
 }
+export interface InstanceList {
+  instances: InstanceView[];
+}
+export interface InstanceView {
+  instance: string;
+  ssh_host: string;
+  ssh_port: number;
+  ssh_user: string;
+  ui_home: string;
+  jobs: number;
+  active: number;
+  last_job_at: string;
+}
+export interface InstanceModels {
+  instance: string;
+  ui_home: string;
+  missing: boolean;
+  cut: boolean;
+  disk: DiskView | null;
+  files: ModelFileView[];
+  seconds: number;
+}
+export interface ModelFileView {
+  path: string;
+  size: number;
+  modified_at: string | null;
+  kind: "model" | "half" | "text" | "empty" | "broken_link" | "other";
+  card: string | null;
+  removable: boolean;
+}
+export interface JobPage {
+  jobs: JobSummary[];
+  next: string | null;
+}
+export interface KeyList {
+  keys: KeyView[];
+  ssh: SshKeyView;
+}
+export interface KeyView {
+  name: string;
+  title: string;
+  use: string;
+  setting: string;
+  page: string;
+  set: boolean;
+  source: ("environment" | "stored") | null;
+  stored: boolean;
+  set_at: string | null;
+  problem: string | null;
+}
+export interface SshKeyView {
+  set: boolean;
+  public_key: string | null;
+  fingerprint: string | null;
+  set_at: string | null;
+  problem: string | null;
+  where: string[];
+}
 export interface LibraryState {
   sha256: string | null;
   same: boolean | null;
+}
+export interface MadeSshKey {
+  set: boolean;
+  public_key: string | null;
+  fingerprint: string | null;
+  set_at: string | null;
+  problem: string | null;
+  where: string[];
+  success: true;
+  message: string;
 }
 export interface OwnedJobView {
   job_id: string;
@@ -945,6 +1013,25 @@ export interface Refusal {
   code: string;
   errors: WrongField[];
   retry_after_seconds?: number;
+}
+export interface RentedInstance {
+  id: number;
+  label: string | null;
+  gpu: string | null;
+  gpu_count: number | null;
+  status: string;
+  dollars_per_hour: number | null;
+  disk_total: number | null;
+  disk_used: number | null;
+  ssh_host: string | null;
+  ssh_port: number | null;
+  ssh_user: string;
+  way: ("direct" | "proxy") | null;
+  active: number;
+}
+export interface RentedInstances {
+  instances: RentedInstance[];
+  may_stop: boolean;
 }
 export interface ReplicaView {
   replica_id: number;

@@ -20,8 +20,8 @@ class StoredKey:
 
 
 class StoredKeys:
-    """Every method raises StoreUnavailable when the database cannot do it now. ``may_change_elsewhere``: another service
-    may write these rows too."""
+    """Every method raises StoreUnavailable when the database cannot do it now. ``may_change_elsewhere``: another
+    service may write these rows too."""
 
     def __init__(self, database: Database, *, may_change_elsewhere: bool = False) -> None:
         self._database = database
