@@ -10,7 +10,8 @@ from pathlib import Path
 
 from service.events.causes import CAUSES, Cause
 from service.events.tools import COMMAND_TOOLS
-from service.web.endpoints import ENDPOINTS, Endpoint
+from service.web.endpoint import Endpoint
+from service.web.endpoints import ENDPOINTS
 
 ROOT = Path(__file__).resolve().parents[1]
 START = "/resources/install"

@@ -1,79 +1,26 @@
 """The endpoints of the API, one declaration each: the router, the reading of parameters and the description come from
-it.
-
-A handler's arguments have the names of the declared parameters; a body comes as ``body``, and where several
-content types are offered, the one that the client prefers comes as ``content_type``. It returns its answer as the
-declared type, or a response of its own making.
+it. Those of receivers and bundles are in modules of their own.
 """
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass, field
 from typing import Any
-
-from pydantic import BaseModel
 
 from service.events.job import JobState
 from service.store.jobs import LIST_MAX
 from service.web import answers
 from service.web.card_requests import CardRequest, NewCardRequest, PreviewRequest
+from service.web.endpoint import JSON, Endpoint, Handler
 from service.web.handlers import cards, events, health, install, jobs, links, reports
 from service.web.handlers.cards import MARKDOWN
 from service.web.handlers.events import NDJSON, SSE
 from service.web.handlers.reports import HTML
-from service.web.parameters import NUMBER_MAX, TEXT, Parameter, choice, matching, moment, number, part, text, texts
+from service.web.parameters import NUMBER_MAX, TEXT, choice, matching, moment, number, part, text, texts
 from service.web.requests import CARD_PATH_SCHEMA, ChangeRequest, InstallRequest, MoveRequest
 from service.web.socket_events import COMPACT
 
-JSON = "application/json"
 JOB_LOCATION = "/resources/jobs/{job_id}"
 CARD_LOCATION = "/resources/{path}"
-
-Handler = Callable[..., Awaitable[Any]]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Endpoint:
-    """``answer``: a type of answers.py, or a type or a schema for each content type. ``more``: other answers by status,
-    a type or words. ``errors``: the refusals beside those that every endpoint has. ``location``: the Location header,
-    filled with fields of the answer. ``version``: the field of the answer that is its ETag. ``is_open``: it is answered
-    without a token."""
-
-    method: str
-    path: str
-    handler: Handler
-    summary: str
-    answer: Any
-    status: int = 200
-    more: Mapping[int, Any] = field(default_factory=dict)
-    body: type[BaseModel] | None = None
-    example: Any = None
-    parameters: Sequence[Parameter] = ()
-    errors: Sequence[int] = ()
-    location: str | None = None
-    version: str | None = None
-    is_open: bool = False
-    note: str = ""
-
-    @property
-    def name(self) -> str:
-        return self.handler.__name__
-
-    @property
-    def content_types(self) -> tuple[str, ...]:
-        """What is offered, the first by default."""
-        return tuple(self.answer) if isinstance(self.answer, Mapping) else (JSON,)
-
-    @property
-    def route(self) -> str:
-        """The path as aiohttp reads it."""
-        path = self.path
-        for parameter in self.parameters:
-            if parameter.route is not None:
-                path = path.replace(f"{{{parameter.name}}}", f"{{{parameter.name}:{parameter.route}}}")
-        return path
-
 
 JOB = part("job_id", {"type": "string", "pattern": "^[0-9a-f-]{1,64}$"}, "The job's id.")
 INSTANCE = part("instance", {"type": "string", "pattern": "^[^/]+$"}, "user@host:port, as the jobs name it.")

@@ -15,7 +15,8 @@ from typing_extensions import is_typeddict
 from service.events import event_types
 from service.events.event_types import Event
 from service.web import answers
-from service.web.endpoints import ENDPOINTS, JSON, Endpoint
+from service.web.endpoint import JSON, Endpoint
+from service.web.endpoints import ENDPOINTS
 
 REFS = "#/components/schemas/{model}"
 _REFUSED = {

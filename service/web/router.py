@@ -11,7 +11,8 @@ from aiohttp import hdrs, web
 from aiohttp.typedefs import Handler
 
 from service.errors import UnsupportedMediaType
-from service.web.endpoints import ENDPOINTS, JSON, Endpoint
+from service.web.endpoint import JSON, Endpoint
+from service.web.endpoints import ENDPOINTS
 from service.web.guard import BODY_BYTES_MAX
 from service.web.requests import parse
 from service.web.services import Services

@@ -20,7 +20,8 @@ from sqlalchemy import select
 from service.app import VERSION, Service
 from service.store.tables import jobs
 from service.web import answers, router
-from service.web.endpoints import ENDPOINTS, INSTALL_EXAMPLE, JSON, Endpoint
+from service.web.endpoint import JSON, Endpoint
+from service.web.endpoints import ENDPOINTS, INSTALL_EXAMPLE
 from service.web.openapi import document
 from service.web.requests import InstallRequest, parse
 from tests.events.golden import TRANSCRIPTS, exit_code
