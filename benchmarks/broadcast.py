@@ -68,6 +68,8 @@ async def ours(folder: Path) -> AsyncIterator[tuple[str, Store]]:
             editor=nothing,
             links=nothing,
             outbound=nothing,
+            receivers=nothing,
+            deliverer=nothing,
             database=store.database,
             controls=Controls(journal=store.journal, jobs=store.queue, on_control=lambda _job: None),
             check_host=nothing,

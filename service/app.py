@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import time
+from collections.abc import Sequence
 from importlib.metadata import version
 
 from aiohttp import web
@@ -20,6 +21,12 @@ from service.links import LinkReader
 from service.links.civitai import civitai_tokens
 from service.logs import concerns_job, log_changes
 from service.metrics import Metrics
+from service.notify.address import APPRISE, WEBHOOK
+from service.notify.apprise_sender import AppriseSender
+from service.notify.deliverer import RECEIVER_MAX, Deliverer
+from service.notify.message import Outbox
+from service.notify.receivers import RECEIVERS_MAX, Receivers
+from service.notify.senders import WebhookSender
 from service.outbound import Outbound
 from service.runner.controls import Controls
 from service.runner.installer import ResourceInstaller
@@ -29,13 +36,16 @@ from service.runner.queue_positions import QueuePositions
 from service.runner.retry import RetryRules
 from service.runner.rules import InstallRules
 from service.runner.worker import Worker
+from service.store.append import Append
 from service.store.database import database_of
+from service.store.deliveries import Deliveries
 from service.store.event_store import EventStore
 from service.store.housekeeping import Housekeeping
 from service.store.jobs import Jobs
 from service.store.journal import Journal
 from service.store.ownership import Ownership
 from service.store.queue_keys import renew_queue_keys
+from service.store.stored_receivers import StoredReceivers
 from service.web.bounds import HTTP_BOUNDS, connections_max
 from service.web.connections import Connections
 from service.web.endpoints import OPEN_PATHS
@@ -81,7 +91,13 @@ class Service:
             replaying=self._rooms.replaying,
         )
         self._jobs = Jobs(self._database)
-        self._event_store = EventStore(self._database, clock=time.perf_counter, observe=metrics.committed)
+        self._receivers, self._deliverer = self._new_deliverer()
+
+        def observe(appends: Sequence[Append], commit_seconds: float, publish_seconds: float) -> None:
+            metrics.committed(appends, commit_seconds, publish_seconds)
+            self._deliverer.committed(appends)
+
+        self._event_store = EventStore(self._database, clock=time.perf_counter, observe=observe, outbox=Outbox())
         self._journal = Journal(
             self._event_store,
             self._jobs,
@@ -127,6 +143,29 @@ class Service:
             on_taken_up=_job_taken_up,
         )
 
+    def _new_deliverer(self) -> tuple[Receivers, Deliverer]:
+        settings = self._settings
+        apprise = AppriseSender(allowed=settings.outbound_targets)
+        receivers = Receivers(
+            StoredReceivers(self._database),
+            key_file=settings.key_file,
+            given=settings.receivers(),
+            given_kinds=settings.notify_events,
+            allowed=settings.outbound_targets,
+            check_apprise=apprise.check,
+            clock_ms=self._clock_ms,
+        )
+        # Without tokens, and with room for all: what is fetched for a client never waits for a slow receiver.
+        outbound = Outbound(allowed=settings.outbound_targets, fetches_max=RECEIVERS_MAX * RECEIVER_MAX)
+        deliverer = Deliverer(
+            Deliveries(self._database),
+            receivers,
+            {WEBHOOK: WebhookSender(outbound, clock_ms=self._clock_ms), APPRISE: apprise},
+            is_alone=self._database.is_exclusive,
+            clock_ms=self._clock_ms,
+        )
+        return receivers, deliverer
+
     def _services(self, metrics: Metrics) -> Services:
         settings = self._settings
         return Services(
@@ -137,6 +176,8 @@ class Service:
             editor=CardEditor(self._library, read_only=settings.cards_read_only),
             links=LinkReader(self._outbound, civitai_url=settings.civitai_url, huggingface_url=settings.hf_url),
             outbound=self._outbound,
+            receivers=self._receivers,
+            deliverer=self._deliverer,
             database=self._database,
             controls=Controls(journal=self._journal, jobs=self._jobs, on_control=self._worker.job_changed),
             check_host=lambda host, port: check_host(
@@ -155,7 +196,9 @@ class Service:
         await renew_queue_keys(self._database)
         self._clock_ms.continue_from(await self._event_store.last_at_ms())
         await self._ownership.join()
+        await self._receivers.load()
         self._event_store.start()
+        self._deliverer.start()
         self._housekeeping.start()
         self._connections.start()
         self._sockets.start()
@@ -190,6 +233,7 @@ class Service:
         await self._housekeeping.stop()
         await self._journal.drain()
         await self._event_store.stop()
+        await self._deliverer.stop()
         await self._database.close()
         logger.info("service stopped")
 

@@ -11,12 +11,14 @@ InstallerError
 │   ├── NotFound                 404  not_found
 │   │   ├── UnknownResource
 │   │   ├── UnknownJob
+│   │   ├── UnknownReceiver
 │   │   └── UnknownLink          a site has nothing at this address, or does not show it
 │   ├── NoModelFile              400  no_model_file      a link that leads to no model file
 │   ├── KeyNeeded                400  key_needed         a site wants a key, or another one
 │   ├── WrongState               409  conflict           carries the state and what is possible in it
 │   ├── KeyReused                409  conflict           the Idempotency-Key belongs to another request
 │   ├── CardExists               409  exists             the library has a card at this path
+│   ├── ReceiverGiven            409  conflict           the settings name the receiver
 │   ├── LibraryReadOnly          409  read_only          the folder of the cards cannot be written
 │   ├── CardChanged              412  changed            somebody else changed the card in the meantime
 │   ├── VersionRequired          428  version_required   a change that does not say of which version of the card
@@ -25,6 +27,7 @@ InstallerError
 │   └── UnsupportedMediaType     415  unsupported_media
 ├── ConfigError                  a setting that the service cannot run with; the process ends with its message
 ├── CardError                    400  invalid            a resource card that cannot be read
+├── KeyFileUnusable              503  unavailable        the file with which keys are encrypted cannot be used
 ├── OutboundError                502  site_unavailable   a site did not answer as it should
 │   └── AddressRefused           400  invalid            an address from which the service fetches nothing
 ├── TransitionRefused            an event that cannot follow in its job's state; nothing is appended
@@ -120,6 +123,10 @@ class UnknownJob(NotFound):
     """The log has no job with this id."""
 
 
+class UnknownReceiver(NotFound):
+    """There is no receiver with this id."""
+
+
 class UnknownLink(NotFound):
     """The site has nothing at this address, or does not show it to us."""
 
@@ -160,6 +167,13 @@ class CardExists(RequestError):
 
     status = 409
     code = "exists"
+
+
+class ReceiverGiven(RequestError):
+    """The settings name the receiver, so only they can remove it."""
+
+    status = 409
+    code = "conflict"
 
 
 class LibraryReadOnly(RequestError):
@@ -217,6 +231,13 @@ class CardError(InstallerError):
 
     status = 400
     code = "invalid"
+
+
+class KeyFileUnusable(InstallerError):
+    """The file with which the keys are encrypted is missing, damaged, open to others, or another one."""
+
+    status = 503
+    code = "unavailable"
 
 
 class OutboundError(InstallerError):

@@ -8,6 +8,7 @@ import { InstallPage } from "./pages/install";
 import { JobPage } from "./pages/job";
 import { JobsPage } from "./pages/jobs";
 import { LibraryPage } from "./pages/library";
+import { ReceiversPage } from "./pages/receivers";
 import { ReportPage } from "./pages/report";
 import { Header } from "./parts/header";
 import { TokenDialog } from "./parts/token_dialog";
@@ -19,6 +20,7 @@ const names: Record<string, string> = {
   failures: "Failures",
   library: "Library",
   card: "Library",
+  receivers: "Notifications",
 };
 
 function App() {
@@ -32,6 +34,7 @@ function App() {
         {page === "failures" && <FailuresPage />}
         {page === "library" && <LibraryPage />}
         {page === "card" && <CardPage key={card} path={card} />}
+        {page === "receivers" && <ReceiversPage />}
         {page === "job" && <JobPage key={jobId} jobId={jobId} />}
         {page === "report" && <ReportPage key={jobId} jobId={jobId} />}
       </main>

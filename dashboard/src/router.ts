@@ -8,7 +8,7 @@ import { cardIn, cardsIn } from "./card_address";
 // `card`: the path of the card that a page is about. `picked`: the cards that the form begins with; a link fills it in
 // and starts nothing.
 export interface Route {
-  page: "jobs" | "install" | "job" | "report" | "failures" | "library" | "card";
+  page: "jobs" | "install" | "job" | "report" | "failures" | "library" | "card" | "receivers";
   jobId: string;
   card: string;
   picked: string[];
@@ -22,6 +22,7 @@ export function parse(hash: string): Route {
   const jobId = /^[0-9A-Za-z-]{1,64}$/.test(parts[1] ?? "") ? parts[1]! : "";
   if (parts[0] === "install") return { ...nothing, page: "install", picked: cardsIn(query) };
   if (parts[0] === "failures") return { ...nothing, page: "failures" };
+  if (parts[0] === "receivers") return { ...nothing, page: "receivers" };
   if (parts[0] === "resources") {
     const card = cardIn(parts.slice(1));
     return card === null ? { ...nothing, page: "library" } : { ...nothing, page: "card", card };

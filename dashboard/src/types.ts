@@ -475,11 +475,42 @@ export interface PreviewRequest {
   path?: string | null;
   picture?: boolean;
 }
+export interface ReceiverRequest {
+  url: string;
+  secret?: string | null;
+  name?: string | null;
+  events?: ("completed" | "failed" | "cancelled" | "stalled" | "instance_lost")[] | null;
+}
 export interface Accepted {
   success: true;
   job_id: string;
   message: string;
   resource_count: number;
+}
+export interface AddedReceiver {
+  receiver_id: string;
+  name: string;
+  kind: "webhook" | "apprise";
+  address: string;
+  source: "settings" | "stored";
+  events: string[];
+  created_at: string;
+  pending: number;
+  last: DeliveryView | null;
+  success: true;
+  message: string;
+  secret: string | null;
+}
+export interface DeliveryView {
+  job_id: string;
+  event: string;
+  at: string;
+  state: string;
+  tries: number;
+  next_at: string | null;
+  ended_at: string | null;
+  status: number | null;
+  error: string | null;
 }
 export interface Attempt {
   resource: string;
@@ -711,6 +742,11 @@ export interface DeletedCard {
   path: string;
   message: string;
 }
+export interface DeletedReceiver {
+  success: true;
+  receiver_id: string;
+  message: string;
+}
 export interface EventPage {
   job_id: string;
   state: JobState;
@@ -787,6 +823,20 @@ export interface Readiness {
   database: DatabaseState;
   sqlite_version: string | null;
   detail: string | null;
+}
+export interface ReceiverList {
+  receivers: ReceiverView[];
+}
+export interface ReceiverView {
+  receiver_id: string;
+  name: string;
+  kind: "webhook" | "apprise";
+  address: string;
+  source: "settings" | "stored";
+  events: string[];
+  created_at: string;
+  pending: number;
+  last: DeliveryView | null;
 }
 export interface Refusal {
   success: false;
@@ -882,6 +932,13 @@ export interface SavedCard {
   success: true;
   message: string;
   [k: string]: unknown;
+}
+export interface TestedReceiver {
+  success: true;
+  receiver_id: string;
+  delivered: boolean;
+  status: number | null;
+  message: string;
 }
 
 export type Control = "cancel" | "change" | "delete" | "move" | "pause" | "resume" | "retry";

@@ -14,6 +14,7 @@ from service.terminal.library import add, edit, rm
 from service.terminal.options import DEFAULT_URL, Job, Target, Token, Url, run
 from service.terminal.printing import say
 from service.terminal.reading import cards, events, failures, jobs, report
+from service.terminal.receivers import receivers
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -27,6 +28,7 @@ def add_to(cli: typer.Typer) -> None:
     jobs_first = (install, jobs, watch, pause, resume, cancel, retry, move, events, report, failures)
     for command in (*jobs_first, cards, add, edit, rm):
         cli.command(rich_help_panel=PANEL, cls=_InstallCommand if command is install else None)(command)
+    cli.add_typer(receivers, name="receivers", rich_help_panel=PANEL)
 
 
 class _InstallCommand(TyperCommand):

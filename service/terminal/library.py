@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from service.terminal.completion import complete_cards
-from service.terminal.options import DEFAULT_URL, Token, Url, run
+from service.terminal.options import DEFAULT_URL, Token, Url, Yes, agreed, run
 from service.terminal.printing import say
 
 if TYPE_CHECKING:
@@ -16,7 +16,6 @@ if TYPE_CHECKING:
 
     from service.terminal.client import Client
 
-Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
 CardPath = Annotated[
     str, typer.Argument(help="The card's path in the library.", autocompletion=complete_cards, metavar="CARD")
 ]
@@ -49,7 +48,7 @@ def add(
         if preview["card"] is None:
             say("name one of these files with --file")
             return 2
-        if not _agreed(yes, f"Save it as {preview['path']}?"):
+        if not agreed(yes, f"Save it as {preview['path']}?"):
             return 1
         # What was shown is what is saved.
         saved = await client.call("POST", "/resources", body={"card": preview["card"], "path": preview["path"]})
@@ -94,22 +93,12 @@ def rm(card: CardPath, yes: Yes = False, url: Url = DEFAULT_URL, token: Token = 
 
     async def work(client: Client, console: Console) -> int:
         _, etag = await client.text(_address(card))
-        if not _agreed(yes, f"Delete {card}?"):
+        if not agreed(yes, f"Delete {card}?"):
             return 1
         say((await client.call("DELETE", _address(card), headers={"If-Match": etag}))["message"])
         return 0
 
     run(url, token, work)
-
-
-def _agreed(yes: bool, question: str) -> bool:
-    from service.terminal.text import harmless
-
-    if yes:
-        return True
-    if not sys.stdin.isatty():
-        raise typer.BadParameter(f"{harmless(question)} Nobody is there to ask: say --yes")
-    return typer.confirm(harmless(question), err=True)
 
 
 def _address(card: str) -> str:

@@ -35,6 +35,7 @@ Job = Annotated[str, typer.Argument(help="The job's id, or the beginning of it."
 Target = Annotated[
     str, typer.Argument(help="A job, or user@host:port for all jobs of an instance.", autocompletion=complete_jobs)
 ]
+Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print the service's answer as JSON, for programs.")]
 
 
@@ -57,3 +58,14 @@ def run(url: str, token: str | None, work: Callable[[Client, Console], Awaitable
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         status = 0
     raise typer.Exit(status)
+
+
+def agreed(yes: bool, question: str) -> bool:
+    """Whether a person says yes. Raises BadParameter where nobody is there to ask."""
+    from service.terminal.text import harmless
+
+    if yes:
+        return True
+    if not sys.stdin.isatty():
+        raise typer.BadParameter(f"{harmless(question)} Nobody is there to ask: say --yes")
+    return typer.confirm(harmless(question), err=True)

@@ -16,6 +16,7 @@ from service.web.handlers.cards import MARKDOWN
 from service.web.handlers.events import NDJSON, SSE
 from service.web.handlers.reports import HTML
 from service.web.parameters import NUMBER_MAX, TEXT, choice, matching, moment, number, part, text, texts
+from service.web.receiver_endpoints import RECEIVER_ENDPOINTS
 from service.web.requests import CARD_PATH_SCHEMA, ChangeRequest, InstallRequest, MoveRequest
 from service.web.socket_events import COMPACT
 
@@ -311,6 +312,7 @@ ENDPOINTS: tuple[Endpoint, ...] = (
         parameters=(CARD,),
         errors=(400, 404, 502),
     ),
+    *RECEIVER_ENDPOINTS,
     Endpoint(
         method="get",
         path="/healthz",

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 
 from service.library import CardEditor, Library
 from service.links import LinkReader
+from service.notify.deliverer import Deliverer
+from service.notify.receivers import Receivers
 from service.outbound import Outbound
 from service.runner.controls import Controls
 from service.store.database import Database
@@ -27,6 +29,8 @@ class Services:
     editor: CardEditor
     links: LinkReader
     outbound: Outbound
+    receivers: Receivers
+    deliverer: Deliverer
     database: Database
     controls: Controls
     check_host: Callable[[str, int], None]

@@ -20,6 +20,7 @@ async def running(folder: Path, **settings: Any) -> AsyncIterator[Service]:
         "database_url": f"sqlite+aiosqlite:///{folder / 'installer.sqlite3'}",
         "resources_dir": folder / "resources",
         "known_hosts": folder / "known_hosts",
+        "key_file": folder / "key_file",
         "connect_timeout": 600,
     }
     (folder / "resources").mkdir(exist_ok=True)

@@ -19,7 +19,7 @@ from sqlalchemy import select
 
 from service.app import VERSION, Service
 from service.store.tables import jobs
-from service.web import answers, router
+from service.web import answers, receiver_answers, router
 from service.web.endpoint import JSON, Endpoint
 from service.web.endpoints import ENDPOINTS, INSTALL_EXAMPLE
 from service.web.openapi import document
@@ -53,6 +53,7 @@ checks.positive_data_acceptance.expected-statuses = ["2xx", 400, 401, 403, 404, 
             "DELETE /resources/{path}",
             "GET /resources/{path}/picture",
         ),
+        *("POST /receivers", "DELETE /receivers/{receiver_id}", "POST /receivers/{receiver_id}/test"),
     )
 )
 
@@ -212,6 +213,7 @@ async def test_answers_are_what_the_models_say(folder: Path, described: dict[str
         assert (await asked(answers.Cards, "GET", "/resources"))["broken"]
         assert (await asked(answers.CardWithScript, "GET", "/resources/loras/b.md"))["stars"] == 3
         await asked_about_cards(asked, folder)
+        await asked_about_receivers(asked)
         await asked(answers.Health, "GET", "/healthz")
         await asked(answers.Readiness, "GET", "/readyz")
         again = await asked(answers.Controlled, "POST", f"{path}/retry", 202)
@@ -226,6 +228,17 @@ async def test_answers_are_what_the_models_say(folder: Path, described: dict[str
             (403, "GET", "/resources", {"headers": {"Origin": "https://evil.example"}}),
         ):
             await asked(answers.Refusal, method, where, status, **more)
+
+
+async def asked_about_receivers(asked: Any) -> None:
+    wanted = {"url": "https://hooks.example/x", "events": ["failed"]}
+    added = await asked(receiver_answers.AddedReceiver, "POST", "/receivers", 201, json=wanted)
+    await asked(receiver_answers.ReceiverList, "GET", "/receivers")
+    path = f"/receivers/{added['receiver_id']}"
+    assert not (await asked(receiver_answers.TestedReceiver, "POST", f"{path}/test"))["delivered"]
+    await asked(receiver_answers.DeletedReceiver, "DELETE", path)
+    await asked(answers.Refusal, "DELETE", path, 404)
+    await asked(answers.Refusal, "POST", "/receivers", 400, json={"url": "http://127.0.0.1/"})
 
 
 async def asked_about_cards(asked: Any, folder: Path) -> None:

@@ -5,6 +5,7 @@ const links: [string, string][] = [
   ["./#/install", "Start an install"],
   ["./#/resources", "Library"],
   ["./#/failures", "Failures"],
+  ["./#/receivers", "Notifications"],
   ["./docs", "API"],
 ];
 
