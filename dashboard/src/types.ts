@@ -439,11 +439,26 @@ export interface VerificationStartedEvent {
   resource?: string;
   attempt?: number;
 }
+export interface BundleBody {
+  format?: "resource-installer-cards-1";
+  cards: BundledCardBody[];
+}
+export interface BundledCardBody {
+  path: string;
+  card: string;
+}
 export interface CardRequest {
   card: string;
 }
 export interface ChangeRequest {
   bandwidth_limit: number | null;
+}
+export interface ImportRequest {
+  bundle: BundleBody;
+  confirm?: string | null;
+  replace?: {
+    [k: string]: string;
+  };
 }
 export interface InstallRequest {
   ssh_host: string;
@@ -529,10 +544,33 @@ export interface BrokenCardView {
   path: string;
   error: string;
 }
+export interface Bundle {
+  format: "resource-installer-cards-1";
+  cards: BundledCardView[];
+}
+export interface BundledCardView {
+  path: string;
+  card: string;
+}
 export interface CardFileView {
   path: string;
   sha256: string | null;
   size: number | null;
+}
+export interface CardInstallView {
+  job_id: string;
+  instance: string;
+  ui_home: string;
+  state: string;
+  verified: string | null;
+  cause: string | null;
+  card_sha256: string | null;
+  started_at: string | null;
+  ended_at: string | null;
+}
+export interface CardInstalls {
+  path: string;
+  installs: CardInstallView[];
 }
 export interface CardPreview {
   source: "civitai" | "huggingface" | "direct";
@@ -784,6 +822,22 @@ export interface FailureGroups {
 }
 export interface Health {
   status: "ok";
+}
+export interface Import {
+  success: true;
+  message: string;
+  saved: boolean;
+  digest: string;
+  cards: ImportedCard[];
+}
+export interface ImportedCard {
+  path: string;
+  title: string | null;
+  state: "new" | "same" | "other" | "broken" | "saved" | "replaced";
+  commands: string;
+  dependencies: string[];
+  there: string | null;
+  error: string | null;
 }
 export interface JobPage {
   jobs: JobSummary[];

@@ -48,8 +48,10 @@ def upgrade() -> None:
         op.f('ix_deliveries_receiver_id_state_next_at_ms'), 'deliveries', ['receiver_id', 'state', 'next_at_ms']
     )
     op.create_index(op.f('ix_deliveries_state_next_at_ms'), 'deliveries', ['state', 'next_at_ms'])
+    op.create_index(op.f('ix_job_resources_resource'), 'job_resources', ['resource'])
 
 
 def downgrade() -> None:
+    op.drop_index(op.f('ix_job_resources_resource'), table_name='job_resources')
     op.drop_table('deliveries')
     op.drop_table('receivers')

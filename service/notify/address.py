@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import binascii
 import json
+import re
 import secrets
 from dataclasses import asdict, dataclass
 from typing import Literal
@@ -39,8 +40,8 @@ class Address:
         scheme, _, rest = self.url.partition("://")
         if self.kind == APPRISE:
             return f"{scheme[:40]}://…"
-        site, slash, path = rest.partition("/")
-        return f"{scheme}://{site.partition('?')[0]}{slash}{'…' if path else ''}"
+        site = re.split("[/?#]", rest, maxsplit=1)[0]
+        return f"{scheme}://{site}" if len(rest) <= len(site) + 1 else f"{scheme}://{site}/…"
 
     @property
     def stable_id(self) -> str:

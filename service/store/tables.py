@@ -203,4 +203,6 @@ job_resources = Table(
     Column("job_id", String(36), ForeignKey("jobs.job_id", ondelete="CASCADE"), primary_key=True),
     Column("number", WHOLE_NUMBER, primary_key=True, autoincrement=False),
     *_columns(ResourceProgress, without=("number",)),
+    # Where a card was installed.
+    Index(None, "resource"),
 )

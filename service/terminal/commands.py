@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from typer.core import TyperCommand
 
+from service.terminal.bundles import bundle, export_cards, import_cards
 from service.terminal.completion import complete_cards
 from service.terminal.library import add, edit, rm
 from service.terminal.options import DEFAULT_URL, Job, Target, Token, Url, run
@@ -28,6 +29,9 @@ def add_to(cli: typer.Typer) -> None:
     jobs_first = (install, jobs, watch, pause, resume, cancel, retry, move, events, report, failures)
     for command in (*jobs_first, cards, add, edit, rm):
         cli.command(rich_help_panel=PANEL, cls=_InstallCommand if command is install else None)(command)
+    cli.command("bundle", rich_help_panel=PANEL)(bundle)
+    cli.command("export", rich_help_panel=PANEL)(export_cards)
+    cli.command("import", rich_help_panel=PANEL)(import_cards)
     cli.add_typer(receivers, name="receivers", rich_help_panel=PANEL)
 
 

@@ -9,6 +9,7 @@ from typing import Any
 from service.events.job import JobState
 from service.store.jobs import LIST_MAX
 from service.web import answers
+from service.web.bundle_endpoints import BUNDLE_ENDPOINTS
 from service.web.card_requests import CardRequest, NewCardRequest, PreviewRequest
 from service.web.endpoint import JSON, Endpoint, Handler
 from service.web.handlers import cards, events, health, install, jobs, links, reports
@@ -312,6 +313,7 @@ ENDPOINTS: tuple[Endpoint, ...] = (
         parameters=(CARD,),
         errors=(400, 404, 502),
     ),
+    *BUNDLE_ENDPOINTS,
     *RECEIVER_ENDPOINTS,
     Endpoint(
         method="get",

@@ -14,11 +14,11 @@ from typing_extensions import is_typeddict
 
 from service.events import event_types
 from service.events.event_types import Event
-from service.web import answers, receiver_answers
+from service.web import answers, bundle_answers, receiver_answers
 from service.web.endpoint import JSON, Endpoint
 from service.web.endpoints import ENDPOINTS
 
-ANSWERS = (answers, receiver_answers)
+ANSWERS = (answers, bundle_answers, receiver_answers)
 REFS = "#/components/schemas/{model}"
 _REFUSED = {
     400: "The request is not valid; `errors` names every wrong field.",

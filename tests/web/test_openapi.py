@@ -19,7 +19,7 @@ from sqlalchemy import select
 
 from service.app import VERSION, Service
 from service.store.tables import jobs
-from service.web import answers, receiver_answers, router
+from service.web import answers, bundle_answers, receiver_answers, router
 from service.web.endpoint import JSON, Endpoint
 from service.web.endpoints import ENDPOINTS, INSTALL_EXAMPLE
 from service.web.openapi import document
@@ -53,6 +53,7 @@ checks.positive_data_acceptance.expected-statuses = ["2xx", 400, 401, 403, 404, 
             "DELETE /resources/{path}",
             "GET /resources/{path}/picture",
         ),
+        *("GET /resources/export", "POST /resources/import"),
         *("POST /receivers", "DELETE /receivers/{receiver_id}", "POST /receivers/{receiver_id}/test"),
     )
 )
@@ -214,6 +215,7 @@ async def test_answers_are_what_the_models_say(folder: Path, described: dict[str
         assert (await asked(answers.CardWithScript, "GET", "/resources/loras/b.md"))["stars"] == 3
         await asked_about_cards(asked, folder)
         await asked_about_receivers(asked)
+        await asked_about_bundles(asked)
         await asked(answers.Health, "GET", "/healthz")
         await asked(answers.Readiness, "GET", "/readyz")
         again = await asked(answers.Controlled, "POST", f"{path}/retry", 202)
@@ -228,6 +230,17 @@ async def test_answers_are_what_the_models_say(folder: Path, described: dict[str
             (403, "GET", "/resources", {"headers": {"Origin": "https://evil.example"}}),
         ):
             await asked(answers.Refusal, method, where, status, **more)
+
+
+async def asked_about_bundles(asked: Any) -> None:
+    bundle = await asked(bundle_answers.Bundle, "GET", "/resources/export?cards=loras/b.md")
+    shown = await asked(bundle_answers.Import, "POST", "/resources/import", json={"bundle": bundle})
+    assert not shown["saved"]
+    confirmed = {"bundle": bundle, "confirm": shown["digest"]}
+    assert (await asked(bundle_answers.Import, "POST", "/resources/import", json=confirmed))["saved"]
+    found = await asked(bundle_answers.CardInstalls, "GET", "/resources/loras/b.md/installs")
+    assert "failed" in {each["state"] for each in found["installs"]}
+    await asked(answers.Refusal, "GET", "/resources/export?cards=none.md", 404)
 
 
 async def asked_about_receivers(asked: Any) -> None:

@@ -13,8 +13,8 @@ const kinds: [string, string][] = [
   ["completed", "completed"],
   ["failed", "failed"],
   ["cancelled", "cancelled"],
-  ["stalled", "a download stalls"],
-  ["instance_lost", "the instance is lost"],
+  ["stalled", "a stalled download"],
+  ["instance_lost", "a lost instance"],
 ];
 
 export function ReceiversPage() {
@@ -116,7 +116,7 @@ function AddReceiver({ onAdded }: { onAdded: (receiver: AddedReceiver) => void }
           />
         </Field>
         <fieldset>
-          <legend>Of a job that is, or of which</legend>
+          <legend>Tell of an install that is, or of</legend>
           <div class="row">
             {kinds.map(([kind, label]) => (
               <label key={kind} class="inline">
