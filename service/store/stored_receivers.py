@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from sqlalchemy import Connection, Row, delete, func, insert, select, update
+from sqlalchemy.exc import IntegrityError
 
 from service.store.database import Database
 from service.store.deliveries import PENDING
@@ -90,7 +91,11 @@ class StoredReceivers:
                 else:
                     connection.execute(insert(receivers).values(_values(receiver)))
 
-        await self._database.write(work)
+        try:
+            await self._database.write(work)
+        except IntegrityError:
+            # Another service with the same settings began at the same moment: now they are there.
+            await self._database.write(work)
 
     async def pending(self) -> dict[str, int]:
         """How many deliveries each receiver still waits for."""

@@ -110,8 +110,11 @@ class Office:
         end = self.now_ms + round(hours * HOUR_MS)
         while True:
             await self.deliverer.round()
-            if self.deliverer._tries:
-                await self.deliverer.settled()
+            await self.deliverer.settled()
+            # A try that ended wakes it: what comes after it may be due.
+            woken = self.deliverer._loop._woken
+            if woken.is_set():
+                woken.clear()
                 continue
             next_at_ms = await self.deliveries.next_at_ms(self.now_ms)
             if next_at_ms is None or next_at_ms > end:
@@ -394,3 +397,34 @@ async def test_an_append_that_fails_tells_nobody(office: Office, receiver: Recei
         await office.journal.append(job_id, [NewEvent(event=COMPLETED)])
     assert await office.receivers.rows.pending() == before
     assert (await office.events.read(job_id))[-1].type == "resource_stalled"
+
+
+async def test_the_end_of_a_job_that_was_deleted_is_told(office: Office, receiver: Receiver) -> None:
+    await office.add(receiver)
+    job_id = await office.job(COMPLETED)
+    await office.events.forget(job_id)
+    await office.deliver()
+    assert receiver.kinds(job_id) == ["job.completed"]
+
+
+async def test_without_its_key_file_a_receiver_waits_and_says_why(office: Office, receiver: Receiver) -> None:
+    receiver_id = await office.add(receiver)
+    key_file = office.receivers._sealing._path
+    key_file.rename(key_file.with_suffix(".away"))
+    job_id = await office.job(COMPLETED)
+    await office.deliver()
+    last = await office.receivers.rows.last(receiver_id)
+    assert last is not None
+    assert (last.state, "INSTALLER_KEY_FILE" in str(last.error)) == ("pending", True)
+    key_file.with_suffix(".away").rename(key_file)
+    await office.deliver(hours=0.1)
+    assert receiver.kinds(job_id) == ["job.completed"]
+
+
+async def test_services_that_begin_at_once_name_the_same_receivers(database_url: str, tmp_path: Path) -> None:
+    given = (Address(url="https://hooks.example/a", secret=SECRET),)
+    office = await Office(database_url, tmp_path).open()
+    office.receivers._given = {address.stable_id: address for address in given}
+    await asyncio.gather(*(office.receivers.load() for _ in range(8)))
+    assert [row.shown for row in await office.receivers.rows.all()] == ["https://hooks.example/…"]
+    await office.close()
