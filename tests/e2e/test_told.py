@@ -13,8 +13,8 @@ from standardwebhooks import Webhook
 from tests.e2e.conftest import World
 from tests.e2e.test_library import shoot
 from tests.kit.browser import Browser, open_browser
+from tests.kit.receiver import SECRET, Receiver, receiving
 from tests.kit.service import until
-from tests.notify.receiver import SECRET, Receiver, receiving
 from tests.terminal.test_terminal import run
 
 DONE = 'mkdir -p "$UI_HOME/models" && echo done'

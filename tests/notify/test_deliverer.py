@@ -30,7 +30,7 @@ from service.store.housekeeping import DAY_MS, DELETED_AFTER, Housekeeping
 from service.store.jobs import Jobs
 from service.store.journal import Journal
 from service.store.stored_receivers import StoredReceivers
-from tests.notify.receiver import SECRET, Receiver, receiving
+from tests.kit.receiver import SECRET, Receiver, receiving
 from tests.store.conftest import queued
 
 HOUR_MS = 3_600_000
