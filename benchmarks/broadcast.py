@@ -72,6 +72,8 @@ async def ours(folder: Path) -> AsyncIterator[tuple[str, Store]]:
             sites={},
             vast=nothing,
             catalogue=nothing,
+            receivers=nothing,
+            deliverer=nothing,
             database=store.database,
             cluster=nothing,
             ownership=nothing,

@@ -15,7 +15,7 @@ from service.web.endpoints import ENDPOINTS
 
 ROOT = Path(__file__).resolve().parents[1]
 START = "/resources/install"
-LIBRARY = ("/resources", "/resources/preview")
+LIBRARY = ("/resources", "/resources/preview", "/resources/export", "/resources/import")
 
 
 def causes() -> list[str]:

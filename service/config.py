@@ -16,8 +16,9 @@ from platformdirs import user_data_path
 from pydantic import Field, SecretStr, ValidationError, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
-from service.errors import ConfigError
+from service.errors import ConfigError, InstallerError
 from service.events.addresses import USER_PATTERN
+from service.notify.address import APPRISE, KINDS, WEBHOOK, Address, Kind, check_secret
 
 PREFIX = "INSTALLER_"
 # Other parts read these: the fault injection of the tests, and the terminal client.
@@ -91,9 +92,19 @@ class Settings(BaseSettings):
     vast_allow_stop: bool = False
     catalogue: str = "https://raw.githubusercontent.com/Comfy-Org/ComfyUI-Manager/main/model-list.json"
     key_file: Path = Field(default_factory=lambda: _data_path() / "key_file")
+    webhook_urls: SecretStr | None = None
+    webhook_secret: SecretStr | None = None
+    notify_urls: SecretStr | None = None
+    notify_events: Annotated[tuple[Kind, ...], NoDecode] = KINDS
 
     @field_validator(
-        "cors_origins", "allowed_hosts", "ssh_targets", "trusted_proxies", "outbound_targets", mode="before"
+        "cors_origins",
+        "allowed_hosts",
+        "ssh_targets",
+        "trusted_proxies",
+        "outbound_targets",
+        "notify_events",
+        mode="before",
     )
     @classmethod
     def _split(cls, value: Any) -> Any:
@@ -132,6 +143,28 @@ class Settings(BaseSettings):
             raise ValueError("a token needs at least 8 characters")
         return value
 
+    @field_validator("webhook_secret", mode="after")
+    @classmethod
+    def _secret_signs(cls, value: SecretStr | None) -> SecretStr | None:
+        try:
+            return value if value is None else SecretStr(check_secret(value.get_secret_value()))
+        except InstallerError as error:
+            raise ValueError(str(error).removeprefix("secret: ").partition(";")[0]) from None
+
+    @field_validator("webhook_urls", mode="after")
+    @classmethod
+    def _webhooks_are_addresses(cls, value: SecretStr | None) -> SecretStr | None:
+        if any(Address(url=url).kind != WEBHOOK for url in _parts(value, r"[\s,]+")):
+            raise ValueError("must be addresses that begin with https:// or http://, with commas between them")
+        return value
+
+    @field_validator("notify_urls", mode="after")
+    @classmethod
+    def _others_are_for_apprise(cls, value: SecretStr | None) -> SecretStr | None:
+        if any("://" not in url or Address(url=url).kind != APPRISE for url in _parts(value, r"\s+")):
+            raise ValueError("must be addresses as Apprise writes them, like ntfy://topic, with spaces between them")
+        return value
+
     @property
     def bound_to_loopback(self) -> bool:
         return is_loopback(self.host)
@@ -165,12 +198,19 @@ class Settings(BaseSettings):
         given = {"civitai": self.civitai_api_key, "huggingface": self.hf_token, "vast": self.vast_api_key}
         return {name: key.get_secret_value() for name, key in given.items() if key is not None}
 
+    def receivers(self) -> tuple[Address, ...]:
+        """Who is told how jobs end, each once."""
+        secret = self.webhook_secret.get_secret_value() if self.webhook_secret is not None else None
+        webhooks = [Address(url=url, secret=secret) for url in _parts(self.webhook_urls, r"[\s,]+")]
+        return tuple(dict.fromkeys([*webhooks, *(Address(url=url) for url in _parts(self.notify_urls, r"\s+"))]))
+
     def secrets(self) -> tuple[str, ...]:
         """The texts that must never leave the service: every setting that is a SecretStr, and the password of the
         database."""
         settings = (value.get_secret_value() for _, value in self if isinstance(value, SecretStr))
         password = unquote(urlsplit(self.database_url).password or "")
-        return (*settings, password) if password else tuple(settings)
+        found = (*settings, *(receiver.url for receiver in self.receivers()))
+        return (*found, password) if password else found
 
 
 def load_settings(**given: Any) -> Settings:
@@ -185,6 +225,11 @@ def load_settings(**given: Any) -> Settings:
             f"INSTALLER_API_TOKEN is not set, so anybody could use {settings.host}:{settings.port}: "
             "set a token, or bind to 127.0.0.1"
         )
+    if settings.webhook_urls is not None and settings.webhook_secret is None:
+        raise ConfigError(
+            "INSTALLER_WEBHOOK_SECRET is not set, so no receiver could tell who sends it a webhook: set it to "
+            "whsec_$(head -c 32 /dev/urandom | base64)"
+        )
     return settings
 
 
@@ -196,6 +241,10 @@ def is_loopback(host: str) -> bool:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:
         return False
+
+
+def _parts(value: SecretStr | None, between: str) -> list[str]:
+    return [part for part in re.split(between, value.get_secret_value()) if part] if value is not None else []
 
 
 def _refuse_unknown() -> None:

@@ -12,6 +12,7 @@ InstallerError
 │   │   ├── UnknownResource
 │   │   ├── UnknownJob
 │   │   ├── UnknownKey           there is no such key, or none is stored
+│   │   ├── UnknownReceiver
 │   │   └── UnknownLink          a site has nothing at this address, or does not show it
 │   ├── NoModelFile              400  no_model_file      a link that leads to no model file
 │   ├── KeyNeeded                400  key_needed         a site wants a key, or another one
@@ -19,6 +20,7 @@ InstallerError
 │   ├── KeyReused                409  conflict           the Idempotency-Key belongs to another request
 │   ├── CardExists               409  exists             the library has a card at this path
 │   ├── KeyExists                409  exists             the service has an SSH key of its own
+│   ├── ReceiverGiven            409  conflict           the settings name the receiver
 │   ├── LibraryReadOnly          409  read_only          the folder of the cards cannot be written
 │   ├── CardChanged              412  changed            somebody else changed the card in the meantime
 │   ├── VersionRequired          428  version_required   a change that does not say of which version of the card
@@ -129,6 +131,10 @@ class UnknownKey(NotFound):
     """There is no key of this name, or none is stored."""
 
 
+class UnknownReceiver(NotFound):
+    """There is no receiver with this id."""
+
+
 class UnknownLink(NotFound):
     """The site has nothing at this address, or does not show it to us."""
 
@@ -176,6 +182,13 @@ class KeyExists(RequestError):
 
     status = 409
     code = "exists"
+
+
+class ReceiverGiven(RequestError):
+    """The settings name the receiver, so only they can remove it."""
+
+    status = 409
+    code = "conflict"
 
 
 class LibraryReadOnly(RequestError):

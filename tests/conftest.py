@@ -23,7 +23,7 @@ from tests.kit.loop_watch import REPORT_VARIABLE, LoopWatch, watch_asyncio
 
 TESTS = Path(__file__).parent
 REAL_PARTS = re.compile(
-    r"^(from|import) (tests\.kit\.(browser|ports|raw_watcher|running|service|sshd)|service\.demo)\b"
+    r"^(from|import) (tests\.kit\.(browser|ports|raw_watcher|receiver|running|service|sshd)|service\.demo)\b"
     r"|^from tests\.(realwork\.stage|cluster\.replicas)\b"
     r"|^from service\.app import .*\bService\b",
     re.MULTILINE,

@@ -193,3 +193,43 @@ def test_without_a_named_folder_the_cards_lie_in_the_data_folder(
     assert load_settings().resources_dir == Path("resources")
     monkeypatch.setenv("INSTALLER_RESOURCES_DIR", str(tmp_path / "mine"))
     assert load_settings().resources_dir_is_given
+
+
+WEBHOOK_SECRET = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
+
+
+def test_receivers_come_from_the_settings_each_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("INSTALLER_WEBHOOK_URLS", "https://a.example/x, https://b.example/y,https://a.example/x")
+    monkeypatch.setenv("INSTALLER_WEBHOOK_SECRET", WEBHOOK_SECRET)
+    monkeypatch.setenv("INSTALLER_NOTIFY_URLS", "ntfy://topic  mailto://u:p@mail.example?to=a@b.c,d@e.f")
+    monkeypatch.setenv("INSTALLER_NOTIFY_EVENTS", "failed,instance_lost")
+    settings = load_settings()
+    assert [(receiver.kind, receiver.shown, receiver.secret) for receiver in settings.receivers()] == [
+        ("webhook", "https://a.example/…", WEBHOOK_SECRET),
+        ("webhook", "https://b.example/…", WEBHOOK_SECRET),
+        ("apprise", "ntfy://…", None),
+        ("apprise", "mailto://…", None),
+    ]
+    assert settings.notify_events == ("failed", "instance_lost")
+    assert {"https://a.example/x", "ntfy://topic", WEBHOOK_SECRET} <= set(settings.secrets())
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "words"),
+    [
+        ("WEBHOOK_URLS", "https://a.example/x", "WEBHOOK_SECRET is not set"),
+        ("WEBHOOK_URLS", "ntfy://topic", "begin with https://"),
+        ("WEBHOOK_SECRET", "whsec_c2hvcnQ=", "24 to 64 bytes"),
+        ("NOTIFY_URLS", "https://a.example/x", "as Apprise writes them"),
+        ("NOTIFY_EVENTS", "failed,started", "NOTIFY_EVENTS"),
+    ],
+)
+def test_a_receiver_that_cannot_be_told_is_refused(
+    monkeypatch: pytest.MonkeyPatch, name: str, value: str, words: str
+) -> None:
+    monkeypatch.setenv(f"INSTALLER_{name}", value)
+    with pytest.raises(ConfigError) as refused:
+        load_settings()
+    assert words in str(refused.value)
+    assert "a.example" not in str(refused.value)
+    assert "c2hvcnQ" not in str(refused.value)

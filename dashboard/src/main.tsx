@@ -12,6 +12,7 @@ import { JobsPage } from "./pages/jobs";
 import { KeysPage } from "./pages/keys";
 import { LibraryPage } from "./pages/library";
 import { ReplicasPage } from "./pages/replicas";
+import { ReceiversPage } from "./pages/receivers";
 import { ReportPage } from "./pages/report";
 import { Header } from "./parts/header";
 import { TokenDialog } from "./parts/token_dialog";
@@ -27,6 +28,7 @@ const names: Record<string, string> = {
   keys: "Keys",
   instances: "Instances",
   instance: "Instances",
+  receivers: "Notifications",
 };
 
 function App() {
@@ -44,6 +46,7 @@ function App() {
         {page === "keys" && <KeysPage />}
         {page === "library" && <LibraryPage />}
         {page === "card" && <CardPage key={card} path={card} />}
+        {page === "receivers" && <ReceiversPage />}
         {page === "job" && <JobPage key={jobId} jobId={jobId} />}
         {page === "report" && <ReportPage key={jobId} jobId={jobId} />}
       </main>

@@ -19,7 +19,8 @@ export interface Route {
     | "card"
     | "keys"
     | "instances"
-    | "instance";
+    | "instance"
+    | "receivers";
   jobId: string;
   card: string;
   picked: string[];
@@ -45,6 +46,7 @@ export function parse(hash: string): Route {
   if (parts[0] === "failures") return { ...nothing, page: "failures" };
   if (parts[0] === "replicas") return { ...nothing, page: "replicas" };
   if (parts[0] === "keys") return { ...nothing, page: "keys" };
+  if (parts[0] === "receivers") return { ...nothing, page: "receivers" };
   if (parts[0] === "resources") {
     const card = cardIn(parts.slice(1));
     return card === null ? { ...nothing, page: "library" } : { ...nothing, page: "card", card };

@@ -463,6 +463,14 @@ export interface VerificationStartedEvent {
   resource?: string;
   attempt?: number;
 }
+export interface BundleBody {
+  format?: "resource-installer-cards-1";
+  cards: BundledCardBody[];
+}
+export interface BundledCardBody {
+  path: string;
+  card: string;
+}
 export interface CardRequest {
   card: string;
 }
@@ -475,6 +483,13 @@ export interface CheckRequest {
   ui_home?: string;
   ssh_user?: string | null;
   host_key_sha256?: string | null;
+}
+export interface ImportRequest {
+  bundle: BundleBody;
+  confirm?: string | null;
+  replace?: {
+    [k: string]: string;
+  };
 }
 export interface InstallRequest {
   ssh_host: string;
@@ -510,6 +525,12 @@ export interface PreviewRequest {
   path?: string | null;
   picture?: boolean;
 }
+export interface ReceiverRequest {
+  url: string;
+  secret?: string | null;
+  name?: string | null;
+  events?: ("completed" | "failed" | "cancelled" | "stalled" | "instance_lost")[] | null;
+}
 export interface RemovalRequest {
   ui_home: string;
   paths: string[];
@@ -522,6 +543,31 @@ export interface Accepted {
   job_id: string;
   message: string;
   resource_count: number;
+}
+export interface AddedReceiver {
+  receiver_id: string;
+  name: string;
+  kind: "webhook" | "apprise";
+  address: string;
+  source: "settings" | "stored";
+  events: string[];
+  created_at: string;
+  pending: number;
+  last: DeliveryView | null;
+  success: true;
+  message: string;
+  secret: string | null;
+}
+export interface DeliveryView {
+  job_id: string;
+  event: string;
+  at: string;
+  state: string;
+  tries: number;
+  next_at: string | null;
+  ended_at: string | null;
+  status: number | null;
+  error: string | null;
 }
 export interface Attempt {
   resource: string;
@@ -540,10 +586,33 @@ export interface BrokenCardView {
   path: string;
   error: string;
 }
+export interface Bundle {
+  format: "resource-installer-cards-1";
+  cards: BundledCardView[];
+}
+export interface BundledCardView {
+  path: string;
+  card: string;
+}
 export interface CardFileView {
   path: string;
   sha256: string | null;
   size: number | null;
+}
+export interface CardInstallView {
+  job_id: string;
+  instance: string;
+  ui_home: string;
+  state: string;
+  verified: string | null;
+  cause: string | null;
+  card_sha256: string | null;
+  started_at: string | null;
+  ended_at: string | null;
+}
+export interface CardInstalls {
+  path: string;
+  installs: CardInstallView[];
 }
 export interface CardPreview {
   source: "civitai" | "huggingface" | "direct";
@@ -818,6 +887,11 @@ export interface DeletedKey {
   name: string;
   message: string;
 }
+export interface DeletedReceiver {
+  success: true;
+  receiver_id: string;
+  message: string;
+}
 export interface DiskView {
   total: number;
   free: number;
@@ -859,6 +933,22 @@ export interface FailureGroups {
 }
 export interface Health {
   status: "ok";
+}
+export interface Import {
+  success: true;
+  message: string;
+  saved: boolean;
+  digest: string;
+  cards: ImportedCard[];
+}
+export interface ImportedCard {
+  path: string;
+  title: string | null;
+  state: "new" | "same" | "other" | "broken" | "saved" | "replaced";
+  commands: string;
+  dependencies: string[];
+  there: string | null;
+  error: string | null;
 }
 export interface InspectedWorkflow {
   models: NeededModel[];
@@ -1007,6 +1097,20 @@ export interface ReplicaState {
   is_listening: boolean | null;
   lag_seconds: number | null;
 }
+export interface ReceiverList {
+  receivers: ReceiverView[];
+}
+export interface ReceiverView {
+  receiver_id: string;
+  name: string;
+  kind: "webhook" | "apprise";
+  address: string;
+  source: "settings" | "stored";
+  events: string[];
+  created_at: string;
+  pending: number;
+  last: DeliveryView | null;
+}
 export interface Refusal {
   success: false;
   message: string;
@@ -1139,6 +1243,13 @@ export interface StartedRemoval {
   job_id: string;
   message: string;
   count: number;
+}
+export interface TestedReceiver {
+  success: true;
+  receiver_id: string;
+  delivered: boolean;
+  status: number | null;
+  message: string;
 }
 
 export type Control = "cancel" | "change" | "delete" | "move" | "pause" | "resume" | "retry";

@@ -15,7 +15,7 @@ from service.errors import KeyExists, KeyFileUnusable, UnknownKey
 from service.events.redaction import Secrets
 from service.keys import ssh_key
 from service.keys.names import KEYS, SSH
-from service.keys.sealing import Sealing
+from service.sealing import Sealing
 from service.store.stored_keys import StoredKey, StoredKeys
 
 Source = Literal["environment", "stored"]

@@ -54,12 +54,13 @@ class Outbound:
         tokens: Callable[[], Mapping[str, str]] = dict,
         resolve: Resolve | None = None,
         seconds_max: float = SECONDS_MAX,
+        fetches_max: int = FETCHES_MAX,
     ) -> None:
         self._allowed = tuple(allowed)
         self._tokens = tokens
         self._resolve = resolve or Lookups().addresses
         self._seconds_max = seconds_max
-        self._places = asyncio.Semaphore(FETCHES_MAX)
+        self._places = asyncio.Semaphore(fetches_max)
 
     def has_token(self, url: str) -> bool:
         return self._token(read_address(url)) is not None
@@ -77,14 +78,15 @@ class Outbound:
         headers: Mapping[str, str] | None = None,
         body: bytes | None = None,
         follows: bool = True,
+        reads: bool = True,
     ) -> Answer:
-        """``body``: goes to the first address alone. Raises AddressRefused; OutboundError: no answer, too late, too
-        large, too many redirects."""
+        """``body``: goes to the first address alone. ``reads``: whether the body of the answer is wanted. Raises
+        AddressRefused; OutboundError: no answer, too late, too large, too many redirects."""
         place = read_address(url)
         try:
             async with asyncio.timeout(self._seconds_max), self._places:
                 for _ in range(REDIRECTS_MAX + 1):
-                    answer = await self._hop(place, method, headers or {}, bytes_max, body)
+                    answer = await self._hop(place, method, headers or {}, bytes_max if reads else None, body)
                     following = answer.headers.get("Location")
                     if not follows or answer.status not in _REDIRECTS or following is None:
                         return answer
@@ -94,8 +96,9 @@ class Outbound:
         raise OutboundError(f"{_site(place)} sent the service on more than {REDIRECTS_MAX} times")
 
     async def _hop(
-        self, url: URL, method: str, headers: Mapping[str, str], bytes_max: int, body: bytes | None = None
+        self, url: URL, method: str, headers: Mapping[str, str], bytes_max: int | None, body: bytes | None = None
     ) -> Answer:
+        """``bytes_max`` None: the body of the answer is not read."""
         check_name(url, self._allowed)
         gate = _Gate(url, self._allowed, self._resolve)
         token = self._token(url)
@@ -108,7 +111,7 @@ class Outbound:
                 session.request(method, url, headers=sent, data=body, allow_redirects=False) as response,
             ):
                 is_read = method != "HEAD" and response.status not in _REDIRECTS
-                said = await _read(response, bytes_max) if is_read else b""
+                said = await _read(response, bytes_max) if is_read and bytes_max is not None else b""
                 return Answer(status=response.status, url=url, headers=response.headers.copy(), body=said)
         except (aiohttp.ClientError, OSError, UnicodeError, ValueError) as error:
             if gate.refused is not None:

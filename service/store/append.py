@@ -51,13 +51,20 @@ class Append(NamedTuple):
     events: Sequence[RecordedEvent]
 
 
+Outbox = Callable[[Sequence[Append]], Work | None]
+
+
 class Commit:
-    """The statements of one commit, each with its rows."""
+    """The statements of one commit, each with its rows, and what else belongs to its transaction."""
 
     def __init__(
-        self, statements: Iterable[tuple[PreparedStatement, list[tuple[Any, ...]]]], fence: Work | None = None
+        self,
+        statements: Iterable[tuple[PreparedStatement, list[tuple[Any, ...]]]],
+        fence: Work | None = None,
+        also: Work | None = None,
     ) -> None:
         self._fence = fence
+        self._also = also
         self._statements = [(statement, rows) for statement, rows in statements if rows]
 
     def write(self, connection: Connection) -> None:
@@ -66,15 +73,18 @@ class Commit:
             self._fence(connection)
         for statement, rows in self._statements:
             statement.run(connection, rows)
+        if self._also is not None:
+            self._also(connection)
         crash_point("after_append")
 
 
 class Statements:
     """All statements of appends, compiled for one database. ``fence`` begins each transaction that appends, and makes
-    it fail once this replica has lost its lease."""
+    it fail once this replica has lost its lease. ``outbox``: what else belongs to the transaction of these appends."""
 
-    def __init__(self, database: Database, fence: Work | None = None) -> None:
+    def __init__(self, database: Database, fence: Work | None = None, outbox: Outbox | None = None) -> None:
         self._fence = fence
+        self._outbox = outbox
         resource_changes = (*ATTEMPT_CHANGES, *PROGRESS_CHANGES)
         key = ("job_id", "number")
         self._insert_job = database.prepare_insert(jobs, JOB_COLUMNS)
@@ -115,6 +125,7 @@ class Statements:
                 (self._update_resource, [(*self._resource(r), job_id, r.number) for job_id, r in attempt_changed]),
             ),
             self._fence,
+            self._outbox(appends) if self._outbox is not None else None,
         )
 
 

@@ -22,7 +22,7 @@ from service.crash_points import crash_point
 from service.errors import LeaseLost, ReplyLost, SequenceConflict, StoreUnavailable
 from service.events.event_types import PRINTED_TYPES, Progress
 from service.events.recorded_event import RecordedEvent
-from service.store.append import Append, Statements
+from service.store.append import Append, Outbox, Statements
 from service.store.damage import recorded_of
 from service.store.database import Database, Work
 from service.store.pages import PAGE_EVENTS
@@ -57,8 +57,8 @@ class EventStore:
     """Owns the writer. ``start`` before the first append, ``stop`` after the last.
 
     ``observe`` is called after each commit with what was appended, the seconds of the commit and those of the
-    publication. ``clock``: monotonic seconds. ``fence``: see Statements. ``conflicts`` counts the appends that another
-    writer was faster than, ``lost_replies`` the commits whose reply did not come.
+    publication. ``clock``: monotonic seconds. ``fence`` and ``outbox``: see Statements. ``conflicts`` counts the
+    appends that another writer was faster than, ``lost_replies`` the commits whose reply did not come.
     """
 
     def __init__(
@@ -68,9 +68,10 @@ class EventStore:
         clock: Callable[[], float] | None = None,
         observe: Observe | None = None,
         fence: Work | None = None,
+        outbox: Outbox | None = None,
     ) -> None:
         self._database = database
-        self._statements = Statements(database, fence)
+        self._statements = Statements(database, fence, outbox)
         self._clock = clock or _no_clock
         self._observe = observe
         self._is_open = False

@@ -11,15 +11,16 @@ import logging
 from collections.abc import Callable
 from functools import partial
 
-from sqlalchemy import Connection, delete, func, select, update
+from sqlalchemy import Connection, delete, exists, func, select, update
 
 from service.errors import StoreError
 from service.events.event_types import PRINTED_TYPES, Progress
 from service.events.job import ACTIVE_STATES
 from service.store.background import BackgroundLoop
 from service.store.database import Database
+from service.store.deliveries import PENDING
 from service.store.event_store import delete_streams
-from service.store.tables import events, jobs
+from service.store.tables import deliveries, events, jobs
 
 logger = logging.getLogger(__name__)
 
@@ -97,8 +98,10 @@ def _delete(connection: Connection, before_ms: int) -> int:
 
 
 def _ended_before(connection: Connection, before_ms: int, *, only_whole: bool) -> list[str]:
-    """The oldest jobs that ended before then. ``only_whole``: only those that were not thinned yet."""
-    query = select(jobs.c.job_id).where(jobs.c.ended_at_ms < before_ms, jobs.c.state.not_in(ACTIVE_STATES))
+    """The oldest jobs that ended before then and of which nobody has still to be told. ``only_whole``: only those that
+    were not thinned yet."""
+    untold = exists().where(deliveries.c.job_id == jobs.c.job_id, deliveries.c.state == PENDING)
+    query = select(jobs.c.job_id).where(jobs.c.ended_at_ms < before_ms, jobs.c.state.not_in(ACTIVE_STATES), ~untold)
     if only_whole:
         query = query.where(jobs.c.thinned_at_ms.is_(None))
     return list(connection.execute(query.order_by(jobs.c.ended_at_ms).limit(JOBS_A_STEP)).scalars())

@@ -1,5 +1,5 @@
 """The tables: the log, the projection of each stream as one row of jobs and one row for each resource, the replicas,
-the keys.
+the keys, and who is told of events.
 
 The columns of the projection follow from its fields in events/job.py, so that Python names a projected field once: a
 whole number has 64 bits, a field that may be None is nullable. The tables here add only what a database needs beside
@@ -144,6 +144,46 @@ jobs = Table(
     sqlite_autoincrement=True,
 )
 
+# Who is told of events, and what each of them has still to be told or was told: a row of deliveries for each pair of
+# event and receiver, written in the transaction of the event. The row of one that ended stays a while, to be shown.
+# `sealed` is null for a receiver that the settings name.
+receivers = Table(
+    "receivers",
+    metadata,
+    Column("receiver_id", String(36), primary_key=True),
+    Column("name", Text, nullable=False),
+    Column("kind", String(10), nullable=False),
+    Column("shown", Text, nullable=False),
+    Column("sealed", Text),
+    # The kinds of what is told, each between commas: ",completed,failed,".
+    Column("kinds", Text, nullable=False),
+    Column("created_at_ms", WHOLE_NUMBER, nullable=False),
+)
+
+deliveries = Table(
+    "deliveries",
+    metadata,
+    Column("delivery_id", WHOLE_NUMBER, primary_key=True, autoincrement=True),
+    # Not a foreign key: a receiver that goes at the same moment would make an append fail.
+    Column("receiver_id", String(36), nullable=False),
+    Column("job_id", String(36), nullable=False),
+    Column("sequence", WHOLE_NUMBER, nullable=False),
+    Column("kind", String(20), nullable=False),
+    Column("at_ms", WHOLE_NUMBER, nullable=False),
+    Column("body", Text, nullable=False),
+    Column("state", String(10), nullable=False, server_default="pending"),
+    Column("tries", WHOLE_NUMBER, nullable=False, server_default="0"),
+    Column("next_at_ms", WHOLE_NUMBER, nullable=False),
+    Column("claimed_until_ms", WHOLE_NUMBER, nullable=False, server_default="0"),
+    Column("ended_at_ms", WHOLE_NUMBER),
+    Column("status", WHOLE_NUMBER),
+    Column("error", Text),
+    UniqueConstraint("job_id", "sequence", "receiver_id"),
+    Index(None, "receiver_id", "state", "next_at_ms"),
+    Index(None, "state", "next_at_ms"),
+    sqlite_autoincrement=True,
+)
+
 # The services that share the log. A number is never given twice; a replica whose row is gone has lost its jobs. Times
 # are the database's own; without a time a lease never ends: that of a service which has the database for itself.
 # `session`: the name that the database knows its connections by.
@@ -179,9 +219,11 @@ job_resources = Table(
     Column("job_id", String(36), ForeignKey("jobs.job_id", ondelete="CASCADE"), primary_key=True),
     Column("number", WHOLE_NUMBER, primary_key=True, autoincrement=False),
     *_columns(ResourceProgress, without=("number",)),
+    # Where a card was installed.
+    Index(None, "resource"),
 )
 
-# The keys of the user for other sites, each encrypted with the key file of the service (keys/sealing.py).
+# The keys of the user for other sites, each encrypted with the key file of the service (sealing.py).
 keys = Table(
     "keys",
     metadata,

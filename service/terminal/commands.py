@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from typer.core import TyperCommand
 
+from service.terminal.bundles import bundle, export_cards, import_cards
 from service.terminal.completion import complete_cards
 from service.terminal.instances import check, instances, models
 from service.terminal.keys import keys
@@ -16,6 +17,7 @@ from service.terminal.library import add, edit, rm
 from service.terminal.options import DEFAULT_URL, Job, Target, Token, Url, run
 from service.terminal.printing import say
 from service.terminal.reading import cards, events, failures, jobs, replicas, report
+from service.terminal.receivers import receivers
 from service.terminal.vast import vast
 from service.terminal.workflows import catalogue, workflow
 
@@ -33,6 +35,10 @@ def add_to(cli: typer.Typer) -> None:
         cli.command(rich_help_panel=PANEL, cls=_InstallCommand if command is install else None)(command)
     cli.add_typer(keys, name="keys", rich_help_panel=PANEL)
     cli.add_typer(vast, name="vast", rich_help_panel=PANEL)
+    cli.command("bundle", rich_help_panel=PANEL)(bundle)
+    cli.command("export", rich_help_panel=PANEL)(export_cards)
+    cli.command("import", rich_help_panel=PANEL)(import_cards)
+    cli.add_typer(receivers, name="receivers", rich_help_panel=PANEL)
 
 
 class _InstallCommand(TyperCommand):

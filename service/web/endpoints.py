@@ -1,5 +1,5 @@
 """The endpoints of the API, one declaration each: the router, the reading of parameters and the description come from
-it. Those of keys and instances are in modules of their own.
+it. Those of keys, instances, receivers and bundles are in modules of their own.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from typing import Any
 from service.events.job import JobState
 from service.store.jobs import LIST_MAX
 from service.web import answers
+from service.web.bundle_endpoints import BUNDLE_ENDPOINTS
 from service.web.card_requests import CardRequest, NewCardRequest, PreviewRequest
 from service.web.endpoint import JSON, Endpoint, Handler
 from service.web.handlers import cards, events, health, install, jobs, links, replicas, reports
@@ -18,6 +19,7 @@ from service.web.handlers.reports import HTML
 from service.web.instance_endpoints import INSTANCE, INSTANCE_ENDPOINTS
 from service.web.key_endpoints import KEY_ENDPOINTS
 from service.web.parameters import NUMBER_MAX, TEXT, choice, matching, moment, number, part, text, texts
+from service.web.receiver_endpoints import RECEIVER_ENDPOINTS
 from service.web.requests import CARD_PATH_SCHEMA, ChangeRequest, InstallRequest, MoveRequest
 from service.web.socket_events import COMPACT
 from service.web.vast_endpoints import VAST_ENDPOINTS
@@ -318,6 +320,8 @@ ENDPOINTS: tuple[Endpoint, ...] = (
     *INSTANCE_ENDPOINTS,
     *VAST_ENDPOINTS,
     *WORKFLOW_ENDPOINTS,
+    *BUNDLE_ENDPOINTS,
+    *RECEIVER_ENDPOINTS,
     Endpoint(
         method="get",
         path="/healthz",

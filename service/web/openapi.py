@@ -14,17 +14,33 @@ from typing_extensions import is_typeddict
 
 from service.events import event_types
 from service.events.event_types import Event
-from service.web import answers, instance_answers, key_answers, vast_answers, workflow_answers
+from service.web import (
+    answers,
+    bundle_answers,
+    instance_answers,
+    key_answers,
+    receiver_answers,
+    vast_answers,
+    workflow_answers,
+)
 from service.web.endpoint import JSON, Endpoint
 from service.web.endpoints import ENDPOINTS
 
-ANSWERS = (answers, key_answers, instance_answers, vast_answers, workflow_answers)
+ANSWERS = (
+    answers,
+    key_answers,
+    instance_answers,
+    vast_answers,
+    workflow_answers,
+    bundle_answers,
+    receiver_answers,
+)
 REFS = "#/components/schemas/{model}"
 _REFUSED = {
     400: "The request is not valid; `errors` names every wrong field.",
     401: "The token is missing or wrong.",
     403: "The service does not let in this Host or Origin.",
-    404: "The job, instance or card does not exist.",
+    404: "The job, instance, card or receiver does not exist.",
     409: "The state of the job, or of the library, does not allow it; of a job `possible` says what it does allow.",
     412: "The card is not the version any more that If-Match names.",
     413: "The body is too large.",

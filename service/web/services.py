@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from service.keys import Keys
 from service.library import CardEditor, Library
 from service.links import LinkReader
+from service.notify.deliverer import Deliverer
+from service.notify.receivers import Receivers
 from service.outbound import Outbound
 from service.runner.controls import Controls
 from service.runner.instance.checkup import InstanceCheck
@@ -43,6 +45,8 @@ class Services:
     sites: Mapping[str, str]
     vast: VastAccount
     catalogue: Catalogue
+    receivers: Receivers
+    deliverer: Deliverer
     database: Database
     cluster: Cluster
     ownership: Ownership

@@ -18,7 +18,7 @@ import pytest
 
 from service.demo.civitai import StandInCivitai, StandInModel
 from service.demo.huggingface import StandInHuggingFace, StandInRepository
-from service.keys.sealing import Sealing
+from service.sealing import Sealing
 from service.store.database import database_of
 from service.store.stored_keys import StoredKey, StoredKeys
 from tests.kit.running import running

@@ -19,7 +19,15 @@ from sqlalchemy import select
 
 from service.app import VERSION, Service
 from service.store.tables import jobs
-from service.web import answers, instance_answers, key_answers, router, workflow_answers
+from service.web import (
+    answers,
+    bundle_answers,
+    instance_answers,
+    key_answers,
+    receiver_answers,
+    router,
+    workflow_answers,
+)
 from service.web.endpoint import JSON, Endpoint
 from service.web.endpoints import ENDPOINTS, INSTALL_EXAMPLE
 from service.web.openapi import document
@@ -66,6 +74,8 @@ checks.positive_data_acceptance.expected-statuses = ["2xx", 400, 401, 403, 404, 
         ),
         *("POST /workflows/inspect", "POST /catalogue/refresh"),
         *("GET /vast/instances", "POST /vast/instances/{id}/stop", "DELETE /vast/instances/{id}"),
+        *("GET /resources/export", "POST /resources/import"),
+        *("POST /receivers", "DELETE /receivers/{receiver_id}", "POST /receivers/{receiver_id}/test"),
     )
 )
 
@@ -227,6 +237,8 @@ async def test_answers_are_what_the_models_say(folder: Path, described: dict[str
         await asked_about_cards(asked, folder)
         await asked_about_keys(asked)
         await asked_about_instances(asked, instance)
+        await asked_about_receivers(asked)
+        await asked_about_bundles(asked)
         await asked(answers.Health, "GET", "/healthz")
         await asked(answers.Readiness, "GET", "/readyz")
         assert (await asked(answers.ReplicaViews, "GET", "/replicas"))["replicas"][0]["is_this"]
@@ -266,6 +278,28 @@ async def asked_about_instances(asked: Any, instance: str) -> None:
     await asked(workflow_answers.CataloguePage, "GET", "/catalogue?search=x")
     paths = {"ui_home": "/ui", "paths": ["x.pt"]}
     await asked(instance_answers.StartedRemoval, "POST", f"/instances/{instance}/removals", 202, json=paths)
+
+
+async def asked_about_bundles(asked: Any) -> None:
+    bundle = await asked(bundle_answers.Bundle, "GET", "/resources/export?cards=loras/b.md")
+    shown = await asked(bundle_answers.Import, "POST", "/resources/import", json={"bundle": bundle})
+    assert not shown["saved"]
+    confirmed = {"bundle": bundle, "confirm": shown["digest"]}
+    assert (await asked(bundle_answers.Import, "POST", "/resources/import", json=confirmed))["saved"]
+    found = await asked(bundle_answers.CardInstalls, "GET", "/resources/loras/b.md/installs")
+    assert "failed" in {each["state"] for each in found["installs"]}
+    await asked(answers.Refusal, "GET", "/resources/export?cards=none.md", 404)
+
+
+async def asked_about_receivers(asked: Any) -> None:
+    wanted = {"url": "https://hooks.example/x", "events": ["failed"]}
+    added = await asked(receiver_answers.AddedReceiver, "POST", "/receivers", 201, json=wanted)
+    await asked(receiver_answers.ReceiverList, "GET", "/receivers")
+    path = f"/receivers/{added['receiver_id']}"
+    assert not (await asked(receiver_answers.TestedReceiver, "POST", f"{path}/test"))["delivered"]
+    await asked(receiver_answers.DeletedReceiver, "DELETE", path)
+    await asked(answers.Refusal, "DELETE", path, 404)
+    await asked(answers.Refusal, "POST", "/receivers", 400, json={"url": "http://127.0.0.1/"})
 
 
 async def asked_about_cards(asked: Any, folder: Path) -> None:

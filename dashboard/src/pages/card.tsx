@@ -9,6 +9,7 @@ import { CardEditor } from "../parts/card_editor";
 import { Foreign, Heading, Notice } from "../parts/common";
 import { Confirm } from "../parts/confirm";
 import { Facts, ModelPage } from "../parts/facts";
+import { Installs } from "../parts/installs";
 import { go } from "../router";
 import type { Cards, CardWithScript, Picture } from "../types";
 
@@ -107,6 +108,7 @@ export function CardPage({ path }: { path: string }) {
         </section>
       )}
       {!isEditing && card !== null && <About card={card} />}
+      {!isEditing && card !== null && <Installs path={path} version={card.sha256} />}
       {doing === "delete" && (
         <Confirm
           title="Delete this card?"

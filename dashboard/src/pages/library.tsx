@@ -8,7 +8,9 @@ import { AddModel, type Wish } from "../parts/add_model";
 import { CardEditor } from "../parts/card_editor";
 import { Catalogue } from "../parts/catalogue";
 import { Heading, Notice } from "../parts/common";
+import { ImportCards } from "../parts/import_cards";
 import { Library } from "../parts/library";
+import { Selection } from "../parts/selection";
 import { go } from "../router";
 import type { Cards } from "../types";
 
@@ -32,12 +34,15 @@ export function LibraryPage() {
   const [isWriting, setWriting] = useState(false);
   const [isBrowsing, setBrowsing] = useState(false);
   const [first, setFirst] = useState<Wish | undefined>(undefined);
-  useEffect(() => {
-    const aborted = new AbortController();
+  const load = (aborted = new AbortController()) => {
     const ask = () => call<Cards>("GET", "/resources", { signal: aborted.signal });
     patiently(ask, setProblem, aborted.signal).then(setCards, (error: unknown) => {
       if (!aborted.signal.aborted) setProblem(message(error));
     });
+  };
+  useEffect(() => {
+    const aborted = new AbortController();
+    load(aborted);
     return () => aborted.abort();
   }, []);
   const open = (path: string) => go(cardPage(path));
@@ -91,8 +96,12 @@ export function LibraryPage() {
               {picked.size === 0 ? "Start an install" : `Install ${picked.size} of them…`}
             </a>
           </div>
+          {picked.size > 0 && (
+            <Selection paths={[...picked]} isWritable={cards.writable} onSaved={(card) => open(card.path)} />
+          )}
         </section>
       )}
+      {cards?.writable && <ImportCards onSaved={load} />}
     </>
   );
 }

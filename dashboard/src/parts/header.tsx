@@ -8,6 +8,7 @@ const links: [string, string][] = [
   ["./#/failures", "Failures"],
   ["./#/keys", "Keys"],
   ["./#/replicas", "Replicas"],
+  ["./#/receivers", "Notifications"],
   ["./docs", "API"],
 ];
 

@@ -16,7 +16,7 @@ from service.web.services import Services
 
 MARKDOWN = "text/markdown"
 # Paths of the API below /resources.
-_TAKEN = ("jobs", "instances")
+TAKEN = ("jobs", "instances")
 
 
 async def list_cards(services: Services) -> Cards:
@@ -61,7 +61,7 @@ async def add_card(services: Services, *, body: NewCardRequest) -> SavedCard:
     path, text, message = await _of_link(services, body) if body.card is None else (body.path, body.card, "saved")
     if path is None:
         raise _wrong("path", "is missing: say where the card shall lie, like loras/x.md")
-    if path.partition("/")[0] in _TAKEN:
+    if path.partition("/")[0] in TAKEN:
         raise _wrong("path", f"{path.partition('/')[0]}/ belongs to the API: choose another folder")
     card = await asyncio.to_thread(services.editor.create, path, text)
     return {"success": True, "message": message, **_view(card)}
