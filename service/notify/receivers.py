@@ -12,8 +12,8 @@ from uuid import uuid4
 
 from service.errors import FieldError, InvalidRequest, ReceiverGiven, UnknownReceiver
 from service.notify.address import APPRISE, KINDS, WEBHOOK, Address, check_secret, new_secret
-from service.sealing import Sealing
 from service.outbound.targets import check_name, read_address
+from service.sealing import Sealing
 from service.store.stored_receivers import StoredReceiver, StoredReceivers
 
 RECEIVERS_MAX = 50

@@ -84,6 +84,8 @@ async def test_the_page_of_an_instance(world: World, browser: Browser) -> None:
     for number in range(70):
         put(world, f"embeddings/e{number:02}.pt")
     page = await browser.page(f"{world.service.url}/#/instances")
+    await expect(page.get_by_text("shows your instances only with a key")).to_be_visible()
+    browser.expect_refused(400)
     await shoot(page, browser, "instances")
     await page.get_by_role("link", name=f"@127.0.0.1:{world.instance.port}").click()
     await expect(page.get_by_text("text, not a model")).to_be_visible()

@@ -180,21 +180,6 @@ function InstanceFields({ draft, wrong, change, onWrong }: InstanceFieldsProps) 
   return (
     <fieldset>
       <legend>Where</legend>
-      <Field
-        id="ssh_line"
-        label="Paste the instance's ssh line"
-        hint="For example: ssh -p 44686 root@109.231.106.68 -L 8080:localhost:8080"
-        error={isOdd ? "This is not an ssh line: fill in the fields below." : undefined}
-      >
-        <input
-          id="ssh_line"
-          aria-describedby="ssh_line-help"
-          autocomplete="off"
-          spellcheck={false}
-          value={line}
-          onInput={(event) => paste(event.currentTarget.value)}
-        />
-      </Field>
       <p>
         <button type="button" class="link" aria-expanded={isPicking} onClick={() => setPicking(!isPicking)}>
           Pick one of my instances at Vast.ai
@@ -215,6 +200,21 @@ function InstanceFields({ draft, wrong, change, onWrong }: InstanceFieldsProps) 
           }}
         />
       )}
+      <Field
+        id="ssh_line"
+        label="Paste the instance's ssh line"
+        hint="For example: ssh -p 44686 root@109.231.106.68 -L 8080:localhost:8080"
+        error={isOdd ? "This is not an ssh line: fill in the fields below." : undefined}
+      >
+        <input
+          id="ssh_line"
+          aria-describedby="ssh_line-help"
+          autocomplete="off"
+          spellcheck={false}
+          value={line}
+          onInput={(event) => paste(event.currentTarget.value)}
+        />
+      </Field>
       <div class="grid">
         <Text id="ssh_host" label="Host" draft={draft} wrong={wrong} change={change} />
         <Text id="ssh_port" label="Port" draft={draft} wrong={wrong} change={change} inputMode="numeric" />
