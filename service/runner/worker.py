@@ -159,6 +159,7 @@ class Worker:
         # Each of those that are alive begins somewhere else.
         random.shuffle(wanted)
         taken = await self._ownership.take_over(wanted[: -(-len(wanted) // alive)])
+        await self._journal.has_new_owner(taken)
         for job in await self._jobs.all_of(taken):
             self._run(job, is_rescued=True)
         if len(taken) < len(wanted):

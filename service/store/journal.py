@@ -204,6 +204,12 @@ class Journal:
             async with stream.lock:
                 stream.job = None
 
+    async def has_new_owner(self, job_ids: Iterable[str]) -> None:
+        """These jobs were taken over without an event: a fold that is known here has the former owner."""
+        for stream in map(self._streams.of, job_ids):
+            async with stream.lock:
+                stream.job = None
+
     async def drain(self) -> None:
         """Wait for everything that is under way."""
         await self._event_store.drain()

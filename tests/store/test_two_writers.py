@@ -180,6 +180,34 @@ async def test_two_workers_never_start_two_jobs_of_one_instance(replicas: list[S
         ]
 
 
+async def test_a_control_before_the_rescue_does_not_hide_the_new_owner(store: Store) -> None:
+    """A client is served before the worker looks for what an earlier start left: the fold that its control leaves in
+    memory has the former owner."""
+    alone = Alone(store.database, Member("alone", "1"), clock_ms=store.clock)
+    await alone.start()
+    controls = Controls(journal=store.journal, jobs=store.queue, on_control=lambda _job: None)
+    job, _ = await controls.start(queued())
+    await store.journal.append(job.job_id, [NewEvent(event=types.JobStarted())], owner=alone.replica_id)
+    await controls.change_limits(job.job_id, 5)
+    await alone.start()
+    worker = Worker(
+        journal=store.journal,
+        jobs=store.queue,
+        ownership=Ownership(store.database, alone),
+        installer=FakeInstaller(random.Random(1), {}),  # type: ignore[arg-type]
+        positions=QueuePositions(journal=store.journal, jobs=store.queue),
+        max_concurrent_jobs=20,
+        on_taken_up=lambda _job: None,
+        membership=alone,
+    )
+    worker.start()
+    async with asyncio.timeout(20):
+        while (await store.queue.get(job.job_id)).state is not JobState.FAILED:
+            await asyncio.sleep(0.01)
+    assert (await store.queue.get(job.job_id)).epoch == 2
+    await worker.stop()
+
+
 class Watcher:
     """Has the history, and is live."""
 
