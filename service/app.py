@@ -21,12 +21,7 @@ from service.links import LinkReader
 from service.links.civitai import civitai_tokens
 from service.logs import concerns_job, log_changes
 from service.metrics import Metrics
-from service.notify.address import APPRISE, WEBHOOK
-from service.notify.apprise_sender import AppriseSender
-from service.notify.deliverer import RECEIVER_MAX, Deliverer
-from service.notify.message import Outbox
-from service.notify.receivers import RECEIVERS_MAX, Receivers
-from service.notify.senders import WebhookSender
+from service.notify.notifications import Notifications
 from service.outbound import Outbound
 from service.runner.controls import Controls
 from service.runner.installer import ResourceInstaller
@@ -37,15 +32,13 @@ from service.runner.retry import RetryRules
 from service.runner.rules import InstallRules
 from service.runner.worker import Worker
 from service.store.append import Append
-from service.store.database import database_of
-from service.store.deliveries import Deliveries
+from service.store.database import Database, database_of
 from service.store.event_store import EventStore
 from service.store.housekeeping import Housekeeping
 from service.store.jobs import Jobs
 from service.store.journal import Journal
 from service.store.ownership import Ownership
 from service.store.queue_keys import renew_queue_keys
-from service.store.stored_receivers import StoredReceivers
 from service.web.bounds import HTTP_BOUNDS, connections_max
 from service.web.connections import Connections
 from service.web.endpoints import OPEN_PATHS
@@ -91,13 +84,15 @@ class Service:
             replaying=self._rooms.replaying,
         )
         self._jobs = Jobs(self._database)
-        self._receivers, self._deliverer = self._new_deliverer()
+        self._notifications = _notifications(settings, self._database, self._clock_ms)
 
         def observe(appends: Sequence[Append], commit_seconds: float, publish_seconds: float) -> None:
             metrics.committed(appends, commit_seconds, publish_seconds)
-            self._deliverer.committed(appends)
+            self._notifications.deliverer.committed(appends)
 
-        self._event_store = EventStore(self._database, clock=time.perf_counter, observe=observe, outbox=Outbox())
+        self._event_store = EventStore(
+            self._database, clock=time.perf_counter, observe=observe, outbox=self._notifications.outbox
+        )
         self._journal = Journal(
             self._event_store,
             self._jobs,
@@ -143,29 +138,6 @@ class Service:
             on_taken_up=_job_taken_up,
         )
 
-    def _new_deliverer(self) -> tuple[Receivers, Deliverer]:
-        settings = self._settings
-        apprise = AppriseSender(allowed=settings.outbound_targets)
-        receivers = Receivers(
-            StoredReceivers(self._database),
-            key_file=settings.key_file,
-            given=settings.receivers(),
-            given_kinds=settings.notify_events,
-            allowed=settings.outbound_targets,
-            check_apprise=apprise.check,
-            clock_ms=self._clock_ms,
-        )
-        # Without tokens, and with room for all: what is fetched for a client never waits for a slow receiver.
-        outbound = Outbound(allowed=settings.outbound_targets, fetches_max=RECEIVERS_MAX * RECEIVER_MAX)
-        deliverer = Deliverer(
-            Deliveries(self._database),
-            receivers,
-            {WEBHOOK: WebhookSender(outbound, clock_ms=self._clock_ms), APPRISE: apprise},
-            is_alone=self._database.is_exclusive,
-            clock_ms=self._clock_ms,
-        )
-        return receivers, deliverer
-
     def _services(self, metrics: Metrics) -> Services:
         settings = self._settings
         return Services(
@@ -176,8 +148,7 @@ class Service:
             editor=CardEditor(self._library, read_only=settings.cards_read_only),
             links=LinkReader(self._outbound, civitai_url=settings.civitai_url, huggingface_url=settings.hf_url),
             outbound=self._outbound,
-            receivers=self._receivers,
-            deliverer=self._deliverer,
+            notifications=self._notifications,
             database=self._database,
             controls=Controls(journal=self._journal, jobs=self._jobs, on_control=self._worker.job_changed),
             check_host=lambda host, port: check_host(
@@ -196,9 +167,8 @@ class Service:
         await renew_queue_keys(self._database)
         self._clock_ms.continue_from(await self._event_store.last_at_ms())
         await self._ownership.join()
-        await self._receivers.load()
         self._event_store.start()
-        self._deliverer.start()
+        await self._notifications.start()
         self._housekeeping.start()
         self._connections.start()
         self._sockets.start()
@@ -233,7 +203,7 @@ class Service:
         await self._housekeeping.stop()
         await self._journal.drain()
         await self._event_store.stop()
-        await self._deliverer.stop()
+        await self._notifications.stop()
         await self._database.close()
         logger.info("service stopped")
 
@@ -292,6 +262,17 @@ def _outbound(settings: Settings) -> Outbound:
     if hf_token is not None:
         tokens[settings.hf_url] = hf_token
     return Outbound(allowed=settings.outbound_targets, tokens=tokens)
+
+
+def _notifications(settings: Settings, database: Database, clock_ms: SteadyClock) -> Notifications:
+    return Notifications(
+        database,
+        key_file=settings.key_file,
+        given=settings.receivers(),
+        given_kinds=settings.notify_events,
+        allowed=settings.outbound_targets,
+        clock_ms=clock_ms,
+    )
 
 
 def _connector(settings: Settings) -> Connector:

@@ -7,8 +7,7 @@ from dataclasses import dataclass
 
 from service.library import CardEditor, Library
 from service.links import LinkReader
-from service.notify.deliverer import Deliverer
-from service.notify.receivers import Receivers
+from service.notify.notifications import Notifications
 from service.outbound import Outbound
 from service.runner.controls import Controls
 from service.store.database import Database
@@ -29,8 +28,7 @@ class Services:
     editor: CardEditor
     links: LinkReader
     outbound: Outbound
-    receivers: Receivers
-    deliverer: Deliverer
+    notifications: Notifications
     database: Database
     controls: Controls
     check_host: Callable[[str, int], None]
