@@ -23,12 +23,7 @@ from service.links import LinkReader
 from service.links.civitai import CIVITAI_ORIGINS
 from service.logs import concerns_job, log_changes
 from service.metrics import Metrics
-from service.notify.address import APPRISE, WEBHOOK
-from service.notify.apprise_sender import AppriseSender
-from service.notify.deliverer import RECEIVER_MAX, Deliverer
-from service.notify.message import Outbox
-from service.notify.receivers import RECEIVERS_MAX, Receivers
-from service.notify.senders import WebhookSender
+from service.notify.notifications import Notifications
 from service.outbound import Outbound
 from service.runner.controls import Controls
 from service.runner.installer import ResourceInstaller
@@ -42,8 +37,7 @@ from service.runner.sharing import Sharing
 from service.runner.worker import Worker
 from service.store.append import Append
 from service.store.cluster import Cluster
-from service.store.database import database_of
-from service.store.deliveries import Deliveries
+from service.store.database import Database, database_of
 from service.store.event_store import EventStore
 from service.store.host_keys import StoredHostKeys
 from service.store.housekeeping import Housekeeping
@@ -53,7 +47,6 @@ from service.store.membership import Member
 from service.store.ownership import Ownership
 from service.store.queue_keys import renew_queue_keys
 from service.store.stored_keys import StoredKeys
-from service.store.stored_receivers import StoredReceivers
 from service.vast import VastAccount
 from service.web.bounds import HTTP_BOUNDS, connections_max
 from service.web.connections import Connections
@@ -115,13 +108,13 @@ class Service:
             cluster=self._cluster.figures,
         )
         self._jobs = Jobs(self._database)
-        self._receivers, self._deliverer = self._new_deliverer()
+        self._notifications = _notifications(settings, self._database, self._cluster, self._clock_ms)
         self._event_store = EventStore(
             self._database,
             clock=time.perf_counter,
             observe=self._observe,
             fence=self._cluster.membership.fence,
-            outbox=Outbox(),
+            outbox=self._notifications.outbox,
         )
         self._journal = Journal(
             self._event_store,
@@ -201,30 +194,7 @@ class Service:
     def _observe(self, appends: Sequence[Append], commit_seconds: float, publish_seconds: float) -> None:
         self._cluster.committed(appends)
         self._metrics.committed(appends, commit_seconds, publish_seconds)
-        self._deliverer.committed(appends)
-
-    def _new_deliverer(self) -> tuple[Receivers, Deliverer]:
-        settings = self._settings
-        apprise = AppriseSender(allowed=settings.outbound_targets)
-        receivers = Receivers(
-            StoredReceivers(self._database),
-            key_file=settings.key_file,
-            given=settings.receivers(),
-            given_kinds=settings.notify_events,
-            allowed=settings.outbound_targets,
-            check_apprise=apprise.check,
-            clock_ms=self._clock_ms,
-        )
-        # Without tokens, and with room for all: what is fetched for a client never waits for a slow receiver.
-        outbound = Outbound(allowed=settings.outbound_targets, fetches_max=RECEIVERS_MAX * RECEIVER_MAX)
-        deliverer = Deliverer(
-            Deliveries(self._database),
-            receivers,
-            {WEBHOOK: WebhookSender(outbound, clock_ms=self._clock_ms), APPRISE: apprise},
-            is_alone=not self._cluster.is_shared,
-            clock_ms=self._clock_ms,
-        )
-        return receivers, deliverer
+        self._notifications.deliverer.committed(appends)
 
     def _services(self, metrics: Metrics) -> Services:
         settings = self._settings
@@ -240,8 +210,7 @@ class Service:
             sites=_sites(settings),
             catalogue=Catalogue(self._outbound, settings.catalogue, clock_ms=self._clock_ms),
             vast=VastAccount(self._outbound, settings.vast_url, may_stop=settings.vast_allow_stop),
-            receivers=self._receivers,
-            deliverer=self._deliverer,
+            notifications=self._notifications,
             database=self._database,
             cluster=self._cluster,
             ownership=self._ownership,
@@ -270,9 +239,8 @@ class Service:
         await renew_queue_keys(self._database)
         await self._keys.load()
         self._clock_ms.continue_from(await self._event_store.last_at_ms())
-        await self._receivers.load()
         self._event_store.start()
-        self._deliverer.start()
+        await self._notifications.start()
         self._housekeeping.start()
         self._connections.start()
         self._sockets.start()
@@ -316,7 +284,7 @@ class Service:
         await self._housekeeping.stop()
         await self._journal.drain()
         await self._event_store.stop()
-        await self._deliverer.stop()
+        await self._notifications.stop()
         await self._cluster.stop()
         await self._database.close()
         logger.info("service stopped")
@@ -389,6 +357,18 @@ def _outbound(settings: Settings, keys: Keys) -> Outbound:
         return {site: value for value, sites in values if value is not None for site in sites}
 
     return Outbound(allowed=settings.outbound_targets, tokens=tokens)
+
+
+def _notifications(settings: Settings, database: Database, cluster: Cluster, clock_ms: SteadyClock) -> Notifications:
+    return Notifications(
+        database,
+        key_file=settings.key_file,
+        given=settings.receivers(),
+        given_kinds=settings.notify_events,
+        allowed=settings.outbound_targets,
+        is_alone=not cluster.is_shared,
+        clock_ms=clock_ms,
+    )
 
 
 def _connector(settings: Settings, keys: Keys, shared_keys: StoredHostKeys | None) -> Connector:

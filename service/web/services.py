@@ -9,8 +9,7 @@ from dataclasses import dataclass
 from service.keys import Keys
 from service.library import CardEditor, Library
 from service.links import LinkReader
-from service.notify.deliverer import Deliverer
-from service.notify.receivers import Receivers
+from service.notify.notifications import Notifications
 from service.outbound import Outbound
 from service.runner.controls import Controls
 from service.runner.instance.checkup import InstanceCheck
@@ -45,8 +44,7 @@ class Services:
     sites: Mapping[str, str]
     vast: VastAccount
     catalogue: Catalogue
-    receivers: Receivers
-    deliverer: Deliverer
+    notifications: Notifications
     database: Database
     cluster: Cluster
     ownership: Ownership

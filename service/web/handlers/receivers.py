@@ -20,7 +20,7 @@ from service.web.services import Services
 
 
 async def list_receivers(services: Services) -> ReceiverList:
-    rows = services.receivers.rows
+    rows = services.notifications.receivers.rows
     pending = await rows.pending()
     return {
         "receivers": [
@@ -31,7 +31,7 @@ async def list_receivers(services: Services) -> ReceiverList:
 
 
 async def add_receiver(services: Services, *, body: ReceiverRequest) -> AddedReceiver:
-    receiver, address = await services.receivers.add(
+    receiver, address = await services.notifications.receivers.add(
         url=body.url, secret=body.secret, name=body.name, kinds=body.events
     )
     return {
@@ -43,12 +43,12 @@ async def add_receiver(services: Services, *, body: ReceiverRequest) -> AddedRec
 
 
 async def delete_receiver(services: Services, *, receiver_id: str) -> DeletedReceiver:
-    await services.receivers.delete(receiver_id)
+    await services.notifications.receivers.delete(receiver_id)
     return {"success": True, "receiver_id": receiver_id, "message": "deleted: it is told nothing more"}
 
 
 async def check_receiver(services: Services, *, receiver_id: str) -> TestedReceiver:
-    outcome = await services.deliverer.test(await services.receivers.get(receiver_id))
+    outcome = await services.notifications.deliverer.test(await services.notifications.receivers.get(receiver_id))
     return {
         "success": True,
         "receiver_id": receiver_id,
