@@ -10,34 +10,37 @@ from collections.abc import Sequence
 from importlib.metadata import version
 
 from aiohttp import web
-from pydantic import SecretStr
 
 from service.clock import SteadyClock
-from service.config import LOCAL_RESOURCES, Settings, resources_in_data_path
-from service.errors import ConfigError, StoreError, StoreUnavailable
+from service.config import Settings
+from service.errors import ConfigError, StoreError
 from service.events.job import Job
 from service.events.redaction import Redactor, Secrets
-from service.keys import SSH, Keys
-from service.library import CardEditor, Library, copy_samples
+from service.keys import Keys
+from service.library import CardEditor, Library
 from service.links import LinkReader
-from service.links.civitai import CIVITAI_ORIGINS
 from service.logs import concerns_job, log_changes
 from service.metrics import Metrics
-from service.notify.notifications import Notifications
-from service.outbound import Outbound
+from service.parts import (
+    connections_of,
+    connector_of,
+    guard_of,
+    notifications_of,
+    outbound_of,
+    prepare_cards,
+    rules_of,
+    sites_of,
+)
 from service.runner.controls import Controls
 from service.runner.installer import ResourceInstaller
 from service.runner.instance.checkup import InstanceCheck
-from service.runner.instance.connector import LOGIN_SECONDS_MAX, Connector
 from service.runner.instance.targets import check_host
 from service.runner.queue_positions import QueuePositions
-from service.runner.retry import RetryRules
-from service.runner.rules import InstallRules, ToolKeys
 from service.runner.sharing import Sharing
 from service.runner.worker import Worker
 from service.store.append import Append
 from service.store.cluster import Cluster
-from service.store.database import Database, database_of
+from service.store.database import database_of
 from service.store.event_store import EventStore
 from service.store.host_keys import StoredHostKeys
 from service.store.housekeeping import Housekeeping
@@ -48,14 +51,11 @@ from service.store.ownership import Ownership
 from service.store.queue_keys import renew_queue_keys
 from service.store.stored_keys import StoredKeys
 from service.vast import VastAccount
-from service.web.bounds import HTTP_BOUNDS, connections_max
-from service.web.connections import Connections
-from service.web.endpoints import OPEN_PATHS
+from service.web.bounds import HTTP_BOUNDS
 from service.web.engine.server import SocketServer
-from service.web.guard import BODY_BYTES_MAX, Guard, set_safe_headers
+from service.web.guard import BODY_BYTES_MAX, set_safe_headers
 from service.web.listener import Listener
-from service.web.pages import Pages, is_page
-from service.web.peers import Peers
+from service.web.pages import Pages
 from service.web.rooms import Rooms
 from service.web.router import add_routes
 from service.web.services import Services
@@ -86,8 +86,8 @@ class Service:
         self._clock_ms = SteadyClock()
         self.url = ""
         # Each step needs only what stands above it. Data goes up through `publish` alone.
-        guard = _guard(settings)
-        self._connections = _connections(settings)
+        guard = guard_of(settings)
+        self._connections = connections_of(settings)
         self._listener = Listener(self._connections, host=settings.host, port=settings.port)
         transport = SocketServer(origin_allowed=guard.allows_socket_origin, connections=self._connections)
         self._rooms = Rooms(transport)
@@ -108,7 +108,7 @@ class Service:
             cluster=self._cluster.figures,
         )
         self._jobs = Jobs(self._database)
-        self._notifications = _notifications(settings, self._database, self._cluster, self._clock_ms)
+        self._notifications = notifications_of(settings, self._database, self._cluster, self._clock_ms)
         self._event_store = EventStore(
             self._database,
             clock=time.perf_counter,
@@ -136,8 +136,8 @@ class Service:
         self._housekeeping = Housekeeping(
             database=self._database, keep_days=settings.keep_days, clock_ms=self._clock_ms
         )
-        self._outbound = _outbound(settings, self._keys)
-        self._connector = _connector(
+        self._outbound = outbound_of(settings, self._keys)
+        self._connector = connector_of(
             settings, self._keys, StoredHostKeys(self._database) if self._cluster.is_shared else None
         )
         self._ownership = Ownership(self._database, self._cluster.membership)
@@ -163,7 +163,7 @@ class Service:
             jobs=self._jobs,
             library=self._library,
             connector=self._connector,
-            rules=_rules(self._settings, self._keys),
+            rules=rules_of(self._settings, self._keys),
             redact=Redactor(self._secrets),
             clock_ms=self._clock_ms,
             clock=time.monotonic,
@@ -207,7 +207,7 @@ class Service:
             links=LinkReader(self._outbound, civitai_url=settings.civitai_url, huggingface_url=settings.hf_url),
             outbound=self._outbound,
             keys=self._keys,
-            sites=_sites(settings),
+            sites=sites_of(settings),
             catalogue=Catalogue(self._outbound, settings.catalogue, clock_ms=self._clock_ms),
             vast=VastAccount(self._outbound, settings.vast_url, may_stop=settings.vast_allow_stop),
             notifications=self._notifications,
@@ -234,7 +234,7 @@ class Service:
 
     async def start(self) -> None:
         """Raises ConfigError, DatabaseHeld, DatabaseNewer."""
-        _prepare_cards(self._settings)
+        prepare_cards(self._settings)
         await self._database.open()
         await renew_queue_keys(self._database)
         await self._keys.load()
@@ -294,120 +294,3 @@ def _job_taken_up(job: Job) -> None:
     """Each job runs in a task of its own: from here on, everything logged there has the job's id."""
     concerns_job(job.job_id)
     logger.info("job taken up", extra={"instance": job.instance, "resources": job.total, "state": job.state.value})
-
-
-def _prepare_cards(settings: Settings) -> None:
-    """The default folder is made at the first start, with the sample cards in it. Raises ConfigError."""
-    folder = settings.resources_dir
-    if folder.is_dir():
-        if not settings.resources_dir_is_given and folder == LOCAL_RESOURCES:
-            logger.warning(
-                "the cards are those of %s, because the service was started beside it: set "
-                "INSTALLER_RESOURCES_DIR to keep them wherever it starts; without it they lie in %s",
-                folder.absolute(),
-                resources_in_data_path(),
-            )
-    elif settings.resources_dir_is_given:
-        logger.warning("INSTALLER_RESOURCES_DIR: there is no folder %s, so there are no cards", folder)
-    else:
-        try:
-            count = copy_samples(folder)
-        except OSError as error:
-            raise ConfigError(
-                f"cannot make the folder of the cards, {folder}: {error.strerror or error}; "
-                "name another in INSTALLER_RESOURCES_DIR"
-            ) from error
-        logger.info("folder of cards made", extra={"folder": str(folder), "sample_cards": count})
-
-
-def _guard(settings: Settings) -> Guard:
-    return Guard(
-        bound_host=settings.host,
-        hosts=settings.allowed_hosts,
-        origins=settings.cors_origins,
-        api_token=_revealed(settings.api_token),
-        is_open=lambda path: path in OPEN_PATHS or is_page(path),
-    )
-
-
-def _connections(settings: Settings) -> Connections:
-    return Connections(
-        connections_max=connections_max(settings.max_concurrent_jobs),
-        peer_max=settings.peer_connections,
-        peers=Peers(settings.trusted_networks),
-    )
-
-
-def _sites(settings: Settings) -> dict[str, str]:
-    """Where the API of each key's site is."""
-    return {
-        "civitai": settings.civitai_url or CIVITAI_ORIGINS[0],
-        "huggingface": settings.hf_url,
-        "vast": settings.vast_url,
-    }
-
-
-def _outbound(settings: Settings, keys: Keys) -> Outbound:
-    origins: dict[str, tuple[str, ...]] = {name: (site,) for name, site in _sites(settings).items()}
-    if settings.civitai_url is None:
-        origins["civitai"] = CIVITAI_ORIGINS
-
-    def tokens() -> dict[str, str]:
-        values = ((keys.value(name), sites) for name, sites in origins.items())
-        return {site: value for value, sites in values if value is not None for site in sites}
-
-    return Outbound(allowed=settings.outbound_targets, tokens=tokens)
-
-
-def _notifications(settings: Settings, database: Database, cluster: Cluster, clock_ms: SteadyClock) -> Notifications:
-    return Notifications(
-        database,
-        key_file=settings.key_file,
-        given=settings.receivers(),
-        given_kinds=settings.notify_events,
-        allowed=settings.outbound_targets,
-        is_alone=not cluster.is_shared,
-        clock_ms=clock_ms,
-    )
-
-
-def _connector(settings: Settings, keys: Keys, shared_keys: StoredHostKeys | None) -> Connector:
-    return Connector(
-        key_path=settings.ssh_key,
-        own_key=lambda: keys.value(SSH),
-        known_hosts_path=settings.known_hosts,
-        host_key_policy=settings.host_key_policy,
-        private_targets=settings.lets_private_targets,
-        ssh_targets=settings.ssh_targets,
-        # asyncssh gives up at the tick after the last unanswered one: at 1.5 times the setting in all.
-        keepalive_seconds=settings.keepalive / 2,
-        keepalive_count_max=2,
-        login_timeout_seconds=min(LOGIN_SECONDS_MAX, settings.connect_timeout),
-        kept_seconds=settings.keep_connections,
-        shared_keys=shared_keys,
-    )
-
-
-def _rules(settings: Settings, keys: Keys) -> InstallRules:
-    async def tool_keys() -> ToolKeys:
-        try:
-            await keys.renew()
-        except StoreUnavailable as error:
-            logger.info("the keys stay as they were: %s", error)
-        return ToolKeys(civitai_api_key=keys.value("civitai"), hf_token=keys.value("huggingface"))
-
-    return InstallRules(
-        resource_timeout_seconds=settings.resource_timeout,
-        link_timeout_seconds=settings.link_timeout,
-        connect_timeout_seconds=settings.connect_timeout,
-        stall_seconds=settings.stall_timeout,
-        retry=RetryRules(first_seconds=settings.retry_delay),
-        provision_tools=settings.provision_tools,
-        remote_path=settings.remote_path,
-        keep_remote_logs=settings.keep_remote_logs,
-        keys=tool_keys,
-    )
-
-
-def _revealed(secret: SecretStr | None) -> str | None:
-    return secret.get_secret_value() if secret is not None else None
