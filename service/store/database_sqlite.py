@@ -93,7 +93,9 @@ class SqliteDatabase:
             await self._open_readers()
         except DBAPIError as error:
             await self.close()
-            raise ConfigError(f"INSTALLER_DATABASE_URL: {self.path} cannot be opened: {error.orig}") from error
+            self._error(error)
+            reason = self._damage or f"{self.path} cannot be opened: {error.orig}"
+            raise ConfigError(f"INSTALLER_DATABASE_URL: {reason}") from error
         except BaseException:
             await self.close()
             raise

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import fcntl
 import os
 import re
 import shutil
@@ -18,7 +19,7 @@ from uuid import uuid4
 import pytest
 
 from service.errors import LinkDown
-from service.runner.instance.attempt_program import AttemptSpec
+from service.runner.instance.attempt_program import AttemptSpec, programs
 from service.runner.instance.connector import Connector
 from service.runner.instance.ended import Ended
 from service.runner.instance.remote import Remote
@@ -111,6 +112,28 @@ async def test_ten_attaches_at_once_start_one_process(sshd: Sshd, make_connector
     assert (sshd.home / "ran").read_text() == "ran\n"
     for connection in connections:
         await connection.close()
+
+
+async def test_programs_that_another_has_just_laid_stay(
+    sshd: Sshd, connection: Connection, make_connector: Callable[..., Connector]
+) -> None:
+    """Who finds none there, and comes to lay them only after another has, must not take them from under it."""
+    assert (await run(connection, spec("echo one")))[0] == b"one\n"
+    place = sshd.home / ".local/state/resource-installer/programs" / programs()[0]
+    aside = place.with_name("aside")
+    place.rename(aside)
+    laid = aside.stat().st_ino
+    instance = Instance(host="127.0.0.1", port=sshd.port, user=USER)
+    other = await make_connector(sshd).connect(instance)
+    with open(place.parent.with_name("programs.lock"), "ab") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        running = asyncio.create_task(run(other, spec("echo two")))
+        await asyncio.sleep(0.5)
+        assert not place.exists()
+        aside.rename(place)
+    assert await running == (b"two\n", Ended(exit_code=0))
+    assert place.stat().st_ino == laid
+    await other.close()
 
 
 async def test_a_cut_link_loses_nothing(

@@ -87,14 +87,16 @@ write_files() {
 # few runs need of the shim lies in parts/.
 lay_programs() {
     [ ! -e "$place/ready" ] || return 0
-    own=$place.$$
-    write_programs || {
-        rm -rf -- "$own"
-        return 1
-    }
-    # Another may have come first, also at this very moment.
-    [ -e "$place/ready" ] || { rm -rf -- "$place" && mv "$own" "$place"; }
-    rm -rf -- "$own" "${place:?}/${own##*/}"
+    # One at a time: who took away what is there without being ready would take it from another who has just laid it.
+    mkdir -p "$state" && printf '' >>"$state/programs.lock" || return
+    exec 7>>"$state/programs.lock"
+    flock 7 || return
+    if [ ! -e "$place/ready" ]; then
+        own=$place.$$
+        rm -rf -- "$place"
+        { write_programs && mv "$own" "$place"; } || rm -rf -- "$own"
+    fi
+    exec 7>&-
     [ -e "$place/ready" ]
 }
 
