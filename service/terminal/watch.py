@@ -49,7 +49,7 @@ async def watch(client: Client, job_id: str, console: Console) -> int:
                 if event["type"] == "job_failed" and event["hint"]:
                     screen.say(None, f"what to do: {harmless(event['hint'])}")
                 if event["type"] == "job_failed":
-                    screen.say(None, f"then, for what is not installed: resource-installer retry {job_id}")
+                    screen.say(None, f"again, without what is done: resource-installer retry {job_id}")
     return EXIT_STATUS[view.ended or "job_failed"]
 
 

@@ -144,8 +144,11 @@ addEventListener("click", (event) => {
 """
 
 
-async def test_few_clicks_to_the_first_byte(renter: Renter, browser: Browser) -> None:
-    """From the first page of an empty service: each click with the mouse counts, those into fields too."""
+@pytest.mark.parametrize("has_cards", [False, True], ids=["empty", "cards"])
+async def test_few_clicks_to_the_first_byte(renter: Renter, browser: Browser, has_cards: bool) -> None:
+    """From the first page of a service: each click with the mouse counts, those into fields too."""
+    if has_cards:
+        renter.card("other/a.md", "true")
     renter.civitai.add(StandInModel(id=LORA.id, name="Soft Light", size_bytes=900_000))
     context = await browser.context(viewport={"width": 1280, "height": 900})
     await context.grant_permissions(["clipboard-read", "clipboard-write"])
@@ -159,7 +162,11 @@ async def test_few_clicks_to_the_first_byte(renter: Renter, browser: Browser) ->
     begin = time.monotonic()
     await page.goto(renter.service.url)
     await page.locator("main").get_by_role("link", name="Start an install").click()
-    await page.get_by_label("Paste a link").click()
+    if has_cards:
+        await page.get_by_role("button", name="Add a model from a link").click()
+        await expect(page.get_by_label("Paste a link")).to_be_focused()
+    else:
+        await page.get_by_label("Paste a link").click()
     await paste(LINKS[0])
     await page.get_by_role("button", name="Save to the library").click()
     await expect(page.get_by_label("Paste the instance's ssh line")).to_be_focused()
@@ -196,10 +203,12 @@ async def test_the_renters_story_in_the_browser(renter: Renter, browser: Browser
         await page.get_by_label("Paste a link").fill(link)
         await page.get_by_role("button", name="Look at it").click()
         if link == LINKS[-1]:
-            await expect(page.get_by_text("this repository is gated")).to_be_visible()
+            await expect(page.get_by_text("This repository is gated")).to_be_visible()
             await shoot(page, browser, "renter-gated")
         await page.get_by_role("button", name="Save to the library").click()
         await expect(page.get_by_role("button", name=f"Install {number} resource")).to_be_visible()
+
+    await expect(page.get_by_text("2.4 MB", exact=True)).to_be_visible()
 
     # 3. The instance, from the list of Vast.ai, which asks for its key.
     await page.get_by_role("button", name="Pick one of my instances at Vast.ai").click()
@@ -240,3 +249,18 @@ async def test_the_renters_story_in_the_browser(renter: Renter, browser: Browser
     await shoot(page, browser, "renter-again")
     assert renter.model_bytes == ALL_BYTES
     assert seconds < AGAIN_SECONDS_MAX
+
+
+async def test_a_missing_key_is_added_beside_the_preview(renter: Renter, browser: Browser) -> None:
+    page = await browser.page(f"{renter.service.url}/#/resources")
+    await page.get_by_label("Paste a link").fill(LINKS[2])
+    await page.get_by_role("button", name="Look at it").click()
+    await page.get_by_role("button", name="Add the key").click()
+    await page.get_by_label("Hugging Face token").fill("hf_of_somebody_else_0123")
+    await page.get_by_role("button", name="Save it and look again").click()
+    await expect(page.get_by_text("the site refuses this Hugging Face token")).to_be_visible()
+    await shoot(page, browser, "renter-key-beside")
+    await page.get_by_label("Hugging Face token").fill(HF_TOKEN)
+    await page.get_by_role("button", name="Save it and look again").click()
+    await expect(page.get_by_text("This repository is gated")).to_be_hidden()
+    await expect(page.get_by_role("heading", name="gated ae")).to_be_visible()

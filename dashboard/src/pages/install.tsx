@@ -314,11 +314,19 @@ function OptionFields({ draft, wrong, change }: FieldsProps) {
         />
         Verify the files before they count as installed
       </label>
+      <label class="inline">
+        <input
+          type="checkbox"
+          checked={draft.reinstall}
+          onChange={(event) => change({ reinstall: event.currentTarget.checked })}
+        />
+        Load files anew that are there and whole
+      </label>
     </details>
   );
 }
 
-type TextName = Exclude<keyof Draft, "verify">;
+type TextName = Exclude<keyof Draft, "verify" | "reinstall">;
 
 interface TextProps extends FieldsProps {
   id: TextName;

@@ -198,6 +198,8 @@ function Warnings({ preview, onKey }: { preview: CardPreview; onKey: () => void 
   );
 }
 
+const sentence = (text: string): string => `${text.charAt(0).toUpperCase()}${text.slice(1)}.`;
+
 // The key is added here, so that what is on the page stays.
 function Missing({ setting, text, onKey }: { setting: string; text: string; onKey: () => void }) {
   const [shown, setShown] = useState<KeyView | null>(null);
@@ -215,7 +217,7 @@ function Missing({ setting, text, onKey }: { setting: string; text: string; onKe
   };
   return (
     <Notice tone="warn">
-      {text}.{" "}
+      {sentence(text)}{" "}
       {shown === null ? (
         <button type="button" class="link" onClick={ask}>
           Add the key

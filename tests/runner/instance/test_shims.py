@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from service.demo.civitai import StandInCivitai, StandInModel
+from service.demo.civitai import StandInCivitai, StandInModel, content
 from service.events.event_types import Progress
 from service.events.parser import ProgressParser
 from service.runner.instance.attempt_program import AttemptSpec, civitdl_config
@@ -202,6 +202,10 @@ async def test_civitdl_keeps_what_it_has_loaded_of_a_version(
     assert len(civitai.requests) > before
     await run(link, spec(f'civitdl -i 1 "{source(model)}" "$HOME/models"; civitdl 1 "$HOME/models"'))
     assert len(civitai.downloads(1)) == 5
+    # Anew, though it is whole.
+    await run(link, spec(card, reinstall=True))
+    assert len(civitai.downloads(1)) == 6
+    assert file.read_bytes() == b"".join(content(model))
     # A download that fails leaves nothing that would be kept.
     file.unlink()
     model.status = 404

@@ -28,10 +28,12 @@ compose() {
         [ -z "$pin" ] || keep_pinned
         lend_lists
     fi
+    # By itself it keeps a file that is there, and copies one that its lists know.
+    [ "${RESOURCE_INSTALLER_REINSTALL-}" != 1 ] || front+=(--model-overwrite --cache-mode 0)
     # Its own retries and pauses are off there: one policy decides, and each failure is seen.
     export XDG_CONFIG_HOME=$attempt/config
     # The locks stay with this shell (`launch` closes 6 and 7): a child that outlives the tool must not hold them.
-    [ -z "$limit" ] || front=(--limit-rate "$limit")
+    [ -z "$limit" ] || front+=(--limit-rate "$limit")
     assemble "$@"
 }
 
