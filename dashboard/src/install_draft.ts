@@ -14,6 +14,7 @@ export interface Draft {
   limit: string;
   max_attempts: string;
   verify: boolean;
+  reinstall: boolean;
   host_key_sha256: string;
   wait: string;
 }
@@ -28,6 +29,7 @@ const empty: Draft = {
   limit: "",
   max_attempts: "3",
   verify: true,
+  reinstall: false,
   host_key_sha256: "",
   wait: "",
 };
@@ -63,6 +65,7 @@ export function body(draft: Draft, picked: ReadonlySet<string>): InstallRequest 
     parallel: Number(draft.parallel),
     max_attempts: Number(draft.max_attempts),
     verify: draft.verify,
+    reinstall: draft.reinstall,
     ...optional,
   };
 }

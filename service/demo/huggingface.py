@@ -35,7 +35,7 @@ class StandInRepository:
 
 class StandInHuggingFace:
     """``requests``: method, path and whether a token came along, of each request. ``account_token``: of the one account
-    that the site knows."""
+    that the site knows. ``sent_bytes``: of the files of models, so far."""
 
     hosts = (HOST,)
 
@@ -43,6 +43,7 @@ class StandInHuggingFace:
         self._repositories: dict[str, StandInRepository] = {}
         self.requests: list[tuple[str, str, bool]] = []
         self.account_token: str | None = None
+        self.sent_bytes = 0
 
     def add(self, *repositories: StandInRepository) -> None:
         for repository in repositories:
@@ -108,6 +109,8 @@ class StandInHuggingFace:
         headers = {"Accept-Ranges": "bytes"}
         if begin:
             headers["Content-Range"] = f"bytes {begin}-{len(body) - 1}/{len(body)}"
+        if request.method == "GET":
+            self.sent_bytes += len(body) - begin
         return web.Response(status=206 if begin else 200, body=body[begin:], headers=headers)
 
     def _noted(self, request: web.Request) -> StandInRepository | None:

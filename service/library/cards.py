@@ -110,6 +110,7 @@ class Resource:
         front = self.front.model_dump(mode="json")
         own = {
             "path": self.path,
+            "size": self.size_bytes,
             "description": self.description,
             "sha256": self.sha256,
             "warnings": list(self.warnings),

@@ -62,8 +62,8 @@ class Civitai:
             site=SITE,
             missing=f"{SITE} has no {what[:-1].replace('-', ' ')} {number}, or not for everybody: it may be deleted, "
             "unpublished, or shown at civitai.red alone",
-            key=f"{SITE} shows this only with the key of an account that may see it: add it on the page Keys, or "
-            f"set {KEY_SETTING}",
+            key=f"{SITE} shows this only with the key of an account that may see it: add it on the page Keys or "
+            f"with `resource-installer keys set civitai`, or set {KEY_SETTING}",
         )
 
     async def _with_missing_key(self, link: CivitaiLink, found: Found, version: dict[str, Any]) -> Found:
@@ -77,8 +77,8 @@ class Civitai:
             return found
         if not self._outbound.has_token(address):
             message = (
-                f"{SITE} lets only accounts download this: before you install it, add your key on the page Keys, or "
-                f"set {KEY_SETTING}"
+                f"{SITE} lets only accounts download this: before you install it, add your key on the page Keys or "
+                f"with `resource-installer keys set civitai`, or set {KEY_SETTING}"
             )
             return replace(found, missing=(Missing(setting=KEY_SETTING, message=message),))
         note = f"{SITE} refuses this file with the key that the service has: it may be in early access, or paid for"

@@ -94,7 +94,8 @@ class HuggingFace:
             )
         return (
             f"{SITE} has no repository {link.repository} for everybody: check the link; if it is private, set "
-            f"{KEY_SETTING} to a token that may see it, or add the token on the page Keys"
+            f"{KEY_SETTING} to a token that may see it, or add the token on the page Keys or with "
+            "`resource-installer keys set huggingface`"
         )
 
     def _gate_message(self, link: HuggingFaceLink) -> str:
@@ -105,8 +106,8 @@ class HuggingFace:
                 "that account, and let the token read gated repositories"
             )
         return (
-            f"this repository is gated: accept its terms at {page}, then add a token of that account on the page Keys, "
-            f"or set {KEY_SETTING} to it"
+            f"this repository is gated: accept its terms at {page}, then add a token of that account on the page Keys "
+            f"or with `resource-installer keys set huggingface`, or set {KEY_SETTING} to it"
         )
 
 

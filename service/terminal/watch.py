@@ -48,6 +48,8 @@ async def watch(client: Client, job_id: str, console: Console) -> int:
                 screen.show(view)
                 if event["type"] == "job_failed" and event["hint"]:
                     screen.say(None, f"what to do: {harmless(event['hint'])}")
+                if event["type"] == "job_failed":
+                    screen.say(None, f"again, without what is done: resource-installer retry {job_id}")
     return EXIT_STATUS[view.ended or "job_failed"]
 
 

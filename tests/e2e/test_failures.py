@@ -108,7 +108,9 @@ async def test_a_second_install_and_a_download_without_length(world: World) -> N
     assert (await install(world, first))[0]["type"] == "job_completed"
     ended, received = await install(world, first)
     assert ended["type"] == "job_completed"
-    assert any("already existed at the destination" in payload.get("line", "") for _, payload in received)
+    assert [payload["type"] for _, payload in received if payload["type"].startswith(("file_", "output"))] == [
+        "file_kept"
+    ]
     ended, received = await install(world, elsewhere)
     assert ended["type"] == "job_completed"
     assert any("Copying to new path" in payload.get("line", "") for _, payload in received)

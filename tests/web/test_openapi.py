@@ -48,6 +48,7 @@ RULES = "\n".join(
 [[operations]]
 include-name = "{name}"
 checks.positive_data_acceptance.expected-statuses = ["2xx", 400, 401, 403, 404, 409, 412, 428, "5xx"]
+checks.negative_data_rejection.expected-statuses = [400, 401, 403, 404, 405, 406, 409, 413, 415, 422, 428, 429, "5xx"]
 """
     for name in (
         *(

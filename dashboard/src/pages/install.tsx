@@ -47,9 +47,20 @@ export function InstallPage() {
     load(new AbortController());
     if (isWhole && paths.length > 0 && checkable(draft) !== null) form.current?.requestSubmit();
   };
+  const [isAdding, setAdding] = useState(false);
+  const [saved, setSaved] = useState("");
   const added = (card: SavedCard) => {
-    picked.value = new Set([card.path]);
+    picked.value = new Set([...picked.value, card.path]);
+    setAttemptKey(newKey());
+    setAdding(true);
+    setSaved(card.path);
     load(new AbortController());
+    // The next link, or the instance: what is left to say is one key away.
+    document.getElementById(checkable(draft) === null ? "ssh_line" : "link")?.focus();
+  };
+  const add = () => {
+    setAdding(!isAdding);
+    if (!isAdding) scrollTo(0, 0);
   };
   const change = (changes: Partial<Draft>) => {
     setDraft((before) => ({ ...before, ...changes }));
@@ -82,7 +93,14 @@ export function InstallPage() {
   return (
     <>
       <Heading title="Start an install">Start an install</Heading>
-      {isEmpty && cards?.writable && <AddModel onSaved={added} />}
+      {cards?.writable && (isEmpty || isAdding) && <AddModel focuses={isAdding} onSaved={added} />}
+      <p role="status">
+        {saved !== "" && (
+          <>
+            Saved and picked: <Foreign>{saved}</Foreign>
+          </>
+        )}
+      </p>
       <form ref={form} onSubmit={(event) => void submit(event)} noValidate>
         <InstanceFields draft={draft} wrong={wrong} change={change} onWrong={setWrong} />
         <fieldset id="resources">
@@ -90,7 +108,10 @@ export function InstallPage() {
           {wrong["resources"] !== undefined && <p class="help error">{wrong["resources"]}</p>}
           {cards?.writable && !isEmpty && (
             <p class="soft">
-              Not there? <a href="#/resources">Add a model from a link</a>
+              Not there?{" "}
+              <button type="button" class="link" aria-expanded={isAdding} onClick={add}>
+                Add a model from a link
+              </button>
             </p>
           )}
           {cards?.writable && (
@@ -293,11 +314,19 @@ function OptionFields({ draft, wrong, change }: FieldsProps) {
         />
         Verify the files before they count as installed
       </label>
+      <label class="inline">
+        <input
+          type="checkbox"
+          checked={draft.reinstall}
+          onChange={(event) => change({ reinstall: event.currentTarget.checked })}
+        />
+        Load files anew that are there and whole
+      </label>
     </details>
   );
 }
 
-type TextName = Exclude<keyof Draft, "verify">;
+type TextName = Exclude<keyof Draft, "verify" | "reinstall">;
 
 interface TextProps extends FieldsProps {
   id: TextName;

@@ -92,7 +92,7 @@ function Live({ feed }: { feed: Feed }) {
       <Throughput feed={feed} job={job} version={version} />
       <div class="columns">
         <Timeline events={job.timeline} titles={titles} version={version} />
-        <Output lines={job.output} version={version} />
+        <Output lines={job.output} isEnded={job.isEnded} version={version} />
       </div>
     </>
   );

@@ -2,11 +2,12 @@
 
 import { useEffect, useRef, useState } from "preact/hooks";
 
-import { call, fieldErrors } from "../api";
+import { call, fieldErrors, message } from "../api";
 import { bytes } from "../format";
-import type { CardPreview, SavedCard } from "../types";
+import type { CardPreview, CheckedKey, KeyList, KeyView, SavedCard } from "../types";
 import { Field, Foreign, Notice } from "./common";
 import { Facts, ModelPage } from "./facts";
+import { WantedKey } from "./missing_key";
 
 const folders = [
   "checkpoints",
@@ -29,10 +30,15 @@ export interface Wish {
 interface AddModelProps {
   // What is looked at as soon as it is here.
   first?: Wish | undefined;
+  // It was asked for: the field is ready for the link.
+  focuses?: boolean;
   onSaved: (card: SavedCard) => void;
 }
 
-export function AddModel({ first, onSaved }: AddModelProps) {
+// What is certainly a whole link: a name or a number may be the beginning of one.
+const isLink = (text: string): boolean => /^https?:\/\/\S+$/.test(text.trim());
+
+export function AddModel({ first, focuses = false, onSaved }: AddModelProps) {
   const [link, setLink] = useState(first?.url ?? "");
   const [wish, setWish] = useState<Wish | null>(null);
   const [preview, setPreview] = useState<CardPreview | null>(null);
@@ -58,6 +64,7 @@ export function AddModel({ first, onSaved }: AddModelProps) {
     }
   };
   useEffect(() => {
+    if (focuses) document.getElementById("link")?.focus();
     if (first !== undefined) void look(first);
   }, []);
   const submit = (event: Event) => {
@@ -85,7 +92,13 @@ export function AddModel({ first, onSaved }: AddModelProps) {
               aria-describedby="link-help"
               aria-invalid={wrong["url"] !== undefined}
               value={link}
-              onInput={(event) => setLink(event.currentTarget.value)}
+              onInput={(event) => {
+                setLink(event.currentTarget.value);
+                // A pasted link is looked at once: nothing is saved by that.
+                if (event.inputType === "insertFromPaste" && isLink(event.currentTarget.value)) {
+                  void look({ url: event.currentTarget.value.trim() });
+                }
+              }}
             />
             <button class={preview === null ? "primary" : ""} disabled={isBusy}>
               {isBusy ? "Asking…" : "Look at it"}
@@ -155,7 +168,7 @@ function Found({ preview, isBusy, folderError, onChange, onSaved }: FoundProps) 
           <ModelPage address={preview.url} />
         </div>
       </div>
-      <Warnings preview={preview} />
+      <Warnings preview={preview} onKey={() => onChange({})} />
       {preview.choices.length > 0 && <Choices preview={preview} onChange={onChange} />}
       {preview.card !== null && (
         <Save preview={preview} isBusy={isBusy} folderError={folderError} onChange={onChange} onSaved={onSaved} />
@@ -164,13 +177,11 @@ function Found({ preview, isBusy, folderError, onChange, onSaved }: FoundProps) 
   );
 }
 
-function Warnings({ preview }: { preview: CardPreview }) {
+function Warnings({ preview, onKey }: { preview: CardPreview; onKey: () => void }) {
   return (
     <>
       {preview.missing.map((each) => (
-        <Notice key={each.setting} tone="warn">
-          {each.message}. <a href="#/keys">Add the key</a>
-        </Notice>
+        <Missing key={each.setting} setting={each.setting} text={each.message} onKey={onKey} />
       ))}
       {preview.notes.map((note) => (
         <Notice key={note} tone="warn">
@@ -184,6 +195,39 @@ function Warnings({ preview }: { preview: CardPreview }) {
         </Notice>
       )}
     </>
+  );
+}
+
+const sentence = (text: string): string => `${text.charAt(0).toUpperCase()}${text.slice(1)}.`;
+
+// The key is added here, so that what is on the page stays.
+function Missing({ setting, text, onKey }: { setting: string; text: string; onKey: () => void }) {
+  const [shown, setShown] = useState<KeyView | null>(null);
+  const [check, setCheck] = useState<CheckedKey | null>(null);
+  const [problem, setProblem] = useState<string | null>(null);
+  const ask = () => {
+    call<KeyList>("GET", "/keys").then(
+      (found) => setShown(found.keys.find((key) => key.setting === setting) ?? null),
+      (error: unknown) => setProblem(message(error)),
+    );
+  };
+  const set = (answer: CheckedKey) => {
+    setCheck(answer);
+    if (answer.verdict !== "refused") onKey();
+  };
+  return (
+    <Notice tone="warn">
+      {sentence(text)}{" "}
+      {shown === null ? (
+        <button type="button" class="link" onClick={ask}>
+          Add the key
+        </button>
+      ) : (
+        <WantedKey shown={shown} action="Save it and look again" onSet={set} />
+      )}
+      {check?.verdict === "refused" && <p>{check.message}</p>}
+      {problem !== null && <p>{problem}</p>}
+    </Notice>
   );
 }
 

@@ -43,7 +43,7 @@ export function MissingKey({ job }: Shown) {
     <section class="question" aria-labelledby="missing-title">
       <h2 id="missing-title">{asksForSsh ? "Let the service in" : "Add the key and retry"}</h2>
       {keys.map((key) => (
-        <Wanted key={key.name} shown={key} onSet={(answer) => void set(answer)} />
+        <WantedKey key={key.name} shown={key} action="Save it and retry" onSet={(answer) => void set(answer)} />
       ))}
       {asksForSsh && (
         <>
@@ -67,7 +67,13 @@ export function MissingKey({ job }: Shown) {
   );
 }
 
-function Wanted({ shown, onSet }: { shown: KeyView; onSet: (answer: CheckedKey) => void }) {
+interface WantedKeyProps {
+  shown: KeyView;
+  action: string;
+  onSet: (answer: CheckedKey) => void;
+}
+
+export function WantedKey({ shown, action, onSet }: WantedKeyProps) {
   if (shown.source === "environment") {
     return (
       <p>
@@ -77,7 +83,7 @@ function Wanted({ shown, onSet }: { shown: KeyView; onSet: (answer: CheckedKey) 
   }
   return (
     <>
-      <KeyForm name={shown.name} title={shown.title} action="Save it and retry" onSet={onSet} />
+      <KeyForm name={shown.name} title={shown.title} action={action} onSet={onSet} />
       <p class="help">
         <a href={shown.page} target="_blank" rel="noopener noreferrer">
           Where to make one

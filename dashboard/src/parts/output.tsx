@@ -6,7 +6,7 @@ import type { OutputLine } from "../job_model";
 
 const shownMax = 300;
 
-export function Output({ lines }: { lines: OutputLine[]; version: number }) {
+export function Output({ lines, isEnded }: { lines: OutputLine[]; isEnded: boolean; version: number }) {
   const box = useRef<HTMLPreElement>(null);
   const isAtEnd = useRef(true);
   const shown = lines.slice(-shownMax);
@@ -22,7 +22,11 @@ export function Output({ lines }: { lines: OutputLine[]; version: number }) {
     <section aria-labelledby="output-title">
       <h2 id="output-title">Output</h2>
       <pre class="output" ref={box} onScroll={scrolled} tabIndex={0} role="group" aria-labelledby="output-title">
-        {shown.length === 0 ? "Nothing yet." : shown.map((line) => <OutputRow key={line.sequence} text={line.line} />)}
+        {shown.length === 0
+          ? isEnded
+            ? "Nothing."
+            : "Nothing yet."
+          : shown.map((line) => <OutputRow key={line.sequence} text={line.line} />)}
       </pre>
     </section>
   );

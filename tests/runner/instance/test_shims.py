@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from service.demo.civitai import StandInCivitai, StandInModel
+from service.demo.civitai import StandInCivitai, StandInModel, content
 from service.events.event_types import Progress
 from service.events.parser import ProgressParser
 from service.runner.instance.attempt_program import AttemptSpec, civitdl_config
@@ -178,6 +178,41 @@ async def test_civitdls_shared_lists_are_never_read_half_written(
     assert kept in rows
     output, ended = await run(link, spec('rm -r "$HOME/models"/*; ' + card))
     assert (ended.exit_code, output.count(b"Download completed")) == (0, 3), output
+
+
+async def test_civitdl_keeps_what_it_has_loaded_of_a_version(
+    link: Connection, instance: Sshd, civitai: StandInCivitai
+) -> None:
+    """A later job asks the site for nothing, as long as the file is as it was loaded."""
+    model = StandInModel(id=1, name="M, \u00e9", size_bytes=400_000)
+    civitai.add(model)
+    card = f'civitdl "{source(model)}" "$HOME/models"'
+    for expected in (True, False, False):
+        before = len(civitai.requests)
+        _, ended = await run(link, spec(card))
+        assert (ended.exit_code, len(civitai.requests) > before) == (0, expected)
+    (file,) = (instance.home / "models").rglob("model_1-*.safetensors")
+    # Changed, removed, of another version, asked for with an option: civitdl decides.
+    file.write_bytes(b"x" * 400_000)
+    _, ended = await run(link, spec(card))
+    assert len(civitai.downloads(1)) == 2
+    file.unlink()
+    before = len(civitai.requests)
+    await run(link, spec(card))
+    assert len(civitai.requests) > before
+    await run(link, spec(f'civitdl -i 1 "{source(model)}" "$HOME/models"; civitdl 1 "$HOME/models"'))
+    assert len(civitai.downloads(1)) == 5
+    # Anew, though it is whole.
+    await run(link, spec(card, reinstall=True))
+    assert len(civitai.downloads(1)) == 6
+    assert file.read_bytes() == b"".join(content(model))
+    # A download that fails leaves nothing that would be kept.
+    file.unlink()
+    model.status = 404
+    await run(link, spec(card))
+    model.status = 200
+    await run(link, spec(card))
+    assert file.stat().st_size == 400_000
 
 
 @pytest.mark.long

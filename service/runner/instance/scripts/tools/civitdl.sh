@@ -9,18 +9,31 @@ destinations() {
         wrote dir "$root"
         addresses=("${words[@]:0:${#words[@]}-1}")
         writes dir "$root"
+        read_pin
     fi
+}
+
+# Sets `pin`: the version that the only source names. Without one the site says which is the newest, and an option may
+# ask for something else.
+read_pin() {
+    pin=
+    [ "${#words[@]}.${#names[@]}" = 2.0 ] || return 0
+    [[ ! ${addresses[0]} =~ ^https?://[^/]+/models/[0-9]+[^[:space:],]*[?\&]modelVersionId=([0-9]+)(\&|$) ]] ||
+        pin=${BASH_REMATCH[1]} is_plain=1
 }
 
 compose() {
     if [ "${#words[@]}" -ge 2 ]; then
         take_turn
+        [ -z "$pin" ] || keep_pinned
         lend_lists
     fi
+    # By itself it keeps a file that is there, and copies one that its lists know.
+    [ "${RESOURCE_INSTALLER_REINSTALL-}" != 1 ] || front+=(--model-overwrite --cache-mode 0)
     # Its own retries and pauses are off there: one policy decides, and each failure is seen.
     export XDG_CONFIG_HOME=$attempt/config
     # The locks stay with this shell (`launch` closes 6 and 7): a child that outlives the tool must not hold them.
-    [ -z "$limit" ] || front=(--limit-rate "$limit")
+    [ -z "$limit" ] || front+=(--limit-rate "$limit")
     assemble "$@"
 }
 
@@ -47,6 +60,40 @@ take_turn() {
     turn 6 -x "another download of model ${ids[0]}"
 }
 
+# civitdl asks for a model's file before it looks whether the file is there: the site sends what nobody reads. A file that
+# a run has loaded whole from this very source is kept without a question (files.sh). Its state file is that of its path;
+# one of the folder and the source holds the path.
+keep_pinned() {
+    local path
+    encode "$root"
+    place "$encoded.${origin#-}"
+    pin_file=$state_file
+    { read -r path <"$pin_file"; } 2>/dev/null || return 0
+    place "$path"
+    decode "$path"
+    read_state
+    judge_there "$decoded" "$origin"
+    plan_for "$decoded"
+    [ "$plan" != keep ] || keep "$decoded"
+}
+
+# civitdl exits with 0 whatever happens: that it has written its row of the version anew says that the file is whole.
+note_pinned() {
+    local list=$lent/civitdl/hashes/$((10#$pin / 10000))/$((10#$pin / 100)).csv row path=''
+    [ "$list" -nt "$lent/begun" ] || return 0
+    while IFS= read -r row; do
+        # A path with a comma stands in quotes.
+        [[ ! $row =~ ^$((10#$pin)),(\"([^\"]+)\"|([^,\"]+)), ]] || path=${BASH_REMATCH[2]}${BASH_REMATCH[3]}
+    done <"$list"
+    look "$path"
+    [ "$now" != '- - -' ] || return 0
+    encode "$path"
+    printf '%s\n' "$encoded" >"$pin_file"
+    place "$encoded"
+    half=- writer=- by=$attempt_name
+    note whole "$origin" "$now"
+}
+
 # civitdl remembers which models it has loaded in lists that all its runs share. It empties such a list and then writes it
 # anew, so that another run that reads it meanwhile fails ("Unable to access cache."), and one that is killed there leaves
 # an empty list, on which every later run fails. So each run has a copy of the whole rows, and what it adds comes back in
@@ -56,11 +103,13 @@ lend_lists() {
     lent=$attempt/lists-$token
     export XDG_CACHE_HOME=$lent
     copy_lists "$lists" "$lent/civitdl/hashes"
+    [ -z "$pin" ] || : >"$lent/begun"
 }
 
 after_run() {
     [ -n "${lent-}" ] || return 0
     {
+        [ -z "$pin" ] || [ "$status" != 0 ] || note_pinned
         exec {shared}>>"$state/locks/civitdl.lists" && flock "$shared"
         copy_lists "$lent/civitdl/hashes" "$lists"
         exec {shared}>&-
