@@ -2,7 +2,8 @@
 
 Job by job, each in one transaction, in the order in which they were enqueued: a copy that was interrupted goes on with
 the first job that is not there. At the end every stream is read again on both sides and compared, event by event. No
-owner is copied: the first service on the new database takes over what was running.
+owner is copied: the first service on the new database takes over what was running. What belongs to no job is copied
+table by table; the keys and receivers stay encrypted, so the key file goes with them.
 """
 
 from __future__ import annotations
@@ -17,10 +18,32 @@ from service.errors import ConfigError, CopyWrong
 from service.store.database import Database
 from service.store.membership import refuse_if_in_use
 from service.store.pages import PAGE_EVENTS
-from service.store.tables import events, job_resources, jobs, known_hosts
+from service.store.tables import (
+    deliveries,
+    events,
+    job_resources,
+    jobs,
+    keys,
+    known_hosts,
+    receivers,
+    replicas,
+    works_from,
+)
 
 _EVENT_COLUMNS = tuple(column for column in events.columns if column.name != "position")
 JOBS_A_PAGE = 500
+# Each table is copied by its jobs, or whole, or not at all. Of one that is copied whole: by what a row is known there.
+OF_JOBS = (events, job_resources, jobs)
+WHOLE: dict[Table, tuple[str, ...]] = {
+    known_hosts: ("host", "port"),
+    keys: ("name",),
+    receivers: ("receiver_id",),
+    deliveries: ("job_id", "sequence", "receiver_id"),
+}
+# What services say of themselves, and what a database says of its own tables.
+LEFT = (replicas, works_from)
+# The database numbers these itself.
+_NUMBERED = ("delivery_id",)
 
 
 class Stream(NamedTuple):
@@ -53,7 +76,8 @@ async def copy(source: Database, target: Database, told: Callable[[int, int], No
         if job_id not in there:
             await _copy_job(source, target, job_id)
         told(count, len(job_ids))
-    await _copy_keys(source, target)
+    for table, known_by in WHOLE.items():
+        await _copy_table(source, target, table, known_by)
     await target.write(target.count_on)
     total = 0
     for job_id in job_ids:
@@ -121,14 +145,17 @@ async def _stream(database: Database, job_id: str) -> Stream:
     return Stream(count, digest.hexdigest())
 
 
-async def _copy_keys(source: Database, target: Database) -> None:
+async def _copy_table(source: Database, target: Database, table: Table, known_by: Sequence[str]) -> None:
+    columns = [column for column in table.columns if column.name not in _NUMBERED]
+    key = [table.c[name] for name in known_by]
     async with source.read() as connection:
-        rows = [dict(row._mapping) for row in (await connection.execute(select(known_hosts))).all()]
+        query = select(*columns).order_by(*table.primary_key.columns)
+        rows = [dict(row._mapping) for row in (await connection.execute(query)).all()]
 
     def write(connection: Connection) -> None:
-        there = {(row.host, row.port) for row in connection.execute(select(known_hosts))}
-        new = [row for row in rows if (row["host"], row["port"]) not in there]
+        there = {tuple(row) for row in connection.execute(select(*key))}
+        new = [row for row in rows if tuple(row[name] for name in known_by) not in there]
         if new:
-            connection.execute(insert(known_hosts), new)
+            connection.execute(insert(table), new)
 
     await target.write(write)

@@ -8,14 +8,14 @@ import sys
 from pathlib import Path
 
 import pytest
-from sqlalchemy import delete, select, update
+from sqlalchemy import Connection, delete, insert, select, update
 
 from service.errors import ConfigError, CopyWrong
 from service.events import event_types as types
 from service.events.recorded_event import NewEvent
 from service.store import copying
-from service.store.copying import Copied, copy
-from service.store.tables import events, jobs
+from service.store.copying import LEFT, OF_JOBS, WHOLE, Copied, copy
+from service.store.tables import deliveries, events, jobs, keys, known_hosts, metadata, receivers
 from tests.store.conftest import FileStore, Store, queued
 from tests.store.test_store import bar, running_job
 
@@ -61,6 +61,38 @@ async def test_all_of_it_is_there_and_the_queue_goes_on(tmp_path: Path, postgres
     assert (await copy(target.database, back.database, quiet)).jobs == 6
     assert await rows(target) == await rows(back)
     for store in (source, target, back):
+        await store.close()
+
+
+def test_no_table_is_forgotten() -> None:
+    assert {*OF_JOBS, *WHOLE, *LEFT} == set(metadata.tables.values())
+
+
+async def test_what_belongs_to_no_job_is_there_once(tmp_path: Path, postgres_url: str) -> None:
+    """Host keys, keys, receivers and what they have still to be told; a second copy adds nothing."""
+    source = await FileStore(tmp_path / "from.sqlite3").open()
+    target = await Store(postgres_url).open()
+    notice = {"receiver_id": "r", "sequence": 1, "kind": "failed", "at_ms": 5, "body": HOSTILE, "next_at_ms": 2**40}
+
+    def fill(connection: Connection) -> None:
+        connection.execute(insert(known_hosts), [{"host": "h", "port": 22, "algorithm": "ssh-ed25519", "key": "k"}])
+        connection.execute(insert(keys), [{"name": "civitai", "sealed": "s", "set_at_ms": 2**40}])
+        shown = {"kind": "webhook", "shown": "https://x/…", "sealed": "s", "kinds": ",failed,", "created_at_ms": 1}
+        connection.execute(insert(receivers), [{"receiver_id": "r", "name": HOSTILE, **shown}])
+        connection.execute(insert(deliveries), [{"job_id": job_id, **notice} for job_id in ("b", "a")])
+
+    await source.database.write(fill)
+    for _ in range(2):
+        await copy(source.database, target.database, quiet)
+    for table in WHOLE:
+        found = []
+        for store in (source, target):
+            async with store.database.read() as connection:
+                columns = select(*[column for column in table.columns if column.name != "delivery_id"])
+                rows_of = (await connection.execute(columns.order_by(*table.primary_key.columns))).all()
+                found.append([tuple(row) for row in rows_of])
+        assert found[0] == found[1] != []
+    for store in (source, target):
         await store.close()
 
 

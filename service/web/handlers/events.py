@@ -15,12 +15,12 @@ from aiohttp import web
 from service.events.job import Job
 from service.events.recorded_event import RecordedEvent, skipped_ranges
 from service.store.follower import Follower
+from service.store.pages import PAGE_EVENTS
 from service.web.services import Services
 from service.web.streams import Stream
 
 NDJSON = "application/x-ndjson"
 SSE = "text/event-stream"
-PAGE_EVENTS = 1_000
 SSE_KEEPALIVE_SECONDS = 15.0
 
 

@@ -113,9 +113,9 @@ look() {
     checked[file_number]+=,size
 }
 
-# Sets `hasher`: of the programs here, the one that hashes fastest. Measured once an instance, which takes about as long
-# as five megabytes, and when that much is to be hashed: openssl uses instructions of the processor that some builds of sha256sum do not (2.1 to 0.5 GB a second), and
-# elsewhere it is the other way round.
+# Sets `hasher`: of the programs here, the one that hashes fastest. Measured once an instance, once there is something to
+# hash, which takes as long as some megabytes: openssl uses instructions of the processor that some builds of sha256sum
+# do not (2.1 to 0.5 GB a second), and elsewhere it is the other way round.
 choose_hasher() {
     local known=${attempt%/*/*}/hasher sums openssl
     hasher=(sha256sum)
