@@ -1,4 +1,4 @@
-// What the form of an install holds: where it begins, what is wrong with it, and the request that it becomes.
+// What the install form holds: its initial state, its errors, and the request that it becomes.
 
 import type { ApiError } from "./api";
 import { route } from "./router";

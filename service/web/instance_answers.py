@@ -76,7 +76,7 @@ class ModelFileView(TypedDict):
         Field(description="half: a download left it; text: it has a model's name and is none; other: no model's name."),
     ]
     card: Annotated[str | None, Field(description="The card of the library that left it, where that is known.")]
-    removable: Annotated[bool, Field(description="false: its name is no text, so no request can name it.")]
+    removable: Annotated[bool, Field(description="false: its name is not valid text, so no request can name it.")]
 
 
 class InstanceModels(TypedDict):

@@ -9,6 +9,7 @@ import pytest
 
 from service.demo.civitai import StandInCivitai, StandInModel
 from service.runner.instance.attempt_program import civitdl_config
+from tests.kit.browser import Browser, open_browser
 from tests.kit.invariants import check_database, check_postgres
 from tests.kit.running import card_text
 from tests.kit.service import ServiceProcess
@@ -100,3 +101,10 @@ async def world(tmp_path: Path) -> AsyncIterator[World]:
         yield built
     finally:
         await built.close()
+
+
+@pytest.fixture
+async def browser() -> AsyncIterator[Browser]:
+    async with open_browser() as opened:
+        yield opened
+        opened.assert_clean()

@@ -2,25 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
 from pathlib import Path
 
-import pytest
 from playwright.async_api import expect
 
 from service.web.endpoints import ENDPOINTS
-from tests.kit.browser import Browser, open_browser
+from tests.kit.browser import Browser
 from tests.kit.running import running
 
 TOKEN = "a-token-of-32-characters-or-more!"
 expect.set_options(timeout=30_000)
-
-
-@pytest.fixture
-async def browser() -> AsyncIterator[Browser]:
-    async with open_browser() as opened:
-        yield opened
-        opened.assert_clean()
 
 
 async def test_every_operation_is_there_and_can_be_tried(tmp_path: Path, browser: Browser) -> None:

@@ -3,23 +3,14 @@
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncIterator
 from pathlib import Path
 
-import pytest
 from playwright.async_api import expect
 
 from tests.e2e.conftest import World
 from tests.e2e.test_library import shoot
-from tests.kit.browser import Browser, open_browser
+from tests.kit.browser import Browser
 from tests.terminal.test_terminal import run
-
-
-@pytest.fixture
-async def browser() -> AsyncIterator[Browser]:
-    async with open_browser() as opened:
-        yield opened
-        opened.assert_clean()
 
 
 async def test_a_selection_in_the_browser(world: World, browser: Browser, tmp_path: Path) -> None:

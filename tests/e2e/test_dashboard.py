@@ -6,28 +6,20 @@ import asyncio
 import json
 import re
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 
-import pytest
 from playwright.async_api import Page, WebSocketRoute, expect
 
 from service.demo.civitai import StandInModel
 from tests.e2e.conftest import World
-from tests.kit.browser import Browser, open_browser
+from tests.kit.browser import Browser
 
 HOSTILE = "<img src=x onerror=alert(1)>"
 PHONE = {"width": 390, "height": 844}
 SHOTS = Path(".build/screenshots")
 # How long a busy machine may take to show something.
 expect.set_options(timeout=30_000)
-
-
-@pytest.fixture
-async def browser() -> AsyncIterator[Browser]:
-    async with open_browser() as opened:
-        yield opened
-        opened.assert_clean()
 
 
 async def fill_in(page: Page, world: World, *titles: str) -> None:

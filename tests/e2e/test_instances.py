@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import re
-from collections.abc import AsyncIterator
 
 import aiohttp
 import pytest
@@ -14,19 +13,12 @@ from playwright.async_api import expect
 from service.demo.civitai import StandInModel
 from tests.e2e.conftest import World
 from tests.e2e.test_library import shoot
-from tests.kit.browser import Browser, open_browser
+from tests.kit.browser import Browser
 from tests.kit.service import check_stream
 from tests.kit.sshd import USER
 from tests.terminal.test_terminal import run
 
 HOSTILE = "<img src=x onerror=alert(1)> `touch owned` $(id).safetensors"
-
-
-@pytest.fixture
-async def browser() -> AsyncIterator[Browser]:
-    async with open_browser() as opened:
-        yield opened
-        opened.assert_clean()
 
 
 def put(world: World, path: str, content: bytes = bytes(5_000)) -> None:

@@ -18,7 +18,7 @@ from playwright.async_api import expect
 from service.demo.civitai import StandInModel
 from tests.e2e.conftest import World
 from tests.e2e.test_library import Linked, shoot
-from tests.kit.browser import Browser, open_browser
+from tests.kit.browser import Browser
 from tests.kit.sshd import USER
 from tests.terminal.test_terminal import run
 
@@ -57,13 +57,6 @@ async def keyless(tmp_path: Path) -> AsyncIterator[Keyless]:
         yield built
     finally:
         await built.close()
-
-
-@pytest.fixture
-async def browser() -> AsyncIterator[Browser]:
-    async with open_browser() as opened:
-        yield opened
-        opened.assert_clean()
 
 
 def let_in(world: World, public_key: str) -> None:

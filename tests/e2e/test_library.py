@@ -13,7 +13,7 @@ from playwright.async_api import Page, ViewportSize, expect
 from service.demo.civitai import StandInCivitai, StandInModel, sha256
 from service.demo.huggingface import StandInHuggingFace, StandInRepository
 from tests.e2e.conftest import World
-from tests.kit.browser import Browser, open_browser
+from tests.kit.browser import Browser
 from tests.terminal.test_terminal import run
 
 TOKEN = "hf_token_of_the_tests"
@@ -54,13 +54,6 @@ async def linked(tmp_path: Path) -> AsyncIterator[Linked]:
         yield built
     finally:
         await built.close()
-
-
-@pytest.fixture
-async def browser() -> AsyncIterator[Browser]:
-    async with open_browser() as opened:
-        yield opened
-        opened.assert_clean()
 
 
 async def test_from_a_link_to_a_model_and_back(linked: Linked, browser: Browser) -> None:

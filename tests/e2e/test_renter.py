@@ -16,7 +16,7 @@ from service.demo.huggingface import StandInRepository
 from service.demo.vast import StandInVast, instance
 from tests.e2e.test_keys import piped
 from tests.e2e.test_library import Linked, shoot
-from tests.kit.browser import Browser, open_browser
+from tests.kit.browser import Browser
 from tests.terminal.test_terminal import run
 
 CIVITAI_KEY = "a-key-of-civitai-0123456789"
@@ -84,13 +84,6 @@ async def renter(tmp_path: Path) -> AsyncIterator[Renter]:
         yield built
     finally:
         await built.close()
-
-
-@pytest.fixture
-async def browser() -> AsyncIterator[Browser]:
-    async with open_browser() as opened:
-        yield opened
-        opened.assert_clean()
 
 
 async def test_the_renters_story_by_commands_alone(renter: Renter) -> None:

@@ -12,7 +12,7 @@ from standardwebhooks import Webhook
 
 from tests.e2e.conftest import World
 from tests.e2e.test_library import shoot
-from tests.kit.browser import Browser, open_browser
+from tests.kit.browser import Browser
 from tests.kit.receiver import SECRET, Receiver, receiving
 from tests.kit.service import until
 from tests.terminal.test_terminal import run
@@ -25,13 +25,6 @@ WRONG = "echo no; exit 3"
 async def receiver() -> AsyncIterator[Receiver]:
     async with receiving() as found:
         yield found
-
-
-@pytest.fixture
-async def browser() -> AsyncIterator[Browser]:
-    async with open_browser() as opened:
-        yield opened
-        opened.assert_clean()
 
 
 async def serve(world: World, *receivers: Receiver, **more: str) -> None:

@@ -11,7 +11,7 @@ from playwright.async_api import expect
 from service.demo.vast import StandInVast, instance
 from tests.e2e.conftest import World
 from tests.e2e.test_library import shoot
-from tests.kit.browser import Browser, open_browser
+from tests.kit.browser import Browser
 from tests.terminal.test_terminal import run
 
 KEY = "a-key-of-vast-0123456789abcdef"
@@ -52,13 +52,6 @@ async def renting(tmp_path: Path) -> AsyncIterator[Renting]:
     finally:
         await built.vast.stop()
         await built.close()
-
-
-@pytest.fixture
-async def browser() -> AsyncIterator[Browser]:
-    async with open_browser() as opened:
-        yield opened
-        opened.assert_clean()
 
 
 async def test_pick_one_in_the_form(renting: Renting, browser: Browser) -> None:

@@ -4,30 +4,21 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
-import pytest
 from playwright.async_api import expect
 
 from service.demo.civitai import StandInModel
 from service.demo.huggingface import StandInRepository
 from tests.e2e.conftest import World
 from tests.e2e.test_library import Linked, linked, shoot
-from tests.kit.browser import Browser, open_browser
+from tests.kit.browser import Browser
 from tests.kit.sshd import USER
 from tests.terminal.test_terminal import run
 
 __all__ = ["linked"]
 HUB = "https://huggingface.co/o/flux/resolve/main/"
-
-
-@pytest.fixture
-async def browser() -> AsyncIterator[Browser]:
-    async with open_browser() as opened:
-        yield opened
-        opened.assert_clean()
 
 
 def workflow(*more: Any) -> str:

@@ -55,7 +55,7 @@ export function InstallPage() {
     setAdding(true);
     setSaved(card.path);
     load(new AbortController());
-    // The next link, or the instance: what is left to say is one key away.
+    // The focus goes to what is still missing: the next link, or the instance.
     document.getElementById(checkable(draft) === null ? "ssh_line" : "link")?.focus();
   };
   const add = () => {

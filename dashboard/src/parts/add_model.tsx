@@ -28,14 +28,14 @@ export interface Wish {
 }
 
 interface AddModelProps {
-  // What is looked at as soon as it is here.
+  // The service is asked about this link at once, without a click.
   first?: Wish | undefined;
   // It was asked for: the field is ready for the link.
   focuses?: boolean;
   onSaved: (card: SavedCard) => void;
 }
 
-// What is certainly a whole link: a name or a number may be the beginning of one.
+// Whether this is certainly a whole link: a name or a number may be only the beginning of one.
 const isLink = (text: string): boolean => /^https?:\/\/\S+$/.test(text.trim());
 
 export function AddModel({ first, focuses = false, onSaved }: AddModelProps) {
@@ -200,7 +200,7 @@ function Warnings({ preview, onKey }: { preview: CardPreview; onKey: () => void 
 
 const sentence = (text: string): string => `${text.charAt(0).toUpperCase()}${text.slice(1)}.`;
 
-// The key is added here, so that what is on the page stays.
+// The key can be added right here, so that nothing on the page is lost.
 function Missing({ setting, text, onKey }: { setting: string; text: string; onKey: () => void }) {
   const [shown, setShown] = useState<KeyView | null>(null);
   const [check, setCheck] = useState<CheckedKey | null>(null);

@@ -198,7 +198,7 @@ function Folder({ folder, files, picked, onPick }: FolderProps) {
               <span>
                 <Foreign>{file.path.slice(file.path.lastIndexOf("/") + 1)}</Foreign>
                 {kinds[file.kind] !== "" && <strong class="kind"> {kinds[file.kind]}</strong>}
-                {!file.removable && <span class="soft"> its name is no text: remove it by hand</span>}
+                {!file.removable && <span class="soft"> its name is not valid text: remove it by hand</span>}
               </span>
             </label>
             {file.card !== null && (
