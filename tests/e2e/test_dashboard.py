@@ -9,7 +9,7 @@ import time
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 
-from playwright.async_api import Page, WebSocketRoute, expect
+from playwright.async_api import Page, Route, WebSocketRoute, expect
 
 from service.demo.civitai import StandInModel
 from tests.e2e.conftest import World
@@ -63,6 +63,18 @@ async def stands_still(figure: Callable[[], Awaitable[int]], seconds: float) -> 
     return held
 
 
+async def refuse_assets(page: Page) -> list[str]:
+    """Cut off scripts and styles: the page must have all of them by now. Returns those that it asks for all the same."""
+    asked: list[str] = []
+
+    async def refused(route: Route) -> None:
+        asked.append(route.request.url)
+        await route.abort()
+
+    await page.route(re.compile(r"/assets/.*\.(js|css)$"), refused)
+    return asked
+
+
 async def test_the_whole_story(world: World, browser: Browser) -> None:
     """Start from the page, see bars move, restart the service, close and open the page, pause, resume, complete."""
     # Slow enough not to end before the pause, even on a slow machine.
@@ -73,6 +85,7 @@ async def test_the_whole_story(world: World, browser: Browser) -> None:
     )
     page = await browser.page(world.service.url)
     await expect(page.get_by_text("Nothing was installed yet")).to_be_visible()
+    later = await refuse_assets(page)
     await page.get_by_role("link", name="Start an install").last.click()
     await fill_in(page, world, HOSTILE)
     await page.get_by_role("button", name="Install 1 resource").click()
@@ -89,6 +102,8 @@ async def test_the_whole_story(world: World, browser: Browser) -> None:
     await expect(page.get_by_text("Reconnecting to the service")).to_be_hidden()
     await expect(page.get_by_text("the service has restarted")).to_be_visible()
 
+    await expect(page.get_by_role("heading", name="Throughput")).to_be_visible()
+    assert later == []
     address = page.url
     await page.close()
     page = await browser.page(address)

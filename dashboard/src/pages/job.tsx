@@ -9,7 +9,7 @@ import { fromView, type JobModel, type ResourceModel, type Shown } from "../job_
 import { Bar, Foreign, Heading, Notice, State } from "../parts/common";
 import { Controls } from "../parts/controls";
 import { HostKeyQuestion } from "../parts/host_key";
-import { LazyPlot } from "../parts/lazy_plot";
+import { Plot } from "../parts/plot";
 import { MissingKey } from "../parts/missing_key";
 import { Output } from "../parts/output";
 import { ResourceCard } from "../parts/resource_card";
@@ -193,7 +193,7 @@ function Throughput({ feed, job, version }: Shown & { feed: Feed }) {
   return (
     <section aria-labelledby="throughput-title">
       <h2 id="throughput-title">Throughput</h2>
-      <LazyPlot points={shown} />
+      <Plot points={shown} />
       {received !== null && <p class="soft">{bytes(received)} received</p>}
     </section>
   );

@@ -5,7 +5,7 @@ import { useEffect, useState } from "preact/hooks";
 import { call, message, patiently, text } from "../api";
 import { bytes, count, dateTime, duration, shortId, speed, time, words } from "../format";
 import { Foreign, Heading, Notice, State } from "../parts/common";
-import { LazyPlot } from "../parts/lazy_plot";
+import { Plot } from "../parts/plot";
 import { jobAddress } from "../router";
 import type { Attempt, Failure, Report, Span } from "../types";
 import { points } from "./job";
@@ -79,7 +79,7 @@ function Whole({ report, onFailure }: { report: Report; onFailure: (failure: str
       {report.throughput.bytes_per_second.length > 1 && (
         <section aria-labelledby="flow-title">
           <h2 id="flow-title">Throughput</h2>
-          <LazyPlot points={points(report)} />
+          <Plot points={points(report)} />
         </section>
       )}
       <Attempts attempts={report.attempts} />

@@ -1,4 +1,5 @@
-// Throughput over time. Loaded only when a page shows it, because the plot library is heavy.
+// Throughput over time. A part of the first load, although it is a third of it: what a page fetches later, it cannot have
+// while the service is down or once another version runs.
 
 import { useEffect, useRef } from "preact/hooks";
 import uPlot from "uplot";
@@ -14,7 +15,7 @@ export interface PlotProps {
 const height = 180;
 const tickSeconds = [1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1_800, 3_600, 7_200, 14_400, 28_800, 86_400];
 
-export default function Plot({ points }: PlotProps) {
+export function Plot({ points }: PlotProps) {
   const place = useRef<HTMLDivElement>(null);
   const plot = useRef<uPlot | null>(null);
   const newest = useRef(points);
