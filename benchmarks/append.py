@@ -2,6 +2,7 @@
 ``eventsourcing`` library and Dagster's SQLite event log.
 
 Each job appends one event after the other, ours through the whole journal: gate, fold, log, projection, publication.
+It does so as an attempt does, whose next event is made while the last one is in its commit (runner/pipeline.py).
 The peers write the same event at the same durability: WAL, synchronous=FULL (``eventsourcing`` leaves SQLite's default,
 which is FULL; its module checks it), checkpoints as often, the same cache. As many events are in a commit
 as there are jobs, each encoded anew, and no peer folds anything. ``eventsourcing`` is its recorder alone, without an
@@ -29,6 +30,8 @@ from benchmarks.store import BAR, Store, bars, clock_ms, opened
 from benchmarks.table import Row, median
 from service.__main__ import SWITCH_SECONDS
 from service.garbage import THRESHOLDS
+from service.runner.live_job import LiveJob
+from service.runner.pipeline import Pipeline
 from service.store.database_sqlite import WRITER_CACHE_KIB
 from service.store.tables import events, metadata
 
@@ -117,10 +120,12 @@ async def appends(store: Store, jobs: int, seconds: float) -> float:
 
 
 async def _append(store: Store, job_id: str, end: float) -> int:
+    pipeline = Pipeline(LiveJob(await store.queue.get(job_id), store.journal))
     count = 0
     while time.perf_counter() < end:
-        await store.journal.append(job_id, bars(count, 1))
+        await pipeline.append(bars(count, 1))
         count += 1
+    await pipeline.settle()
     return count
 
 

@@ -114,10 +114,19 @@ class LiveJob:
                 with attempt:
                     await self._decide_once(decide)
 
-    async def submit(self, events: Sequence[NewEvent]) -> asyncio.Future[None]:
-        """Begin to append these events; the future says when they are stored. Raises StoreUnavailable, and so does the
-        future, or SequenceConflict: then call `append`."""
-        job, done = await self._journal.submit(self.job.job_id, self._as_owner(lambda _job: events))
+    async def submit(
+        self, events: Sequence[NewEvent], after: asyncio.Future[None] | None = None
+    ) -> asyncio.Future[None]:
+        """Begin to append these events; the future says when they are stored. ``after``: that of the submission that
+        must be stored before. Raises StoreUnavailable, and so does the future, or SequenceConflict: then `append` what
+        is not stored, in its order."""
+
+        def unless_before_failed(_job: Job) -> Sequence[NewEvent]:
+            if after is not None and after.done() and after.exception() is not None:
+                raise StoreUnavailable("the events before these are not stored")
+            return events
+
+        job, done = await self._journal.submit(self.job.job_id, self._as_owner(unless_before_failed))
 
         def settled(future: asyncio.Future[None]) -> None:
             if not future.cancelled() and future.exception() is None:

@@ -79,8 +79,8 @@ class Database(Protocol):
         """The same for the hot path, without a task that waits: one round trip between two threads.
 
         Commits run one after the other, in order. ``prepare`` runs on the writer's own thread when the commit begins,
-        and returns its work; None: there is none. ``settled`` is called on the event loop with None after the commit,
-        else with the error, and then nothing was written.
+        and returns its work; None: there is none. ``settled`` is called on that thread, before the next commit begins,
+        with None after the commit, else with the error, and then nothing was written.
         """
 
     def read(self) -> AbstractAsyncContextManager[AsyncConnection]:

@@ -4,6 +4,10 @@ Appends of all jobs that wait while one commit runs go into the next one togethe
 waits when it begins. So while a commit runs, the next one is asked for already, and begins without waiting for the
 event loop. No caller can cancel a commit. Whatever one append does wrong fails that append alone. What was committed is
 published before any caller is woken, so that a stream's events are published in order.
+
+A stream may have several appends under way. An append is written only if the one before it in its stream is written, or
+is in the same commit: nothing later is ever stored without what came earlier, whatever became of that. Only the
+writer's thread can know this in time, since the next commit begins before the event loop hears of the last one.
 """
 
 from __future__ import annotations
@@ -13,7 +17,7 @@ import logging
 from collections import deque
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import NamedTuple, Protocol
+from typing import Protocol
 
 from sqlalchemy import Connection, delete, func, or_, select
 from sqlalchemy.exc import IntegrityError
@@ -47,10 +51,43 @@ class Submitter(Protocol):
         """The append is over. ``error``: why none of its events was written; None: all were."""
 
 
-class _Waiting(NamedTuple):
-    append: Append
-    submitter: Submitter
-    done: asyncio.Future[None]
+class _Waiting:
+    """An append under way. ``earlier``: the one before it in its stream, while that one is under way too. ``batch``:
+    of the commit that has it."""
+
+    __slots__ = ("append", "batch", "done", "earlier", "is_stored", "submitter")
+
+    def __init__(
+        self, append: Append, submitter: Submitter, done: asyncio.Future[None], earlier: _Waiting | None
+    ) -> None:
+        self.append = append
+        self.submitter = submitter
+        self.done = done
+        self.earlier = earlier
+        self.batch: _Batch | None = None
+        self.is_stored = False
+
+    def may_follow(self, batch: _Batch) -> bool:
+        """Whether what came before it in its stream is stored, or will be in the same commit."""
+        earlier = self.earlier
+        return earlier is None or earlier.is_stored or earlier.batch is batch
+
+
+class _Batch:
+    """The appends of one commit. ``refused``: those whose stream lacks what came before."""
+
+    __slots__ = ("appends", "refused")
+
+    def __init__(self) -> None:
+        self.appends: list[_Waiting] = []
+        self.refused: list[_Waiting] = []
+
+    def add(self, waiting: _Waiting) -> None:
+        if waiting.may_follow(self):
+            waiting.batch = self
+            self.appends.append(waiting)
+        else:
+            self.refused.append(waiting)
 
 
 class EventStore:
@@ -76,6 +113,8 @@ class EventStore:
         self._observe = observe
         self._is_open = False
         self._waiting: deque[_Waiting] = deque()
+        # The newest append under way of each stream.
+        self._newest: dict[str, _Waiting] = {}
         # A commit was asked for and has not begun: it will take what waits then.
         self._is_asked = False
         # Commits that were asked for and are not settled, and when the writer began with the first of them.
@@ -101,14 +140,17 @@ class EventStore:
         """Hand an append to the writer; from here on it belongs to the writer, even if the caller is cancelled.
 
         The writer commits it, calls the submitter, and then wakes the tasks that await the future. The future raises
-        StoreUnavailable (nothing was written: the same append may be tried again) or SequenceConflict. Cancelling the
-        future only stops the wait. Raises StoreUnavailable when the store has stopped.
+        StoreUnavailable (nothing was written: the same append may be tried again, after those before it in its stream)
+        or SequenceConflict. Cancelling the future only stops the wait. Raises StoreUnavailable when the store has
+        stopped.
         """
         if not self._is_open:
             raise StoreUnavailable("the event log is closed: the service is stopping")
         loop = asyncio.get_running_loop()
         done: asyncio.Future[None] = loop.create_future()
-        self._waiting.append(_Waiting(append, submitter, done))
+        job_id = append.after.job_id
+        waiting = self._newest[job_id] = _Waiting(append, submitter, done, self._newest.get(job_id))
+        self._waiting.append(waiting)
         self._unsettled += 1
         self._idle.clear()
         if not self._is_asked:
@@ -157,64 +199,79 @@ class EventStore:
         await self._database.write(lambda connection: delete_streams(connection, job_ids))
 
     def _ask(self) -> None:
-        batch: list[_Waiting] = []
-        self._commit(batch, partial(self._take, batch))
+        self._commit(self._take)
 
-    def _commit(self, batch: list[_Waiting], prepare: Callable[[], Work | None]) -> None:
+    def _commit(self, take: Callable[[_Batch], None]) -> None:
+        """``take`` fills the batch on the writer's thread, when its commit begins."""
         if not self._commits:
             self._begun = self._clock()
         self._commits += 1
-        self._database.commit(prepare, partial(self._settled, batch))
+        loop, batch = asyncio.get_running_loop(), _Batch()
 
-    def _take(self, batch: list[_Waiting]) -> Work | None:
+        def prepare() -> Work | None:
+            take(batch)
+            return self._statements.commit(_by_stream(batch.appends)).write if batch.appends else None
+
+        def settled(error: Exception | None) -> None:
+            if error is None:
+                for waiting in batch.appends:
+                    waiting.is_stored = True
+            loop.call_soon_threadsafe(self._settled, batch, error)
+
+        self._database.commit(prepare, settled)
+
+    def _take(self, batch: _Batch) -> None:
         """On the writer's thread: the appends of the next commit, all that wait, up to a bound."""
         # Before the look at what waits: an append that comes after the look asks for another commit.
         self._is_asked = False
         size = 0
-        while self._waiting and (not batch or size + len(self._waiting[0].append.events) <= COMMIT_EVENTS_MAX):
-            batch.append(self._waiting.popleft())
-            size += len(batch[-1].append.events)
-        return self._work_of(batch) if batch else None
+        while self._waiting and (not size or size + len(self._waiting[0].append.events) <= COMMIT_EVENTS_MAX):
+            waiting = self._waiting.popleft()
+            batch.add(waiting)
+            size += len(waiting.append.events)
 
-    def _work_of(self, batch: list[_Waiting]) -> Work:
-        return self._statements.commit([waiting.append for waiting in batch]).write
-
-    def _settled(self, batch: list[_Waiting], error: Exception | None) -> None:
+    def _settled(self, batch: _Batch, error: Exception | None) -> None:
         if isinstance(error, ReplyLost):
             self.lost_replies += 1
-            # Nobody is told yet. Commits after this one go on: no stream has appends in two of them.
+            # Nobody is told yet. Commits after this one go on, without what follows in these streams.
             look = asyncio.get_running_loop().create_task(self._look(batch, error))
             self._looks.add(look)
             look.add_done_callback(self._looks.discard)
             return
         begun, self._begun = self._begun, self._clock()
         self._commits -= 1
+        appends = batch.appends
         if error is None:
-            self._committed(batch, self._begun - begun)
+            self._committed(appends, self._begun - begun)
         elif isinstance(error, StoreUnavailable | LeaseLost):
             # Not the fault of an append: of the database, or of a lease that has ended.
-            self._fail(batch, error)
+            self._fail(appends, error)
         else:
             if not isinstance(error, IntegrityError):
-                logger.error("a commit of %d appends failed", len(batch), exc_info=error)
-            if len(batch) == 1:
-                fault = _fault(batch[0].append, error)
+                logger.error("a commit of %d appends failed", len(appends), exc_info=error)
+            if len(appends) == 1:
+                fault = _fault(appends[0].append, error)
                 self.conflicts += isinstance(fault, SequenceConflict)
-                self._fail(batch, fault)
+                self._fail(appends, fault)
             else:
                 # Whatever it is, it is the fault of one append, and fails that one alone.
-                for waiting in batch:
-                    self._commit([waiting], partial(self._work_of, [waiting]))
+                for waiting in appends:
+                    waiting.batch = None
+                    self._commit(partial(_Batch.add, waiting=waiting))
+        if batch.refused:
+            self._fail(batch.refused, StoreUnavailable("what comes before it in its stream is not stored"))
         if self._waiting and not self._is_asked:
             # More waited than one commit may hold.
             self._is_asked = True
             self._ask()
 
-    async def _look(self, batch: list[_Waiting], lost: ReplyLost) -> None:
+    async def _look(self, batch: _Batch, lost: ReplyLost) -> None:
         """A commit is made whole or not at all: its first event says which."""
-        is_made = await self._stands(batch[0].append)
+        is_made = await self._stands(batch.appends[0].append)
         if is_made:
             logger.info("the reply to a commit was lost, and the commit was made")
+            for waiting in batch.appends:
+                waiting.is_stored = True
         self._settled(batch, None if is_made else StoreUnavailable(str(lost)))
 
     async def _stands(self, append: Append) -> bool:
@@ -230,11 +287,11 @@ class EventStore:
                 return bool(found) and found[0]._replace(position=None) == first
         return False
 
-    def _committed(self, batch: list[_Waiting], seconds: float) -> None:
-        if not batch:
+    def _committed(self, appends: list[_Waiting], seconds: float) -> None:
+        if not appends:
             return
         crash_point("after_commit")
-        for waiting in batch:
+        for waiting in appends:
             try:
                 waiting.submitter.committed(waiting.append.events)
             except Exception:
@@ -242,13 +299,18 @@ class EventStore:
             self._settle(waiting, None)
         crash_point("after_emit")
         if self._observe is not None:
-            self._observe([waiting.append for waiting in batch], seconds, self._clock() - self._begun)
+            self._observe([waiting.append for waiting in appends], seconds, self._clock() - self._begun)
 
-    def _fail(self, batch: list[_Waiting], error: Exception) -> None:
-        for waiting in batch:
+    def _fail(self, appends: list[_Waiting], error: Exception) -> None:
+        for waiting in appends:
             self._settle(waiting, error)
 
     def _settle(self, waiting: _Waiting, error: Exception | None) -> None:
+        # Otherwise each would keep all before it.
+        waiting.earlier = None
+        job_id = waiting.append.after.job_id
+        if self._newest.get(job_id) is waiting:
+            del self._newest[job_id]
         waiting.submitter.settled(error)
         if waiting.done.done():
             pass
@@ -265,6 +327,18 @@ def delete_streams(connection: Connection, job_ids: Sequence[str]) -> None:
     """Delete the events and the rows of these jobs."""
     for table in (events, job_resources, jobs):
         connection.execute(delete(table).where(table.c.job_id.in_(job_ids)))
+
+
+def _by_stream(appends: Sequence[_Waiting]) -> list[Append]:
+    """One append for each stream: a row may be written once in a commit."""
+    streams: dict[str, Append] = {}
+    for waiting in appends:
+        append, job_id = waiting.append, waiting.append.after.job_id
+        earlier = streams.get(job_id)
+        if earlier is not None:
+            append = Append(earlier.before, append.after, [*earlier.events, *append.events])
+        streams[job_id] = append
+    return list(streams.values())
 
 
 def _fault(append: Append, error: Exception) -> Exception:

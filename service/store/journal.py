@@ -118,9 +118,10 @@ class Journal:
         raise StoreUnavailable(f"others append to job {job_id} faster than this append can follow: try again")
 
     async def submit(self, job_id: str, events: Sequence[NewEvent] | Decide) -> tuple[Job, asyncio.Future[None]]:
-        """The same without the wait: the job after them, and the future of their commit, which raises what `append`
-        does at its first conflict. The next submission for this job waits until that commit is settled."""
-        _, after, done = await self._begin(job_id, events)
+        """The same without the wait, for facts: the job after them, and the future of their commit, which raises what
+        `append` does at its first conflict. A few submissions for a job may be under way at once: after one that fails,
+        those that follow it fail too, with StoreUnavailable. Submit them again in their order."""
+        _, after, done = await self._begin(job_id, events, is_followed=True)
         return after, done
 
     async def hand_over(self, job_id: str, after: int, subscriber: Subscriber) -> None:
@@ -141,6 +142,7 @@ class Journal:
                 continue
             await subscriber.ready()
             async with stream.lock:
+                await stream.until_settled()
                 rest = [] if stream.published == after else await self._event_store.read(job_id, after)
                 if len(rest) < PAGE_EVENTS:
                     if rest:
@@ -158,6 +160,7 @@ class Journal:
         before them is read from the log first. Raises StoreUnavailable."""
         stream = self._streams.of(job_id)
         async with stream.lock:
+            await stream.until_settled()
             await self._publish_up_to(job_id, stream, events[0].sequence - 1)
             self._publish_foreign(job_id, stream, events)
 
@@ -183,7 +186,8 @@ class Journal:
     async def check_after(self, job_id: str, after: int) -> Job:
         """Check that the job has reached the sequence ``after``, and return it. Raises UnknownJob, InvalidRequest."""
         # Ten thousand who subscribe at once must not wait for as many reads of one row.
-        known = self._streams.of(job_id).job
+        stream = self._streams.of(job_id)
+        known = stream.job if stream.is_settled else None
         job = known if known is not None and self._is_ours(known) else await self._jobs.get(job_id)
         if after > job.last_sequence:
             message = f"after is {after}, but the job has {job.last_sequence} events: send the last sequence you saw"
@@ -194,6 +198,7 @@ class Journal:
         """Delete an ended job: its events and its rows."""
         stream = self._streams.of(job_id)
         async with stream.lock:
+            await stream.until_settled()
             await self._event_store.forget(job_id)
             stream.job = None
             self._pages.forget(job_id)
@@ -202,12 +207,14 @@ class Journal:
         """This replica owns nothing any more: what it knows of jobs may have changed. Waits for what is under way."""
         for stream in self._streams.let_go():
             async with stream.lock:
+                await stream.until_settled()
                 stream.job = None
 
     async def has_new_owner(self, job_ids: Iterable[str]) -> None:
         """These jobs were taken over without an event: a fold that is known here has the former owner."""
         for stream in map(self._streams.of, job_ids):
             async with stream.lock:
+                await stream.until_settled()
                 stream.job = None
 
     async def drain(self) -> None:
@@ -215,16 +222,26 @@ class Journal:
         await self._event_store.drain()
         await self._pages.drain()
 
-    async def _hold(self, job_id: str) -> Hold:
+    async def _hold(self, job_id: str, *, is_followed: bool = False) -> Hold:
         stream = self._streams.of(job_id)
         await stream.lock.acquire()
-        return Hold(stream, self._streams, self._publish)
+        try:
+            await (stream.until_more_may_follow() if is_followed else stream.until_settled())
+        except BaseException:
+            stream.lock.release()
+            raise
+        return Hold(stream, self._streams, self._publish, is_followed=is_followed)
 
     async def _begin(
-        self, job_id: str, events: Sequence[NewEvent] | Decide, owner: int | None = None
+        self,
+        job_id: str,
+        events: Sequence[NewEvent] | Decide,
+        owner: int | None = None,
+        *,
+        is_followed: bool = False,
     ) -> tuple[Job, Job, asyncio.Future[None]]:
         """The job before and after the events, and the future of their commit."""
-        with await self._hold(job_id) as hold:
+        with await self._hold(job_id, is_followed=is_followed) as hold:
             before = hold.stream.job or await self._caught_up(hold, job_id)
             new = events(before) if callable(events) else events
             if new:

@@ -4,14 +4,19 @@ Who may change which field of a stream, and under which lock:
 
 - ``lock`` orders everything that must not mix: an append from its decision to its publication, the moment in which a
   subscriber becomes live, the deletion of the stream.
-- ``job``, the fold after the last append, is read and changed only under the lock. None: not known, read the rows.
-- ``published`` and ``recent`` change only after a commit, still under the lock of that append. Followers read them
-  without it (see follower.py). ``recent`` is kept while somebody follows, and its events are one object for all.
+- ``job``, the fold after the last append, is changed only under the lock. None: not known, read the rows.
+- ``published`` and ``recent`` change only after a commit. Followers read them at any time (see follower.py).
+  ``recent`` is kept while somebody follows, and its events are one object for all.
 
 An append takes the lock in its caller's task and gives it back in the writer's: the caller may be cancelled while it
 waits for the commit, and between a commit and its publication nobody else may append or join. Such a hand-over of a
 lock is easy to get wrong, so one object does it: a ``Hold`` is released exactly once, at the end of its block if
 nothing was submitted, else by the writer, in ``settled``.
+
+What a tool prints is the exception: its facts need no decision, and there are many. Their appends follow each other
+while earlier ones are under way, a few of them; ``job`` is then the fold after the last that was submitted. Whoever
+else takes the lock waits until they are settled, ``until_settled``: nobody decides over what may still fail. Once one
+has failed, none follows it until all are settled, and the fold is read from the rows.
 """
 
 from __future__ import annotations
@@ -31,6 +36,8 @@ from service.store.event_store import EventStore
 from service.store.pages import Page
 
 RECENT_EVENTS_MAX = 2_000
+# Appends of one stream that are under way at once.
+UNDER_WAY_MAX = 4
 
 # It waits for nobody: the stream is locked meanwhile.
 Publish = Callable[[str, Sequence[RecordedEvent]], None]
@@ -49,7 +56,7 @@ class Following(Protocol):
 class Stream:
     """The lock and the fold of one stream, its followers and the last events that were published to them."""
 
-    __slots__ = ("__weakref__", "followers", "job", "lock", "published", "recent")
+    __slots__ = ("__weakref__", "_failed", "_settled", "_under_way", "followers", "job", "lock", "published", "recent")
 
     def __init__(self) -> None:
         self.lock = asyncio.Lock()
@@ -57,6 +64,44 @@ class Stream:
         self.published = 0
         self.recent: deque[Page] = deque()
         self.followers: set[Following] = set()
+        self._under_way = 0
+        self._failed = False
+        # Of the one who holds the lock and waits.
+        self._settled: asyncio.Future[None] | None = None
+
+    @property
+    def is_settled(self) -> bool:
+        return self._under_way == 0
+
+    async def until_settled(self) -> None:
+        """With the lock: until no append is under way."""
+        await self._until(lambda: self._under_way == 0)
+
+    async def until_more_may_follow(self) -> None:
+        """With the lock: until another append may be under way beside those that are."""
+        await self._until(lambda: self._under_way < UNDER_WAY_MAX and not self._failed)
+
+    async def _until(self, is_so: Callable[[], bool]) -> None:
+        while not is_so():
+            self._settled = asyncio.get_running_loop().create_future()
+            await self._settled
+
+    def begin(self, job: Job) -> None:
+        """An append is under way that others may follow; ``job``: after it."""
+        self._under_way += 1
+        self.job = job
+
+    def end(self, *, is_stored: bool) -> bool:
+        """It is settled. Returns whether the fold is that of the log: all are, and none failed."""
+        self._under_way -= 1
+        self._failed = self._failed or not is_stored
+        if self._failed:
+            self.job = None
+        is_whole = self._under_way == 0 and not self._failed
+        self._failed = self._failed and self._under_way > 0
+        if self._settled is not None and not self._settled.done():
+            self._settled.set_result(None)
+        return is_whole
 
     def publish(self, events: Sequence[RecordedEvent]) -> None:
         self.published = events[-1].sequence
@@ -127,14 +172,16 @@ class Streams:
 
 class Hold:
     """Holds a stream's lock, which the caller took, for one append: a ``with`` block. To the writer it is the append's
-    submitter."""
+    submitter. ``is_followed``: others may follow the append while it is under way, so that the lock is given back at
+    the end of the block."""
 
-    __slots__ = ("_append", "_publish", "_streams", "stream")
+    __slots__ = ("_append", "_is_followed", "_publish", "_streams", "stream")
 
-    def __init__(self, stream: Stream, streams: Streams, publish: Publish) -> None:
+    def __init__(self, stream: Stream, streams: Streams, publish: Publish, *, is_followed: bool = False) -> None:
         self.stream = stream
         self._streams = streams
         self._publish = publish
+        self._is_followed = is_followed
         self._append: Append | None = None
 
     def __enter__(self) -> Hold:
@@ -143,13 +190,15 @@ class Hold:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        if self._append is None:
+        if self._append is None or self._is_followed:
             self.stream.lock.release()
 
     def submit(self, event_store: EventStore, append: Append) -> asyncio.Future[None]:
         """Hand the append to the writer, and this hold with it. Raises StoreUnavailable, and then keeps the hold."""
         done = event_store.submit(append, self)
         self._append = append
+        if self._is_followed:
+            self.stream.begin(append.after)
         return done
 
     def committed(self, events: Sequence[RecordedEvent]) -> None:
@@ -159,6 +208,10 @@ class Hold:
     def settled(self, error: Exception | None) -> None:
         append = self._append
         assert append is not None
+        if self._is_followed:
+            if self.stream.end(is_stored=error is None):
+                self._streams.keep(self.stream, append.after)
+            return
         if error is None:
             self._streams.keep(self.stream, append.after)
         else:

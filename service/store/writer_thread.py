@@ -45,17 +45,12 @@ class WriterThread:
 
     def commit(self, prepare: Callable[[], Work | None], settled: Callable[[Exception | None], None]) -> None:
         """See Database.commit."""
-        self._thread.submit(self._commit, asyncio.get_running_loop(), prepare, settled)
+        self._thread.submit(self._commit, prepare, settled)
 
     def shutdown(self) -> None:
         self._thread.shutdown()
 
-    def _commit(
-        self,
-        loop: asyncio.AbstractEventLoop,
-        prepare: Callable[[], Work | None],
-        settled: Callable[[Exception | None], None],
-    ) -> None:
+    def _commit(self, prepare: Callable[[], Work | None], settled: Callable[[Exception | None], None]) -> None:
         failure: Exception | None = None
         try:
             work = prepare()
@@ -65,5 +60,5 @@ class WriterThread:
             failure = self._error_of(error)
         except Exception as error:  # noqa: BLE001 - it is the one who asked that is told
             failure = error
-        loop.call_soon_threadsafe(settled, failure)
+        settled(failure)
         self._after_commit()

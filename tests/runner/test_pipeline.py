@@ -1,4 +1,4 @@
-"""One append under way, never two, and nothing later before something earlier."""
+"""Two appends under way, never three, and nothing later before something earlier."""
 
 from __future__ import annotations
 
@@ -20,22 +20,27 @@ def lines(*texts: str) -> list[NewEvent]:
 
 
 class Log:
-    """Stands for the live job: commits end when the test says so."""
+    """Stands for the live job: commits end when the test says so. What follows one that failed is refused, as the store
+    does it."""
 
     def __init__(self) -> None:
         self.stored: list[str] = []
         self.under_way: list[tuple[Sequence[NewEvent], asyncio.Future[None]]] = []
         self.is_refusing = False
+        self.repeated = 0
 
-    async def submit(self, events: Sequence[NewEvent]) -> asyncio.Future[None]:
-        if self.is_refusing:
+    async def submit(
+        self, events: Sequence[NewEvent], after: asyncio.Future[None] | None = None
+    ) -> asyncio.Future[None]:
+        if self.is_refusing or (after is not None and after.done() and after.exception() is not None):
             raise StoreUnavailable("full")
         done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self.under_way.append((events, done))
         return done
 
     async def append(self, events: Sequence[NewEvent]) -> None:
-        await asyncio.sleep(0)
+        self.repeated += 1
+        await asyncio.sleep(0.001)
         self._store(events)
 
     def commit(self) -> None:
@@ -44,8 +49,9 @@ class Log:
         done.set_result(None)
 
     def fail(self) -> None:
-        _, done = self.under_way.pop(0)
-        done.set_exception(StoreUnavailable("full"))
+        for _, done in self.under_way:
+            done.set_exception(StoreUnavailable("full"))
+        self.under_way.clear()
 
     def _store(self, events: Sequence[NewEvent]) -> None:
         self.stored += [cast(Any, new.event).line for new in events]
@@ -63,39 +69,60 @@ def pipeline(log: Log) -> Pipeline:
 
 async def test_the_next_bytes_are_parsed_during_a_commit(log: Log, pipeline: Pipeline) -> None:
     await pipeline.append(lines("a", "b"))
-    assert (log.stored, len(log.under_way)) == ([], 1)
     await pipeline.append([])
-    second = asyncio.create_task(pipeline.append(lines("c")))
+    await pipeline.append(lines("c"))
+    assert (log.stored, len(log.under_way)) == ([], 2)
+    third = asyncio.create_task(pipeline.append(lines("d")))
     await asyncio.sleep(0.01)
-    assert not second.done()
-    assert len(log.under_way) == 1
+    assert not third.done()
+    assert len(log.under_way) == 2
     log.commit()
-    await second
-    assert (log.stored, len(log.under_way)) == (["a", "b"], 1)
+    await third
+    assert (log.stored, len(log.under_way)) == (["a", "b"], 2)
     settling = asyncio.create_task(pipeline.settle())
-    await asyncio.sleep(0.01)
-    assert not settling.done()
-    log.commit()
+    for _ in range(2):
+        await asyncio.sleep(0.01)
+        assert not settling.done()
+        log.commit()
     await settling
     await pipeline.settle()
-    assert log.stored == ["a", "b", "c"]
+    assert log.stored == ["a", "b", "c", "d"]
 
 
 async def test_nothing_later_is_stored_before_what_failed(log: Log, pipeline: Pipeline) -> None:
     await pipeline.append(lines("a"))
     log.fail()
+    # The store would take it, since nothing of this job is under way any more.
     await pipeline.append(lines("b"))
-    assert log.stored == ["a"]
+    assert log.stored == ["a", "b"]
+    for text in "cd":
+        await pipeline.append(lines(text))
     log.fail()
     await pipeline.settle()
-    assert log.stored == ["a", "b"]
+    assert log.stored == ["a", "b", "c", "d"]
+    await pipeline.append(lines("e"))
     log.is_refusing = True
-    await pipeline.append(lines("c"))
-    assert log.stored == ["a", "b", "c"]
+    log.fail()
+    await pipeline.append(lines("f"))
+    assert log.stored == ["a", "b", "c", "d", "e", "f"]
+
+
+async def test_a_cancelled_repetition_leaves_out_what_comes_later(log: Log, pipeline: Pipeline) -> None:
+    for text in "ab":
+        await pipeline.append(lines(text))
+    log.fail()
+    settling = asyncio.create_task(pipeline.settle())
+    while not log.repeated:
+        await asyncio.sleep(0)
+    settling.cancel()
+    await asyncio.wait([settling])
+    await pipeline.settle()
+    assert log.stored == []
 
 
 async def test_a_cancelled_wait_loses_nothing(log: Log, pipeline: Pipeline) -> None:
-    await pipeline.append(lines("a"))
+    for text in "ab":
+        await pipeline.append(lines(text))
     for cancelled in (pipeline.settle(), pipeline.append(lines("lost with its attempt"))):
         task = asyncio.create_task(cancelled)
         await asyncio.sleep(0.01)
@@ -103,7 +130,7 @@ async def test_a_cancelled_wait_loses_nothing(log: Log, pipeline: Pipeline) -> N
         await asyncio.wait([task])
     log.fail()
     await pipeline.settle()
-    assert log.stored == ["a"]
+    assert log.stored == ["a", "b"]
 
 
 async def test_any_other_error_reaches_the_attempt(log: Log, pipeline: Pipeline) -> None:

@@ -108,6 +108,45 @@ async def test_whatever_one_append_does_wrong_fails_that_one_alone(store: Store,
     await asyncio.gather(*(store.journal.append(job.job_id, [bar(percent=1)]) for job in [await running(store)]))
 
 
+async def test_nothing_is_stored_after_what_failed_in_its_stream(store: Store) -> None:
+    """Three appends of each stream are under way at once, in the same commit or in several: of each stream a beginning
+    is stored, all where none is broken, and what is told of them is true."""
+    seed = random.randrange(2**32)
+    print(f"seed {seed}")
+    chance = random.Random(seed)
+    jobs = [await running(store) for _ in range(12)]
+    broken = {number: chance.randrange(3) for number in chance.sample(range(12), 4)}
+    futures: list[list[asyncio.Future[None]]] = [[] for _ in jobs]
+    begun = list(jobs)
+    for turn in range(3):
+        for number in chance.sample(range(12), 12):
+            if any(future.done() and future.exception() is not None for future in futures[number]):
+                # The stream lets nothing follow what is known to have failed.
+                continue
+            before = begun[number]
+            last = (await store.events.read(before.job_id))[0]
+            recorded = last._replace(position=None, type="output", sequence=before.last_sequence + 1)
+            job = before._replace(last_sequence=recorded.sequence)
+            after = broken_in(job, "null") if broken.get(number) == turn else job
+            append = Append(before=before, after=after, events=[recorded])
+            futures[number].append(store.events.submit(append, Submitter()))
+            begun[number] = after
+            if chance.random() < 0.2:
+                await asyncio.sleep(chance.random() / 200)
+    for number, job in enumerate(jobs):
+        outcomes = await asyncio.gather(*futures[number], return_exceptions=True)
+        stored = [outcome is None for outcome in outcomes]
+        assert stored == sorted(stored, reverse=True)
+        assert not any(stored[broken.get(number, 3) :])
+        for turn, outcome in enumerate(outcomes[sum(stored) :], start=sum(stored)):
+            assert isinstance(outcome, StoreUnavailable) or turn == broken.get(number)
+        events = await store.events.read(job.job_id)
+        assert [event.sequence for event in events] == list(range(1, job.last_sequence + sum(stored) + 1))
+    # What was refused for the sake of another stream is taken when it comes again.
+    again = [number for number in range(12) if number not in broken]
+    await asyncio.gather(*(store.journal.append(jobs[number].job_id, [bar(percent=1)]) for number in again))
+
+
 def damage(path: Path) -> None:
     """Overwrite the second half of the file: pages of events."""
     size = path.stat().st_size

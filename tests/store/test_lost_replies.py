@@ -33,6 +33,8 @@ from tests.store.conftest import Store, queued
 T = TypeVar("T")
 JOBS = 6
 BARS = 12
+ATTEMPTS = 2
+CONTROLS = 4
 
 
 class CutDatabase(SqliteDatabase):
@@ -112,6 +114,7 @@ async def test_every_lost_reply_is_looked_up(tmp_path: Path, monkeypatch: pytest
     print(f"seed {seed}")
     monkeypatch.setattr(event_store, "LOOK_SECONDS", 0.001)
     path = tmp_path / "cut.sqlite3"
+    chance = random.Random(seed)
     database = CutDatabase(path, every, random.Random(seed))
     store = await store_over(database, path).open()
 
@@ -121,18 +124,29 @@ async def test_every_lost_reply_is_looked_up(tmp_path: Path, monkeypatch: pytest
         begun = types.ResourceStarted(title="A", card_sha256="0" * 64)
         begin = [NewEvent(event=types.JobStarted()), NewEvent(event=begun, resource="a.md", attempt=1)]
         await live_job.append(begin)
+        await asyncio.gather(*(draw(live_job, n) for n in range(ATTEMPTS)), limit_now_and_then(live_job))
+        return job.job_id
+
+    async def draw(live_job: LiveJob, attempt: int) -> None:
         pipeline = Pipeline(live_job)
         for n in range(BARS):
-            bar = types.Progress(stage="model", percent=n)
+            bar = types.Progress(stage=f"model {attempt}", percent=n)
             await pipeline.append([NewEvent(event=bar, resource="a.md", attempt=1, source_offset=n + 1)])
         await pipeline.settle()
-        return job.job_id
+
+    async def limit_now_and_then(live_job: LiveJob) -> None:
+        """Decisions between the facts."""
+        for n in range(CONTROLS):
+            await asyncio.sleep(chance.random() / 100)
+            await live_job.append([NewEvent(event=types.LimitsChanged(bandwidth_limit=n + 1))])
 
     ids = await asyncio.gather(*(install() for _ in range(JOBS)))
     for job_id in ids:
         history = await again(store.events.read, job_id)
-        assert [event.sequence for event in history] == list(range(1, BARS + 4))
-        assert [event.source_offset for event in history[3:]] == list(range(1, BARS + 1))
+        assert [event.sequence for event in history] == list(range(1, ATTEMPTS * BARS + CONTROLS + 4))
+        for attempt in range(ATTEMPTS):
+            drawn = [event for event in history if f'"model {attempt}"' in event.data_json]
+            assert [event.source_offset for event in drawn] == list(range(1, BARS + 1))
         published = [event for event in store.published if event.job_id == job_id]
         assert [event.to_json() for event in published] == [event.to_json() for event in history]
         assert await again(store.queue.get, job_id) == fold(history)
