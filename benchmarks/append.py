@@ -2,7 +2,7 @@
 ``eventsourcing`` library and Dagster's SQLite event log.
 
 Each job appends one event after the other, ours through the whole journal: gate, fold, log, projection, publication.
-It does so as an attempt does, whose next event is made while the last one is in its commit (runner/pipeline.py).
+It does so as an attempt does, whose next events are made while the last one is in its commit (runner/pipeline.py).
 The peers write the same event at the same durability: WAL, synchronous=FULL (``eventsourcing`` leaves SQLite's default,
 which is FULL; its module checks it), checkpoints as often, the same cache. As many events are in a commit
 as there are jobs, each encoded anew, and no peer folds anything. ``eventsourcing`` is its recorder alone, without an
@@ -114,13 +114,13 @@ async def through_the_journal(folder: Path, jobs: int, seconds: float) -> float:
 async def appends(store: Store, jobs: int, seconds: float) -> float:
     """Each job appends one event after the other; returns the events a second of all."""
     ids = [await store.running_job() for _ in range(jobs)]
+    pipelines = [Pipeline(LiveJob(await store.queue.get(job_id), store.journal)) for job_id in ids]
     begin = time.perf_counter()
-    counts = await asyncio.gather(*(_append(store, job_id, begin + seconds) for job_id in ids))
+    counts = await asyncio.gather(*(_append(pipeline, begin + seconds) for pipeline in pipelines))
     return sum(counts) / (time.perf_counter() - begin)
 
 
-async def _append(store: Store, job_id: str, end: float) -> int:
-    pipeline = Pipeline(LiveJob(await store.queue.get(job_id), store.journal))
+async def _append(pipeline: Pipeline, end: float) -> int:
     count = 0
     while time.perf_counter() < end:
         await pipeline.append(bars(count, 1))

@@ -14,6 +14,7 @@ from service.events.job import Job, JobState
 from service.events.recorded_event import NewEvent
 from service.runner.eta import Eta
 from service.store.journal import Decide, Journal
+from service.store.stream import Told
 
 STORE_RETRY_SECONDS_MAX = 5.0
 
@@ -85,7 +86,7 @@ class LiveJob:
 
     def changed(self, job: Job) -> None:
         """A client changed the job; this is its new state."""
-        self._keep(job)
+        self.keep(job)
         self.wake()
 
     def wake(self) -> None:
@@ -114,26 +115,9 @@ class LiveJob:
                 with attempt:
                     await self._decide_once(decide)
 
-    async def submit(
-        self, events: Sequence[NewEvent], after: asyncio.Future[None] | None = None
-    ) -> asyncio.Future[None]:
-        """Begin to append these events; the future says when they are stored. ``after``: that of the submission that
-        must be stored before. Raises StoreUnavailable, and so does the future, or SequenceConflict: then `append` what
-        is not stored, in its order."""
-
-        def unless_before_failed(_job: Job) -> Sequence[NewEvent]:
-            if after is not None and after.done() and after.exception() is not None:
-                raise StoreUnavailable("the events before these are not stored")
-            return events
-
-        job, done = await self._journal.submit(self.job.job_id, self._as_owner(unless_before_failed))
-
-        def settled(future: asyncio.Future[None]) -> None:
-            if not future.cancelled() and future.exception() is None:
-                self._keep(job)
-
-        done.add_done_callback(settled)
-        return done
+    async def submit(self, facts: Decide, told: Told) -> None:
+        """Begin to append these facts: see Journal.submit. ``facts`` calls `check_owner`. Raises StoreUnavailable."""
+        await self._journal.submit(self.job.job_id, facts, told)
 
     async def refresh(self) -> None:
         """Read the job again from the journal: a change made before this object existed, or on another replica, woke
@@ -142,16 +126,21 @@ class LiveJob:
         self.wake()
 
     async def _decide_once(self, decide: Decide) -> None:
-        self._keep(await self._journal.append(self.job.job_id, self._as_owner(decide)))
+        self.keep(await self._journal.append(self.job.job_id, self._as_owner(decide)))
+
+    def check_owner(self, job: Job) -> None:
+        """Raises LeaseLost."""
+        if job.epoch != self.epoch:
+            raise LeaseLost(f"job {job.job_id} has another owner")
 
     def _as_owner(self, decide: Decide) -> Decide:
         def decided(job: Job) -> Sequence[NewEvent]:
-            if job.epoch != self.epoch:
-                raise LeaseLost(f"job {job.job_id} has another owner")
+            self.check_owner(job)
             return decide(job)
 
         return decided
 
-    def _keep(self, job: Job) -> None:
+    def keep(self, job: Job) -> None:
+        """This is the job after an event that is stored."""
         if job.last_sequence >= self.job.last_sequence:
             self.job = job

@@ -11,9 +11,9 @@ What makes a commit cheap:
    line of output can change.
 5. The row of a job does not hold its last sequence: it would change with every event, and the log has it already.
 
-A stream has at most one append in a commit (the event store joins several), so that no row is in it twice and the order
-of the appends does not matter. The order of the statements does: a job before its resources, which refer to it. The unique
-pair (job_id, sequence) of the events makes the whole commit fail if another writer was faster.
+A stream has at most one append in a commit (event_store.py joins several), so that no row is in it twice and the order
+of the appends does not matter. The order of the statements does: a job before its resources, which refer to it. The
+unique pair (job_id, sequence) of the events makes the whole commit fail if another writer was faster.
 """
 
 from __future__ import annotations

@@ -37,7 +37,8 @@ class Gate:
         Numbers are at most 2^53: all that JavaScript clients read exactly, and that a column of any database can hold.
         """
         try:
-            fields_json = orjson.dumps(event.data(), option=orjson.OPT_STRICT_INTEGER).decode()
+            # As `event.data()`, at less than half of its cost.
+            fields_json = orjson.dumps(event, option=orjson.OPT_STRICT_INTEGER).decode()
         except TypeError as error:
             raise UnstorableEvent(f"an event {event.type} cannot be stored: {error}") from error
         if self._may_pass(fields_json):

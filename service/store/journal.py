@@ -25,7 +25,7 @@ from service.store.follower import Follower
 from service.store.gate import Gate
 from service.store.jobs import Jobs
 from service.store.pages import PAGE_EVENTS, Pages
-from service.store.stream import Hold, Publish, Stream, Streams
+from service.store.stream import Followed, Hold, Publish, Stream, Streams, Told
 
 Decide = Callable[[Job], Sequence[NewEvent]]
 
@@ -117,12 +117,27 @@ class Journal:
                 seen = before.last_sequence
         raise StoreUnavailable(f"others append to job {job_id} faster than this append can follow: try again")
 
-    async def submit(self, job_id: str, events: Sequence[NewEvent] | Decide) -> tuple[Job, asyncio.Future[None]]:
-        """The same without the wait, for facts: the job after them, and the future of their commit, which raises what
-        `append` does at its first conflict. A few submissions for a job may be under way at once: after one that fails,
-        those that follow it fail too, with StoreUnavailable. Submit them again in their order."""
-        _, after, done = await self._begin(job_id, events, is_followed=True)
-        return after, done
+    async def submit(self, job_id: str, facts: Decide, told: Told) -> None:
+        """The same without the wait, for facts that hold whatever else is decided. ``told`` is called once with the job
+        after them, and with None or what `append` would have raised at its first conflict.
+
+        A few submissions for a job may be under way at once, and ``facts`` is called with the job after them, at once
+        before they are submitted. After one that fails, those that follow it fail too, with StoreUnavailable: append
+        them again in their order.
+        """
+        stream = self._streams.of(job_id)
+        if stream.lock.locked() or not stream.may_be_followed or stream.job is None:
+            async with stream.lock:
+                await stream.until_it_may_be_followed()
+                before = stream.job or await self._caught_up(stream, job_id)
+                self._submit_followed(stream, before, facts, told)
+        else:
+            # Nothing is waited for, so nobody can come between: a lock would cost each line of a tool as much again.
+            self._submit_followed(stream, stream.job, facts, told)
+
+    def _submit_followed(self, stream: Stream, before: Job, facts: Decide, told: Told) -> None:
+        append = self._decided(before.job_id, before, facts(before))
+        Followed(stream, self._streams, self._publish, told).submit(self._event_store, append)
 
     async def hand_over(self, job_id: str, after: int, subscriber: Subscriber) -> None:
         """Deliver all events after the sequence ``after`` in order, then call ``join`` at the one moment when none can
@@ -222,27 +237,22 @@ class Journal:
         await self._event_store.drain()
         await self._pages.drain()
 
-    async def _hold(self, job_id: str, *, is_followed: bool = False) -> Hold:
+    async def _hold(self, job_id: str) -> Hold:
         stream = self._streams.of(job_id)
         await stream.lock.acquire()
         try:
-            await (stream.until_more_may_follow() if is_followed else stream.until_settled())
+            await stream.until_settled()
         except BaseException:
             stream.lock.release()
             raise
-        return Hold(stream, self._streams, self._publish, is_followed=is_followed)
+        return Hold(stream, self._streams, self._publish)
 
     async def _begin(
-        self,
-        job_id: str,
-        events: Sequence[NewEvent] | Decide,
-        owner: int | None = None,
-        *,
-        is_followed: bool = False,
+        self, job_id: str, events: Sequence[NewEvent] | Decide, owner: int | None = None
     ) -> tuple[Job, Job, asyncio.Future[None]]:
         """The job before and after the events, and the future of their commit."""
-        with await self._hold(job_id, is_followed=is_followed) as hold:
-            before = hold.stream.job or await self._caught_up(hold, job_id)
+        with await self._hold(job_id) as hold:
+            before = hold.stream.job or await self._caught_up(hold.stream, job_id)
             new = events(before) if callable(events) else events
             if new:
                 # The append and the lock now belong to the writer: a caller that is cancelled leaves both alone.
@@ -251,10 +261,10 @@ class Journal:
         nothing.set_result(None)
         return before, before, nothing
 
-    async def _caught_up(self, hold: Hold, job_id: str) -> Job:
+    async def _caught_up(self, stream: Stream, job_id: str) -> Job:
         """The job as its rows are now. What others appended since the last event that is known here is published."""
         job = await self._jobs.get(job_id)
-        await self._publish_up_to(job_id, hold.stream, job.last_sequence)
+        await self._publish_up_to(job_id, stream, job.last_sequence)
         return job
 
     async def _publish_up_to(self, job_id: str, stream: Stream, sequence: int) -> None:
@@ -284,6 +294,11 @@ class Journal:
         self, hold: Hold, job_id: str, before: Job | None, new: Sequence[NewEvent], owner: int | None = None
     ) -> tuple[Job, asyncio.Future[None]]:
         """The job after these events, and the future of their commit. Raises TransitionRefused, StoreUnavailable."""
+        append = self._decided(job_id, before, new, owner)
+        return append.after, hold.submit(self._event_store, append)
+
+    def _decided(self, job_id: str, before: Job | None, new: Sequence[NewEvent], owner: int | None = None) -> Append:
+        """These events as they are appended. Raises TransitionRefused, UnstorableEvent."""
         # The log may have been written by another clock: a time never falls within a stream.
         at_ms = max(self._clock_ms(), 0 if before is None else before.last_at_ms)
         job, recorded = before, []
@@ -295,7 +310,7 @@ class Journal:
         assert job is not None
         if owner is not None:
             job = job._replace(owner=owner, epoch=job.epoch + 1)
-        return job, hold.submit(self._event_store, Append(before=before, after=job, events=recorded))
+        return Append(before=before, after=job, events=recorded)
 
 
 def _recorded(new: NewEvent, job_id: str, sequence: int, at_ms: int, fields_json: str) -> RecordedEvent:

@@ -41,6 +41,7 @@ UNDER_WAY_MAX = 4
 
 # It waits for nobody: the stream is locked meanwhile.
 Publish = Callable[[str, Sequence[RecordedEvent]], None]
+Told = Callable[[Job, Exception | None], None]
 
 
 class Following(Protocol):
@@ -73,18 +74,24 @@ class Stream:
     def is_settled(self) -> bool:
         return self._under_way == 0
 
+    @property
+    def may_be_followed(self) -> bool:
+        """Whether another append may be under way beside those that are."""
+        return self._under_way < UNDER_WAY_MAX and not self._failed
+
     async def until_settled(self) -> None:
         """With the lock: until no append is under way."""
-        await self._until(lambda: self._under_way == 0)
+        while self._under_way:
+            await self._until_next()
 
-    async def until_more_may_follow(self) -> None:
-        """With the lock: until another append may be under way beside those that are."""
-        await self._until(lambda: self._under_way < UNDER_WAY_MAX and not self._failed)
+    async def until_it_may_be_followed(self) -> None:
+        """With the lock."""
+        while not self.may_be_followed:
+            await self._until_next()
 
-    async def _until(self, is_so: Callable[[], bool]) -> None:
-        while not is_so():
-            self._settled = asyncio.get_running_loop().create_future()
-            await self._settled
+    async def _until_next(self) -> None:
+        self._settled = asyncio.get_running_loop().create_future()
+        await self._settled
 
     def begin(self, job: Job) -> None:
         """An append is under way that others may follow; ``job``: after it."""
@@ -172,16 +179,14 @@ class Streams:
 
 class Hold:
     """Holds a stream's lock, which the caller took, for one append: a ``with`` block. To the writer it is the append's
-    submitter. ``is_followed``: others may follow the append while it is under way, so that the lock is given back at
-    the end of the block."""
+    submitter."""
 
-    __slots__ = ("_append", "_is_followed", "_publish", "_streams", "stream")
+    __slots__ = ("_append", "_publish", "_streams", "stream")
 
-    def __init__(self, stream: Stream, streams: Streams, publish: Publish, *, is_followed: bool = False) -> None:
+    def __init__(self, stream: Stream, streams: Streams, publish: Publish) -> None:
         self.stream = stream
         self._streams = streams
         self._publish = publish
-        self._is_followed = is_followed
         self._append: Append | None = None
 
     def __enter__(self) -> Hold:
@@ -190,15 +195,13 @@ class Hold:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        if self._append is None or self._is_followed:
+        if self._append is None:
             self.stream.lock.release()
 
     def submit(self, event_store: EventStore, append: Append) -> asyncio.Future[None]:
         """Hand the append to the writer, and this hold with it. Raises StoreUnavailable, and then keeps the hold."""
         done = event_store.submit(append, self)
         self._append = append
-        if self._is_followed:
-            self.stream.begin(append.after)
         return done
 
     def committed(self, events: Sequence[RecordedEvent]) -> None:
@@ -208,13 +211,40 @@ class Hold:
     def settled(self, error: Exception | None) -> None:
         append = self._append
         assert append is not None
-        if self._is_followed:
-            if self.stream.end(is_stored=error is None):
-                self._streams.keep(self.stream, append.after)
-            return
         if error is None:
             self._streams.keep(self.stream, append.after)
         else:
             # StoreUnavailable: nothing has changed. After any other error only the rows are sure.
             self.stream.job = append.before if isinstance(error, StoreUnavailable) else None
         self.stream.lock.release()
+
+
+class Followed:
+    """One append that others may follow while it is under way: the stream is not locked meanwhile. To the writer it is
+    the append's submitter. ``told``: called with the job after it, and with why it was not stored."""
+
+    __slots__ = ("_after", "_publish", "_stream", "_streams", "_told")
+
+    def __init__(self, stream: Stream, streams: Streams, publish: Publish, told: Told) -> None:
+        self._stream = stream
+        self._streams = streams
+        self._publish = publish
+        self._told = told
+        self._after: Job | None = None
+
+    def submit(self, event_store: EventStore, append: Append) -> None:
+        """Hand the append to the writer. Raises StoreUnavailable."""
+        event_store.submit(append, self)
+        self._after = append.after
+        self._stream.begin(append.after)
+
+    def committed(self, events: Sequence[RecordedEvent]) -> None:
+        self._stream.publish(events)
+        self._publish(events[-1].job_id, events)
+
+    def settled(self, error: Exception | None) -> None:
+        after = self._after
+        assert after is not None
+        if self._stream.end(is_stored=error is None):
+            self._streams.keep(self._stream, after)
+        self._told(after, error)

@@ -6,6 +6,7 @@ import json
 from dataclasses import replace
 from typing import Any
 
+import orjson
 import pytest
 
 from service.errors import TransitionRefused
@@ -110,6 +111,8 @@ def test_an_unknown_event_is_kept_and_passed_on() -> None:
 @pytest.mark.parametrize("standing", [None, *Standing])
 def test_the_whole_table(standing: Standing | None, event_type: str) -> None:
     event = EXAMPLES[event_type]
+    # The log stores the one as the other.
+    assert orjson.dumps(event) == orjson.dumps(event.data())
     job = job_in(standing) if standing is not None else None
     assert job is None or job.standing is standing
     recorded = record(event, 1 if job is None else 2)

@@ -1,4 +1,4 @@
-"""Two appends under way, never three, and nothing later before something earlier."""
+"""Three appends under way, never four, and nothing later before something earlier."""
 
 from __future__ import annotations
 
@@ -10,9 +10,14 @@ import pytest
 
 from service.errors import StoreUnavailable
 from service.events.event_types import Output
+from service.events.job import Job
 from service.events.recorded_event import NewEvent
 from service.runner.live_job import LiveJob
 from service.runner.pipeline import Pipeline
+from service.store.journal import Decide
+from service.store.stream import Told
+
+JOB = cast(Job, object())
 
 
 def lines(*texts: str) -> list[NewEvent]:
@@ -25,33 +30,37 @@ class Log:
 
     def __init__(self) -> None:
         self.stored: list[str] = []
-        self.under_way: list[tuple[Sequence[NewEvent], asyncio.Future[None]]] = []
+        self.under_way: list[tuple[Sequence[NewEvent], Told]] = []
         self.is_refusing = False
         self.repeated = 0
+        self.kept = 0
 
-    async def submit(
-        self, events: Sequence[NewEvent], after: asyncio.Future[None] | None = None
-    ) -> asyncio.Future[None]:
-        if self.is_refusing or (after is not None and after.done() and after.exception() is not None):
+    async def submit(self, facts: Decide, told: Told) -> None:
+        events = facts(JOB)
+        if self.is_refusing:
             raise StoreUnavailable("full")
-        done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self.under_way.append((events, done))
-        return done
+        self.under_way.append((events, told))
 
     async def append(self, events: Sequence[NewEvent]) -> None:
         self.repeated += 1
         await asyncio.sleep(0.001)
         self._store(events)
 
-    def commit(self) -> None:
-        events, done = self.under_way.pop(0)
-        self._store(events)
-        done.set_result(None)
+    def check_owner(self, _job: Job) -> None:
+        return None
 
-    def fail(self) -> None:
-        for _, done in self.under_way:
-            done.set_exception(StoreUnavailable("full"))
-        self.under_way.clear()
+    def keep(self, _job: Job) -> None:
+        self.kept += 1
+
+    def commit(self) -> None:
+        events, told = self.under_way.pop(0)
+        self._store(events)
+        told(JOB, None)
+
+    def fail(self, error: Exception | None = None) -> None:
+        under_way, self.under_way = self.under_way, []
+        for _, told in under_way:
+            told(JOB, error or StoreUnavailable("full"))
 
     def _store(self, events: Sequence[NewEvent]) -> None:
         self.stored += [cast(Any, new.event).line for new in events]
@@ -71,22 +80,24 @@ async def test_the_next_bytes_are_parsed_during_a_commit(log: Log, pipeline: Pip
     await pipeline.append(lines("a", "b"))
     await pipeline.append([])
     await pipeline.append(lines("c"))
-    assert (log.stored, len(log.under_way)) == ([], 2)
-    third = asyncio.create_task(pipeline.append(lines("d")))
+    await pipeline.append(lines("d"))
+    assert (log.stored, len(log.under_way)) == ([], 3)
+    fourth = asyncio.create_task(pipeline.append(lines("e")))
     await asyncio.sleep(0.01)
-    assert not third.done()
-    assert len(log.under_way) == 2
+    assert not fourth.done()
+    assert len(log.under_way) == 3
     log.commit()
-    await third
-    assert (log.stored, len(log.under_way)) == (["a", "b"], 2)
+    await fourth
+    assert (log.stored, len(log.under_way)) == (["a", "b"], 3)
     settling = asyncio.create_task(pipeline.settle())
-    for _ in range(2):
+    for _ in range(3):
         await asyncio.sleep(0.01)
         assert not settling.done()
         log.commit()
     await settling
     await pipeline.settle()
-    assert log.stored == ["a", "b", "c", "d"]
+    assert log.stored == ["a", "b", "c", "d", "e"]
+    assert log.kept == 4
 
 
 async def test_nothing_later_is_stored_before_what_failed(log: Log, pipeline: Pipeline) -> None:
@@ -94,6 +105,8 @@ async def test_nothing_later_is_stored_before_what_failed(log: Log, pipeline: Pi
     log.fail()
     # The store would take it, since nothing of this job is under way any more.
     await pipeline.append(lines("b"))
+    assert log.stored == ["a"]
+    log.commit()
     assert log.stored == ["a", "b"]
     for text in "cd":
         await pipeline.append(lines(text))
@@ -121,7 +134,7 @@ async def test_a_cancelled_repetition_leaves_out_what_comes_later(log: Log, pipe
 
 
 async def test_a_cancelled_wait_loses_nothing(log: Log, pipeline: Pipeline) -> None:
-    for text in "ab":
+    for text in "abc":
         await pipeline.append(lines(text))
     for cancelled in (pipeline.settle(), pipeline.append(lines("lost with its attempt"))):
         task = asyncio.create_task(cancelled)
@@ -130,13 +143,12 @@ async def test_a_cancelled_wait_loses_nothing(log: Log, pipeline: Pipeline) -> N
         await asyncio.wait([task])
     log.fail()
     await pipeline.settle()
-    assert log.stored == ["a", "b"]
+    assert log.stored == ["a", "b", "c"]
 
 
 async def test_any_other_error_reaches_the_attempt(log: Log, pipeline: Pipeline) -> None:
     await pipeline.append(lines("a"))
-    _, done = log.under_way.pop()
-    done.set_exception(ValueError("mistake"))
+    log.fail(ValueError("mistake"))
     with pytest.raises(ValueError, match="mistake"):
         await pipeline.append(lines("b"))
     await pipeline.settle()
