@@ -167,10 +167,12 @@ async def stop_recorders(home: Path) -> None:
     instances on one machine would only look at each other."""
     while True:
         for path in home.glob(".local/state/resource-installer/*/*/helpers"):
-            recorder = path.read_text(encoding="utf-8").split()[0]
+            # The watchdog, and once it has begun, the recorder.
+            helpers = path.read_text(encoding="utf-8").split()
             path.unlink()
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(int(recorder), signal.SIGKILL)
+            for helper in helpers:
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(int(helper), signal.SIGKILL)
         await asyncio.sleep(RECORDERS_SECONDS)
 
 
