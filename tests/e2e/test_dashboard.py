@@ -64,7 +64,7 @@ async def stands_still(figure: Callable[[], Awaitable[int]], seconds: float) -> 
 
 
 async def refuse_assets(page: Page) -> list[str]:
-    """Cut off scripts and styles: the page must have all of them by now. Returns those that it asks for all the same."""
+    """Cut off scripts and styles: the page must have them all by now. Returns what it asks for all the same."""
     asked: list[str] = []
 
     async def refused(route: Route) -> None:
