@@ -380,3 +380,18 @@ async def test_what_outlives_civitdl_does_not_keep_its_turn(connection: Connecti
     card = f'RESOURCE_INSTALLER_PATH={tools}:$RESOURCE_INSTALLER_PATH civitdl 1 "$HOME/models"'
     assert await run(connection, spec(card)) == (b"done\n", Ended(exit_code=0))
     assert await run(connection, spec(card)) == (b"done\n", Ended(exit_code=0))
+
+
+async def test_a_signal_in_the_moment_in_which_a_tool_ends_is_its_end(connection: Connection, sshd: Sshd) -> None:
+    tools = sshd.home / "moment"
+    tools.mkdir()
+    (tools / "civitdl").write_text('#!/bin/sh\nkill -TERM "$PPID"\nexit 7\n')
+    (tools / "civitdl").chmod(0o755)
+    script = (
+        f"export RESOURCE_INSTALLER_PATH={tools}:$RESOURCE_INSTALLER_PATH\n"
+        'for n in $(seq 30); do civitdl 1 "$HOME/models" >/dev/null 2>&1; echo $?; done'
+    )
+    output, _ended = await run(connection, spec(f"set +e; {script}"))
+    said = [line for line in output.split() if line != b"Terminated"]
+    assert len(said) == 30
+    assert set(said) <= {b"7", b"143"}

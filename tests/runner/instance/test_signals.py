@@ -204,6 +204,15 @@ async def test_a_supervisor_outlives_signals(connection: Connection, sshd: Sshd,
         assert (await asyncio.wait_for(task, 30))[1] == Ended(exit_code=0)
 
 
+@pytest.mark.parametrize("name", ["TERM", "HUP", "INT"])
+async def test_a_signal_in_the_moment_in_which_the_card_ends_changes_no_status(
+    connection: Connection, name: str
+) -> None:
+    for attempt in range(1, 9):
+        of = spec(f'kill -s {name} "$PPID"; exit 7', directory=f"1-{attempt}")
+        assert await run(connection, of) == (b"", Ended(exit_code=7))
+
+
 async def test_a_process_without_the_mark_is_stopped_and_ended_too(connection: Connection, sshd: Sshd) -> None:
     of = spec('env -i sh -c \'while :; do echo x >>"$1"; sleep 0.05; done\' loop "$HOME/ticks"')
     ticks = sshd.home / "ticks"

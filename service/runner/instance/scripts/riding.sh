@@ -11,6 +11,7 @@ ride() {
     [ -n "${has_file_of_run-}" ] && [ -s "$dir/riding" ] && [ -d "$own" ] && [ ! -s "$own/boot" ] || return
     said=$(
         exec 9>&- </dev/null
+        trap - HUP INT TERM
         unset BASH_ENV
         is_riding=1
         export PATH=$RESOURCE_INSTALLER_PATH RESOURCE_INSTALLER_ATTEMPT=$own

@@ -241,11 +241,15 @@ run_command() {
     } <&0 6>&- 7>&- &
     child=$!
     [ -z "$interrupted" ] || forward TERM
+    local told
     interrupted=1
     while [ -n "$interrupted" ]; do
         interrupted=
         wait "$child"
-        status=$?
+        told=$?
+        # bash loses the status of a child that ends while a signal interrupts the wait: then it ended with that signal,
+        # as far as anybody can know.
+        [ "$told" -lt 0 ] || status=$told
     done 2>/dev/null
 }
 

@@ -15,7 +15,8 @@
 dir=$RESOURCE_INSTALLER_ATTEMPT
 programs=${0%/*}
 GRACE_SECONDS=10
-trap : HUP INT TERM
+# Ignored, not trapped: a trapped one ends `wait`, and where the card ends in the same moment, bash loses its status.
+trap '' HUP INT TERM
 
 # Fills `members`: the processes in this session, also those that dropped their environment, and those that carry this
 # attempt's mark, also those that left the session. Zombies do not count, nor does the recorder.
@@ -150,10 +151,6 @@ group=$!
 set +m
 wait "$group"
 status=$?
-while [ "$status" -gt 128 ] && kill -0 "$group" 2>/dev/null; do
-    wait "$group"
-    status=$?
-done
 [ "$RESOURCE_INSTALLER_IS_CARD" = 0 ] || wait_for_runs
 end_group
 
