@@ -124,6 +124,7 @@ class Service:
             secrets=self._secrets,
             is_shared=self._cluster.is_shared,
             replica_id=lambda: self._cluster.membership.replica_id,
+            events_format=lambda: self._cluster.membership.events_format,
             on_foreign=lambda job_id: self._worker.advanced(job_id),
         )
         self._keys = Keys(
