@@ -16,6 +16,7 @@ import psycopg
 from service.demo.civitai import StandInModel
 from tests.e2e.conftest import World
 from tests.kit.service import ServiceProcess
+from tests.kit.sshd import Sshd
 
 LEASE_SECONDS = 2.0
 
@@ -82,6 +83,15 @@ class ClusterWorld(World):
                 if name is not None and by(name):
                     return name
                 await asyncio.sleep(0.02)
+
+    async def installed_by(self, name: str, instance: Sshd, card: str) -> str:
+        """A job that this replica runs: it is the one that is asked, so it is nearly always the first to claim it."""
+        while True:
+            job_id = await self.replica(name).install(instance, self.ui_home, card)
+            if await self.owned(job_id) == name:
+                return job_id
+            assert (await self.replica(name).post(f"/resources/jobs/{job_id}/cancel", None))[0] == 202
+            await self.replica(name).ended(job_id)
 
     def slow_model(self, number: int, seconds: float = 6.0, size: int = 2_000_000) -> StandInModel:
         return StandInModel(

@@ -12,8 +12,7 @@ import pytest
 from tests.cluster.replicas import ClusterWorld
 from tests.kit.invariants import check_client
 from tests.kit.newer_version import newer_version
-from tests.kit.service import ServiceProcess, Watcher, check_stream
-from tests.kit.sshd import Sshd
+from tests.kit.service import Watcher, check_stream
 
 LEASE_SECONDS = 1.5
 TICKS = 'echo "run" >>"$HOME/ran"; for n in $(seq 1 {}); do echo "tick $n"; sleep 0.1; done'
@@ -33,15 +32,6 @@ def types(history: list[dict[str, Any]]) -> list[str]:
     return [event["type"] for event in history]
 
 
-async def installed_by(replica: ServiceProcess, name: str, world: ClusterWorld, instance: Sshd, card: str) -> str:
-    """A job that this replica runs: it is asked, so it is nearly always the first."""
-    while True:
-        job_id = await replica.install(instance, world.ui_home, card)
-        if await world.owned(job_id) == name:
-            return job_id
-        await replica.ended(job_id)
-
-
 async def test_an_older_replica_beside_a_newer_one(world: ClusterWorld) -> None:
     """old, old and new, new, then old and new again: no event comes that the old one does not know while it is there;
     those that came without it, it passes on, and leaves their job to the new one, even if that is killed."""
@@ -49,7 +39,7 @@ async def test_an_older_replica_beside_a_newer_one(world: ClusterWorld) -> None:
     long = world.card("other/long.md", TICKS.format(120))
     old = await world.new_replica().start()
     new = await world.new_replica(NEWER_VERSION="1").start()
-    job_id = await installed_by(new, "replica-2", world, world.instance, short)
+    job_id = await world.installed_by("replica-2", world.instance, short)
     assert (await old.ended(job_id))["state"] == "completed"
     history = await old.history(job_id)
     assert "job_surveyed" not in types(history)

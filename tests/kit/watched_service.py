@@ -39,6 +39,7 @@ def main() -> None:
     _slow_down()
     _set_clock()
     _be_newer()
+    _be_impatient()
     serve = command_line._serve
 
     async def watched_serve(build: Any) -> None:
@@ -100,6 +101,14 @@ def _be_newer() -> None:
         from tests.kit.newer_version import become_newer
 
         become_newer()
+
+
+def _be_impatient() -> None:
+    """A cancelled job waits this long for its instance."""
+    if "CANCEL_SECONDS_MAX" in os.environ:
+        from service.runner import plan
+
+        plan.CANCEL_SECONDS_MAX = float(os.environ["CANCEL_SECONDS_MAX"])
 
 
 def _watch_protocols() -> None:
