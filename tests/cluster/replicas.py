@@ -11,10 +11,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import psycopg
-
 from service.demo.civitai import StandInModel
 from tests.e2e.conftest import World
+from tests.kit.postgres import connected_to
 from tests.kit.service import ServiceProcess
 from tests.kit.sshd import Sshd
 
@@ -59,8 +58,12 @@ class ClusterWorld(World):
         return random.choice(self.replicas)
 
     def rows(self, query: str, *values: Any) -> list[Any]:
-        with psycopg.connect(self.database_url.replace("+psycopg", "")) as connection:
+        with connected_to(self.database_url) as connection:
             return connection.execute(query.encode(), values).fetchall()
+
+    def execute(self, statement: str) -> None:
+        with connected_to(self.database_url) as connection:
+            connection.execute(statement.encode())
 
     def owner(self, job_id: str) -> str | None:
         """The name of the replica that owns the job, if it is alive."""
