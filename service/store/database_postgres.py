@@ -178,7 +178,8 @@ class PostgresDatabase:
         version, revision, is_known, standby, detail = "", None, False, None, None
         try:
             version, revision, is_known, standby = await self.write(_probe)
-            await self._look_as_reader(revision)
+            if self._is_pooled:
+                await self._look_as_reader(revision)
         except StoreUnavailable as error:
             detail = str(error)
         return DatabaseHealth(

@@ -121,6 +121,8 @@ async def test_a_pooler_that_is_away(world: PooledWorld) -> None:
     for client in clients:
         assert client.events == history, type(client).__name__
     print("broke", [(type(client).__name__, client.breaks) for client in clients])
+    # Neither a whole answer of another kind within it, nor an end.
+    assert f"the stream /resources/jobs/{job_id}/events breaks off" in other.log
     assert world.owner(job_id) == name
     for replica in (one, two):
         assert "has lost its lease" not in replica.log
