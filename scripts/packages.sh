@@ -25,6 +25,7 @@ case "${1:-}" in
 cluster | tests) need nginx-light 'PATH=$PATH:/usr/sbin command -v nginx' ;;
 esac
 if [ "${1:-}" = tests ]; then
+    need pgbouncer 'PATH=$PATH:/usr/sbin command -v pgbouncer'
     need openssh-server 'PATH=$PATH:/usr/sbin command -v sshd'
     need nodejs 'command -v node'
     need npm 'command -v npm'

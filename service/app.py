@@ -92,7 +92,9 @@ class Service:
         transport = SocketServer(origin_allowed=guard.allows_socket_origin, connections=self._connections)
         self._rooms = Rooms(transport)
         self._library = Library(settings.resources_dir)
-        self._database = database_of(settings.database_url, lease_seconds=settings.lease)
+        self._database = database_of(
+            settings.database_url, lease_seconds=settings.lease, readers_url=settings.readers_url
+        )
         self._cluster = Cluster(
             self._database,
             Member(name=settings.member_name, version=VERSION),
@@ -124,6 +126,7 @@ class Service:
             secrets=self._secrets,
             is_shared=self._cluster.is_shared,
             replica_id=lambda: self._cluster.membership.replica_id,
+            events_format=lambda: self._cluster.membership.events_format,
             on_foreign=lambda job_id: self._worker.advanced(job_id),
         )
         self._keys = Keys(

@@ -52,6 +52,7 @@ class Settings(BaseSettings):
     host: str = "127.0.0.1"
     port: int = Field(default=5000, ge=0, le=65535)
     database_url: str = Field(default_factory=lambda: f"sqlite+aiosqlite:///{_data_path() / 'installer.sqlite3'}")
+    readers_url: str | None = None
     replica_name: str = Field(default="", max_length=100, pattern=r"^[A-Za-z0-9._:@-]*$")
     lease: float = Field(default=15.0, ge=1, le=300)
     resources_dir: Path = Field(default_factory=_default_resources)
@@ -205,12 +206,12 @@ class Settings(BaseSettings):
         return tuple(dict.fromkeys([*webhooks, *(Address(url=url) for url in _parts(self.notify_urls, r"\s+"))]))
 
     def secrets(self) -> tuple[str, ...]:
-        """The texts that must never leave the service: every setting that is a SecretStr, and the password of the
+        """The texts that must never leave the service: every setting that is a SecretStr, and the passwords of the
         database."""
         settings = (value.get_secret_value() for _, value in self if isinstance(value, SecretStr))
-        password = unquote(urlsplit(self.database_url).password or "")
-        found = (*settings, *(receiver.url for receiver in self.receivers()))
-        return (*found, password) if password else found
+        passwords = (unquote(urlsplit(url).password or "") for url in (self.database_url, self.readers_url or ""))
+        receivers = (receiver.url for receiver in self.receivers())
+        return (*settings, *receivers, *dict.fromkeys(password for password in passwords if password))
 
 
 def load_settings(**given: Any) -> Settings:

@@ -3,8 +3,8 @@ point for the n-th time; ``<point>:<n>:stop`` puts it to sleep there, until it i
 a point costs one comparison.
 
 The points lie on the path of a line: around the parser, the append, the commit and the emit, before an attempt is
-launched, before its verdict is recorded, around the record of a control and around its signal to the instance. This
-module alone reads its variable, so that nothing has to pass it on.
+launched, before its verdict is recorded, around the record of a control and around its signal to the instance, and
+around the removal of files. This module alone reads its variable, so that nothing has to pass it on.
 """
 
 from __future__ import annotations
@@ -25,6 +25,8 @@ POINTS = (
     "after_control",
     "before_signal",
     "after_signal",
+    "before_removal",
+    "after_removal",
 )
 VARIABLE = "INSTALLER_CRASH_AT"
 

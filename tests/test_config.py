@@ -181,6 +181,28 @@ def test_a_database_that_cannot_be_served(url: str, words: str) -> None:
     assert SECRET not in str(raised.value)
 
 
+@pytest.mark.parametrize(
+    ("url", "readers", "words"),
+    [
+        ("sqlite+aiosqlite:///x", "sqlite+aiosqlite:///x", "leave it out"),
+        ("postgresql+psycopg://h/d", "sqlite+aiosqlite:///x", "the same PostgreSQL"),
+        ("postgresql+psycopg://h/d", "postgresql+psycopg://me:geheim-7f3a9c@one:1,two:2/d", "host=ONE:PORT"),
+    ],
+)
+def test_a_way_for_readers_that_cannot_be_taken(url: str, readers: str, words: str) -> None:
+    with pytest.raises(ConfigError) as raised:
+        database_of(url, readers_url=readers)
+    assert str(raised.value).startswith("INSTALLER_READERS_URL: ")
+    assert words in str(raised.value)
+    assert SECRET not in str(raised.value)
+
+
+def test_the_passwords_of_the_database_are_secret(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("INSTALLER_DATABASE_URL", "postgresql+psycopg://me:one%2Fsecret@/d?host=a:1&host=b:2")
+    monkeypatch.setenv("INSTALLER_READERS_URL", "postgresql+psycopg://reader:another@pooler:6432/d")
+    assert load_settings().secrets()[-2:] == ("one/secret", "another")
+
+
 def test_without_a_named_folder_the_cards_lie_in_the_data_folder(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:

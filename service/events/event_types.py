@@ -21,6 +21,12 @@ class Event:
 
     type: ClassVar[str]
     version: ClassVar[int] = 1
+    # The format of streams that this type and version came with: see formats.py.
+    since: ClassVar[int] = 1
+
+    def earlier(self) -> Event | None:
+        """What is written in its place while a replica cannot read it yet; None: nothing, nobody decides by it."""
+        return None
 
     def data(self) -> dict[str, Any]:
         """The fields of this type alone, in their declared order: the form that the log stores."""

@@ -103,6 +103,8 @@ def apply(job: Job | None, recorded: RecordedEvent, event: Event | UnknownEvent,
     if job is None:
         return _queued(recorded, cast(types.JobQueued, event))
     changes = _FOLDS[type(event)](job, recorded, event)
+    if event.since > job.events_format:
+        changes["events_format"] = event.since
     resources = changes.pop("resources", job.resources)
     moved = (after.state, recorded.sequence, resources, recorded.at_ms)
     job = tuple.__new__(Job, job[:_MOVED] + moved + job[_MOVED + len(moved) :])
@@ -128,6 +130,7 @@ def _queued(recorded: RecordedEvent, event: types.JobQueued) -> Job:
         ssh_port=event.ssh_port,
         ssh_user=event.ssh_user,
         host_key_sha256=event.host_key_sha256,
+        events_format=event.since,
         ui_home=event.ui_home,
         last_sequence=recorded.sequence,
         last_at_ms=recorded.at_ms,

@@ -119,7 +119,8 @@ class Job(NamedTuple):
     that does not answer yet, None for the service's setting.
 
     What every event changes, ``state`` to ``last_at_ms``, lies side by side: see fold.py.
-    ``owner``: the replica that runs it, or ran it last; ``epoch`` counts its owners. Neither is in the log.
+    ``events_format``: the newest in its stream. ``owner``: the replica that runs it, or ran it last; ``epoch`` counts
+    its owners. Neither of the last two is in the log.
     """
 
     job_id: str
@@ -152,6 +153,7 @@ class Job(NamedTuple):
     body_sha256: str | None = None
     queue_position: int | None = None
     thinned_at_ms: int | None = None
+    events_format: int = 1
     owner: int | None = None
     epoch: int = 0
 

@@ -23,6 +23,14 @@ class NewEvent(NamedTuple):
     attempt: int | None = None
     source_offset: int | None = None
 
+    def recorded(self, job_id: str, sequence: int, at_ms: int, fields_json: str) -> RecordedEvent:
+        """This event at its place in the log. ``fields_json``: see RecordedEvent."""
+        event, resource, attempt, offset = self
+        # By place: by name it would cost twice as much.
+        return RecordedEvent(
+            None, job_id, sequence, event.type, event.version, at_ms, resource, attempt, offset, fields_json
+        )
+
 
 class RecordedEvent(NamedTuple):
     """An event as the log holds it: a tuple, because a history is made of many.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from service.crash_points import crash_point
 from service.events import event_types as types
 from service.events.causes import Cause
 from service.events.job import Job
@@ -22,9 +23,12 @@ class Removal:
         self._stays: list[Removed] = []
 
     async def run(self, connection: Connection) -> None:
-        """Raises LinkDown, RemoteProtocolError."""
+        """Raises LinkDown, RemoteProtocolError, LeaseLost."""
         job = self._live_job.job
-        found = await Remote(connection).remove_files(job.ui_home, job.removes)
+        await self._live_job.until_may_act()
+        crash_point("before_removal")
+        found = await Remote(connection).remove_files(job.job_id, self._live_job.epoch, job.ui_home, job.removes)
+        crash_point("after_removal")
         self._stays = [each for each in found if each.problem is not None]
         gone = [each for each in found if each.problem is None]
         removed = [NewEvent(event=types.FileRemoved(path=each.path, size=each.size)) for each in gone]

@@ -13,7 +13,7 @@ from importlib.util import find_spec
 from typing import Any, Protocol, TypeVar
 
 from sqlalchemy import ColumnElement, Connection, Table
-from sqlalchemy.engine import make_url
+from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import ArgumentError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -25,7 +25,10 @@ Work = Callable[[Connection], None]
 
 LEASE_SECONDS = 15.0
 
-URL_HINT = "use sqlite+aiosqlite:///FILE or postgresql+psycopg://USER:PASSWORD@HOST:PORT/DATABASE"
+URL_HINT = (
+    "use sqlite+aiosqlite:///FILE or postgresql+psycopg://USER:PASSWORD@HOST:PORT/DATABASE; of several hosts each is a "
+    "parameter: postgresql+psycopg://USER:PASSWORD@/DATABASE?host=ONE:PORT&host=TWO:PORT&target_session_attrs=read-write"
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -112,18 +115,20 @@ class Database(Protocol):
         """The size of the write-ahead log; 0 where there is none."""
 
 
-def database_of(url: str, *, lease_seconds: float = LEASE_SECONDS) -> Database:
-    """The database that this URL names, not opened yet. ``lease_seconds``: of the replicas that share it. Raises
-    ConfigError."""
-    try:
-        parsed = make_url(url)
-        engine = parsed.get_backend_name()
-    except (ArgumentError, ValueError) as error:
-        raise ConfigError(f"INSTALLER_DATABASE_URL: this is not a database URL, {URL_HINT}") from error
+def database_of(url: str, *, lease_seconds: float = LEASE_SECONDS, readers_url: str | None = None) -> Database:
+    """The database that this URL names, not opened yet. ``lease_seconds``: of the replicas that share it.
+    ``readers_url``: another way to it, for readers alone, where an engine has one. Raises ConfigError."""
+    parsed = _parsed("INSTALLER_DATABASE_URL", url)
+    engine = parsed.get_backend_name()
+    readers = None if readers_url is None else _parsed("INSTALLER_READERS_URL", readers_url)
+    if readers is not None and readers.drivername != parsed.drivername:
+        raise ConfigError("INSTALLER_READERS_URL: it must name the same PostgreSQL as INSTALLER_DATABASE_URL")
     # Imported here, so that a service loads only the driver of its engine.
     if engine == "sqlite":
         from service.store.database_sqlite import SqliteDatabase
 
+        if readers is not None:
+            raise ConfigError("INSTALLER_READERS_URL: SQLite is a file, which readers open themselves: leave it out")
         return SqliteDatabase(parsed)
     if engine == "postgresql":
         if find_spec("psycopg") is None:
@@ -133,5 +138,14 @@ def database_of(url: str, *, lease_seconds: float = LEASE_SECONDS) -> Database:
             )
         from service.store.database_postgres import PostgresDatabase
 
-        return PostgresDatabase(parsed, lease_seconds=lease_seconds)
+        return PostgresDatabase(parsed, lease_seconds=lease_seconds, readers_url=readers)
     raise ConfigError(f"INSTALLER_DATABASE_URL: {parsed.drivername} is not supported, {URL_HINT}")
+
+
+def _parsed(setting: str, url: str) -> URL:
+    try:
+        parsed = make_url(url)
+        parsed.get_backend_name()
+    except (ArgumentError, ValueError) as error:
+        raise ConfigError(f"{setting}: this is not a database URL, {URL_HINT}") from error
+    return parsed

@@ -12,7 +12,7 @@ from typing import Any
 
 import psycopg
 from psycopg.types.string import StrDumper
-from sqlalchemy import Engine, event
+from sqlalchemy import URL, Connection, Engine, event, text
 from sqlalchemy.exc import DBAPIError, DisconnectionError
 
 from service.errors import LeaseLost, StoreUnavailable
@@ -40,10 +40,56 @@ LIMITS: Mapping[str, str] = {
 # repeated, read-only standby, resources, locks, operator, system.
 _UNAVAILABLE = ("08", "25", "40", "53", "55", "57", "58", "XX")
 
+_UNDER_WAY = text(
+    "SELECT pid FROM (SELECT pid, CASE WHEN wait_event = 'ClientRead' THEN pg_terminate_backend(pid) END"
+    " FROM pg_stat_activity WHERE application_name = :session AND pid = ANY(:processes) AND pid <> pg_backend_pid()"
+    " OFFSET 0) AS found"
+)
+
+# Whether a reader sees what was just written, and the revision that it sees.
+READERS = text("SELECT pg_is_in_recovery() AS is_standby, (SELECT version_num FROM alembic_version) AS revision")
+
 
 def session_options(**more: str) -> str:
     """For the server: the limits of a session, and more settings."""
     return " ".join(f"-c {name}={value}" for name, value in {**LIMITS, **more}.items())
+
+
+def name_of(url: URL) -> str:
+    """What this URL names, for people: without the user and the password."""
+    hosts = url.translate_connect_args().get("host") or url.query.get("host") or "the local socket"
+    several = [hosts] if isinstance(hosts, str) else hosts
+    port = f":{url.port or 5432}" if url.host or not url.query.get("host") else ""
+    return f"{','.join(several)}{port}/{url.database}"
+
+
+def readers_arguments(url: URL, *, is_pooler: bool) -> dict[str, Any]:
+    """How readers connect: they write nothing. Where the URL asks for a server that can be written, theirs is the same
+    one: such a server is found by trying, and a session that is read-only by itself would never be one.
+
+    ``is_pooler``: each statement may go to another session of the server, which has settings of its own and knows no
+    statement that was prepared.
+    """
+    if is_pooler:
+        return {**NETWORK, "prepare_threshold": None}
+    arguments = {**NETWORK, "options": session_options(default_transaction_read_only="on")}
+    if url.query.get("target_session_attrs") == "read-write":
+        arguments["target_session_attrs"] = "primary"
+    return arguments
+
+
+def process_of(connection: Connection) -> int:
+    """The server's process at the other end."""
+    raw: Any = connection.connection.driver_connection
+    return int(raw.info.backend_pid)
+
+
+def under_way(connection: Connection, session: str, processes: set[int]) -> set[int]:
+    """Which of these processes of a session of ours are still there. One that waits for what we send no more is ended;
+    one that waits for its commit is not: its standby would be left out."""
+    found = connection.execute(_UNDER_WAY, {"session": session, "processes": list(processes)}).scalars().all()
+    connection.rollback()
+    return set(found)
 
 
 @contextmanager
@@ -75,6 +121,15 @@ def watch_for_breaks(engine: Engine) -> None:
     """Let the engine's pool replace connections that broke, and let any text be asked for."""
     event.listen(engine, "connect", _let_any_text_be_asked_for)
     event.listen(engine, "checkout", _refuse_broken)
+
+
+def be_durable(dbapi_connection: Any, _record: Any) -> None:
+    """Give commits the durability that was promised."""
+    with dbapi_connection.cursor() as cursor:
+        cursor.execute(
+            "select set_config('synchronous_commit', 'on', false) where current_setting('synchronous_commit') = 'off'"
+        )
+    dbapi_connection.commit()
 
 
 def error_of(error: DBAPIError) -> Exception:

@@ -9,6 +9,7 @@ from sqlalchemy import ColumnElement, Row, Select, and_, case, exists, func, or_
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from service.errors import FieldError, InvalidRequest, UnknownJob
+from service.events.formats import newest_format
 from service.events.job import ACTIVE_STATES, Job, JobState, ResourceState
 from service.events.recorded_event import rfc3339
 from service.store.database import Database
@@ -118,11 +119,12 @@ class Jobs:
 
     async def next_to_claim(self, *, without: Collection[str] = ()) -> Job | None:
         """The queued job with the first place among those whose instance is free: no job of it runs or is paused; none
-        of these.
+        of these, and none with events that this version does not know.
 
         The query looks only at the head of each instance's queue: its cost grows with the instances, not the jobs.
         """
-        query = _NEXT_TO_CLAIM.where(jobs.c.job_id.not_in(without)) if without else _NEXT_TO_CLAIM
+        query = _NEXT_TO_CLAIM.where(jobs.c.events_format <= newest_format())
+        query = query.where(jobs.c.job_id.not_in(without)) if without else query
         found = await self._load(query)
         return found[0] if found else None
 

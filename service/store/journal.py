@@ -16,6 +16,7 @@ from uuid import uuid4
 from service.errors import FieldError, InvalidRequest, SequenceConflict, StoreUnavailable
 from service.events.event_types import JobQueued
 from service.events.fold import apply
+from service.events.formats import newest_format, readable
 from service.events.job import Job
 from service.events.recorded_event import NewEvent, RecordedEvent
 from service.events.redaction import Secrets
@@ -52,6 +53,7 @@ class Journal:
 
     ``is_shared``: other replicas append too, and somebody calls ``watched`` and ``advance``. Then ``replica_id`` is
     this one's, and ``on_foreign`` is called with each job to which another appended something that is published here.
+    ``events_format``: the newest that all of them can read.
     """
 
     def __init__(
@@ -65,6 +67,7 @@ class Journal:
         is_shared: bool = False,
         replica_id: Callable[[], int | None] = lambda: None,
         on_foreign: Callable[[str], None] = lambda _job_id: None,
+        events_format: Callable[[], int] = newest_format,
     ) -> None:
         self._event_store = event_store
         self._is_shared = is_shared
@@ -73,6 +76,7 @@ class Journal:
         self._publish = publish
         self._replica_id = replica_id
         self._on_foreign = on_foreign
+        self._events_format = events_format
         self._streams = Streams(self._is_ours)
         self._gate = Gate(secrets)
         self._pages = Pages(event_store.read)
@@ -88,7 +92,7 @@ class Journal:
         job_id = str(uuid4())
         begin = NewEvent(event=replace(queued, place=await self._jobs.next_place()))
         with await self._hold(job_id) as hold:
-            job, done = self._submit(hold, job_id, None, [begin])
+            job, done = self._submit(hold, job_id, None, readable([begin], self._events_format()))
         await done
         return job
 
@@ -136,7 +140,11 @@ class Journal:
             self._submit_followed(stream, stream.job, facts, told)
 
     def _submit_followed(self, stream: Stream, before: Job, facts: Decide, told: Told) -> None:
-        append = self._decided(before.job_id, before, facts(before))
+        new = readable(facts(before), self._events_format())
+        if not new:
+            told(before, None)
+            return
+        append = self._decided(before.job_id, before, new)
         Followed(stream, self._streams, self._publish, told).submit(self._event_store, append)
 
     async def hand_over(self, job_id: str, after: int, subscriber: Subscriber) -> None:
@@ -253,7 +261,7 @@ class Journal:
         """The job before and after the events, and the future of their commit."""
         with await self._hold(job_id) as hold:
             before = hold.stream.job or await self._caught_up(hold.stream, job_id)
-            new = events(before) if callable(events) else events
+            new = readable(events(before) if callable(events) else events, self._events_format())
             if new:
                 # The append and the lock now belong to the writer: a caller that is cancelled leaves both alone.
                 return before, *self._submit(hold, job_id, before, new, owner)
@@ -305,26 +313,9 @@ class Journal:
         for new_event in new:
             kept, fields_json = self._gate(new_event.event)
             sequence = 1 if job is None else job.last_sequence + 1
-            recorded.append(_recorded(new_event, job_id, sequence, at_ms, fields_json))
+            recorded.append(new_event.recorded(job_id, sequence, at_ms, fields_json))
             job = apply(job, recorded[-1], kept)
         assert job is not None
         if owner is not None:
             job = job._replace(owner=owner, epoch=job.epoch + 1)
         return Append(before=before, after=job, events=recorded)
-
-
-def _recorded(new: NewEvent, job_id: str, sequence: int, at_ms: int, fields_json: str) -> RecordedEvent:
-    event = new.event
-    # By place: by name it would cost twice as much.
-    return RecordedEvent(
-        None,
-        job_id,
-        sequence,
-        event.type,
-        event.version,
-        at_ms,
-        new.resource,
-        new.attempt,
-        new.source_offset,
-        fields_json,
-    )

@@ -13,6 +13,7 @@ from typing import NamedTuple, Protocol
 from sqlalchemy import Connection, delete, insert, select
 
 from service.errors import ConfigError
+from service.events.formats import newest_format
 from service.store.database import Database
 from service.store.tables import replicas
 
@@ -58,6 +59,10 @@ class Membership(Protocol):
         """How long this replica may still act; infinite where nobody else can."""
 
     @property
+    def events_format(self) -> int:
+        """The newest format of events that every replica can read: see events/formats.py."""
+
+    @property
     def may_act(self) -> bool:
         """Whether it may launch, signal or remove anything on an instance, and claim jobs."""
 
@@ -100,6 +105,10 @@ class Alone:
         self._clock_ms = clock_ms
         self.replica_id: int | None = None
 
+    @property
+    def events_format(self) -> int:
+        return newest_format()
+
     async def start(self) -> None:
         self.replica_id = await self._database.write(self._join)
 
@@ -120,7 +129,10 @@ class Alone:
     def _join(self, connection: Connection) -> int:
         connection.execute(delete(replicas))
         mine = insert(replicas).values(
-            name=self._member.name, version=self._member.version, started_at_ms=self._clock_ms()
+            name=self._member.name,
+            version=self._member.version,
+            started_at_ms=self._clock_ms(),
+            events_format=self.events_format,
         )
         (number,) = connection.execute(mine).inserted_primary_key or (0,)
         return int(number)

@@ -4,15 +4,19 @@ counts the epoch up, and only where the owner is not alive. Each claim counts it
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Collection, Sequence
 from typing import NamedTuple
 
 from sqlalchemy import ColumnElement, Connection, and_, exists, func, select, update
 
+from service.events.formats import newest_format
 from service.store.database import Database
 from service.store.jobs import holds_its_instance
 from service.store.membership import Membership
 from service.store.tables import jobs, replicas
+
+logger = logging.getLogger(__name__)
 
 # Taken at once: the next look finds the rest.
 LEFT_MAX = 500
@@ -33,13 +37,17 @@ class Ownership:
     def __init__(self, database: Database, membership: Membership) -> None:
         self._database = database
         self._membership = membership
+        self._newer: set[str] = set()
 
     async def left(self, *, without: Collection[str]) -> tuple[list[str], int]:
         """The started jobs whose owner is not alive, oldest first, or that are this replica's and not among those that
-        run here, and how many replicas are alive. Raises StoreUnavailable."""
-        left = select(jobs.c.job_id).where(self._is_left()).order_by(jobs.c.number)
+        run here, and how many replicas are alive. One with events that this version does not know is left to a newer
+        one. Raises StoreUnavailable."""
+        left = select(jobs.c.job_id, jobs.c.events_format).where(self._is_left()).order_by(jobs.c.number)
         async with self._database.read() as connection:
-            found = [job_id for job_id in (await connection.execute(left)).scalars() if job_id not in without]
+            rows = [row for row in (await connection.execute(left)).all() if row.job_id not in without]
+            self._say_newer({row.job_id for row in rows if row.events_format > newest_format()})
+            found = [row.job_id for row in rows if row.events_format <= newest_format()]
             alive = await connection.scalar(select(func.count()).select_from(replicas)) if found else 1
         return found[:LEFT_MAX], max(1, int(alive or 0))
 
@@ -66,6 +74,11 @@ class Ownership:
         connection.execute(mine.values(owner=self._membership.replica_id, epoch=jobs.c.epoch + 1))
         self._membership.fence(connection)
         return taken
+
+    def _say_newer(self, job_ids: set[str]) -> None:
+        for job_id in job_ids - self._newer:
+            logger.warning("job %s has events of a newer version: it waits for a replica of that version", job_id)
+        self._newer = job_ids
 
     def _is_left(self) -> ColumnElement[bool]:
         # One that is this replica's and does not run here: the answer to an earlier takeover was lost.

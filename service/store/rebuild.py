@@ -34,8 +34,10 @@ async def rebuild(database: Database) -> int:
 
 
 def _rebuild(connection: Connection) -> int:
-    # These are not in the log. Without a number the order of the log decides.
-    known = select(jobs.c.job_id, jobs.c.number, jobs.c.thinned_at_ms, jobs.c.owner, jobs.c.epoch)
+    # These are not in the log, nor is the format of an event that is not known here. Without a number the order of the
+    # log decides.
+    kept_columns = ("job_id", "number", "thinned_at_ms", "owner", "epoch", "events_format")
+    known = select(*(jobs.c[name] for name in kept_columns))
     kept: dict[str, dict[str, Any]] = {row.job_id: dict(row._mapping) for row in connection.execute(known)}
     was_ended = set(connection.execute(select(jobs.c.job_id).where(jobs.c.state.in_(_ENDED))).scalars())
     first = select(events.c.job_id).where(events.c.sequence == 1).order_by(events.c.position)

@@ -19,6 +19,7 @@ from collections.abc import Awaitable, Callable
 from sqlalchemy import ColumnElement, Connection, delete, func, insert, select, update
 
 from service.errors import LeaseLost, StoreUnavailable
+from service.events.formats import FIRST_FORMAT, newest_format
 from service.store.background import BackgroundLoop
 from service.store.database import LEASE_SECONDS
 from service.store.membership import Member, Renewed, Replica
@@ -66,6 +67,8 @@ class Replicas:
         self._usable_until = float("-inf")
         self._renewed = asyncio.Event()
         self._was_away = False
+        # Of the others. What they read is looked up with each renewal; before that, it is what all of them read.
+        self._read_by_others = FIRST_FORMAT
         self._loop = BackgroundLoop("replica-lease", self._step)
         self.replica_id: int | None = None
         self.leases_lost = 0
@@ -93,6 +96,10 @@ class Replicas:
     def seconds_left(self) -> float:
         """How long this replica may still act; 0 when it may not."""
         return max(0.0, self._usable_until - self._clock()) if self.replica_id is not None else 0.0
+
+    @property
+    def events_format(self) -> int:
+        return min(newest_format(), self._read_by_others)
 
     @property
     def may_act(self) -> bool:
@@ -143,6 +150,7 @@ class Replicas:
             "started_at_ms": self._shared.now_ms(),
             "lease_until_ms": self._end(),
             "session": self._shared.session,
+            "events_format": newest_format(),
         }
         registered = insert(replicas).values(values).returning(replicas.c.replica_id, self._shared.now_ms().label("at"))
         (row,) = await self._shared.run(registered)
@@ -178,8 +186,12 @@ class Replicas:
             self.takeovers += len(taken)
             logger.warning("taken over: the leases of replicas %s have ended", taken)
             self._on_taken()
-        next_end = select(func.min(replicas.c.lease_until_ms) - self._shared.now_ms())
-        left_ms = (await self._shared.run(next_end.where(replicas.c.replica_id != self.replica_id)))[0][0]
+        next_end = (func.min(replicas.c.lease_until_ms) - self._shared.now_ms()).label("left_ms")
+        format_of_all = func.min(replicas.c.events_format).label("format")
+        others = select(next_end, format_of_all).where(replicas.c.replica_id != self.replica_id)
+        (row,) = await self._shared.run(others)
+        self._read_by_others = newest_format() if row.format is None else row.format
+        left_ms = row.left_ms
         if left_ms is None:
             return self._lease_seconds
         return left_ms / 1000 + LATE_SECONDS if left_ms > 0 else AGAIN_SECONDS

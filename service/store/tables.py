@@ -71,6 +71,7 @@ _DEFAULTS = {
     "place": "",
     "phase": "download",
     "epoch": "0",
+    "events_format": "1",
 }
 
 
@@ -186,7 +187,7 @@ deliveries = Table(
 
 # The services that share the log. A number is never given twice; a replica whose row is gone has lost its jobs. Times
 # are the database's own; without a time a lease never ends: that of a service which has the database for itself.
-# `session`: the name that the database knows its connections by.
+# `session`: the name that the database knows its connections by. `events_format`: the newest that it reads.
 replicas = Table(
     "replicas",
     metadata,
@@ -197,6 +198,7 @@ replicas = Table(
     Column("library_sha256", String(64)),
     Column("lease_until_ms", WHOLE_NUMBER),
     Column("session", Text),
+    Column("events_format", WHOLE_NUMBER, nullable=False, server_default="1"),
     sqlite_autoincrement=True,
 )
 

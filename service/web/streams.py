@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 from aiohttp import web
 
+from service.errors import StoreUnavailable
 from service.web.connection import CONNECTION, Connection
 from service.web.guard import cors_headers
 
@@ -49,6 +50,14 @@ class Stream:
                     await response.write_eof()
             except ConnectionResetError:
                 logger.debug("a client left the stream %s", request.path)
+            except StoreUnavailable as error:
+                if not response.prepared:
+                    raise
+                # Neither an answer of another kind in the middle of this one, nor an end that looks whole.
+                logger.info("the stream %s breaks off: %s", request.path, error)
+                if request.transport is not None:
+                    request.transport.abort()
+                raise ConnectionResetError("the stream broke off") from error
         return response
 
     async def _write(self, response: web.StreamResponse, chunk: bytes, connection: Connection | None) -> None:

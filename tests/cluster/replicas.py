@@ -11,11 +11,11 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import psycopg
-
 from service.demo.civitai import StandInModel
 from tests.e2e.conftest import World
+from tests.kit.postgres import connected_to
 from tests.kit.service import ServiceProcess
+from tests.kit.sshd import Sshd
 
 LEASE_SECONDS = 2.0
 
@@ -58,8 +58,12 @@ class ClusterWorld(World):
         return random.choice(self.replicas)
 
     def rows(self, query: str, *values: Any) -> list[Any]:
-        with psycopg.connect(self.database_url.replace("+psycopg", "")) as connection:
+        with connected_to(self.database_url) as connection:
             return connection.execute(query.encode(), values).fetchall()
+
+    def execute(self, statement: str) -> None:
+        with connected_to(self.database_url) as connection:
+            connection.execute(statement.encode())
 
     def owner(self, job_id: str) -> str | None:
         """The name of the replica that owns the job, if it is alive."""
@@ -82,6 +86,15 @@ class ClusterWorld(World):
                 if name is not None and by(name):
                     return name
                 await asyncio.sleep(0.02)
+
+    async def installed_by(self, name: str, instance: Sshd, card: str) -> str:
+        """A job that this replica runs: it is the one that is asked, so it is nearly always the first to claim it."""
+        while True:
+            job_id = await self.replica(name).install(instance, self.ui_home, card)
+            if await self.owned(job_id) == name:
+                return job_id
+            assert (await self.replica(name).post(f"/resources/jobs/{job_id}/cancel", None))[0] == 202
+            await self.replica(name).ended(job_id)
 
     def slow_model(self, number: int, seconds: float = 6.0, size: int = 2_000_000) -> StandInModel:
         return StandInModel(

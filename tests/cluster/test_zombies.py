@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+import time
 from pathlib import Path
 
 import pytest
@@ -16,6 +17,7 @@ from tests.cluster.replicas import ClusterWorld, Stopwatch, stop, wake
 from tests.e2e.test_crashes import CARD
 from tests.kit.invariants import check_client, check_job
 from tests.kit.service import ServiceProcess, Watcher
+from tests.kit.sshd import USER
 
 LEASE_SECONDS = 1.5
 SLEEP_LEASES = 3
@@ -41,7 +43,7 @@ async def test_asleep_at_a_step(tmp_path: Path, cluster_database: str, point: st
 
 
 @pytest.mark.long
-@pytest.mark.parametrize("point", [point for point in POINTS if point not in SHORT])
+@pytest.mark.parametrize("point", [point for point in POINTS if point not in SHORT and "removal" not in point])
 async def test_asleep_at_every_other_step(tmp_path: Path, cluster_database: str, point: str) -> None:
     await asleep_at(tmp_path, cluster_database, point)
 
@@ -92,6 +94,49 @@ async def asleep_at(folder: Path, url: str, point: str) -> None:
         assert takeover <= LEASE_SECONDS + 1
         (row,) = world.rows("select count(*) from replicas where name = 'replica-1'")
         assert row == (1,)
+    finally:
+        await world.close()
+
+
+@pytest.mark.parametrize("point", [point for point in POINTS if "removal" in point])
+async def test_asleep_around_a_removal(tmp_path: Path, cluster_database: str, point: str) -> None:
+    """The file is installed anew before the zombie wakes: it stays."""
+    world = ClusterWorld(tmp_path, cluster_database, LEASE_SECONDS)
+    try:
+        await world.start()
+        zombie = world.new_replica(INSTALLER_CRASH_AT=f"{point}:1:stop")
+        other = world.new_replica()
+        await zombie.start()
+        files = [world.ui_home / "models/loras" / f"{n}.safetensors" for n in range(3)]
+        files[0].parent.mkdir(parents=True)
+        for file in files:
+            file.write_text("old")
+        asked = f"/instances/{USER}@127.0.0.1:{world.instance.port}/removals"
+        names = [f"loras/{file.name}" for file in files]
+        status, started = await zombie.post(asked, {"ui_home": str(world.ui_home), "paths": names})
+        assert status == 202, started
+        await until_asleep(zombie)
+        watch = Stopwatch()
+        await other.start()
+        job = await other.ended(started["job_id"], 40)
+        assert (job["state"], [file.exists() for file in files]) == ("completed", [False] * 3), job
+        history = await other.history(started["job_id"])
+        for file in files:
+            file.write_text("new")
+        await asyncio.sleep(max(0.0, SLEEP_LEASES * LEASE_SECONDS - watch.seconds))
+        former, began = zombie.log.count("registered as replica"), time.monotonic()
+        wake(zombie)
+        async with asyncio.timeout(20):
+            while zombie.log.count("registered as replica") == former:
+                await asyncio.sleep(0.05)
+        print(f"{point}: {time.monotonic() - began:.2f} s until it began anew")
+        await asyncio.sleep(1)
+        assert [file.read_text() for file in files] == ["new"] * 3
+        assert await other.history(started["job_id"]) == history
+        removed = [event["path"] for event in history if event["type"] == "file_removed"]
+        assert removed == names
+        assert [event["replica"] for event in history if event["type"] == "job_taken_over"] == ["replica-2"]
+        world.check_database()
     finally:
         await world.close()
 

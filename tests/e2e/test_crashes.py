@@ -14,6 +14,7 @@ from service.demo.civitai import StandInModel
 from tests.e2e.conftest import World
 from tests.kit.invariants import check_client, check_job
 from tests.kit.service import Watcher
+from tests.kit.sshd import USER
 
 CARD = """
 echo "run $$" >>"$HOME/ran"
@@ -45,7 +46,7 @@ async def prepared(world: World) -> None:
     world.service._settings |= {"INSTALLER_KEEP_REMOTE_LOGS": "true"}
 
 
-STEPS = [point for point in POINTS if not point.endswith(("control", "signal"))]
+STEPS = [point for point in POINTS if not point.endswith(("control", "signal", "removal"))]
 
 
 @pytest.mark.timeout(400)
@@ -81,6 +82,26 @@ async def crash_at_every_step(world: World, point: str) -> None:
     assert crashes >= 1
     assert len((world.instance.home / "ran").read_text().splitlines()) == 1
     assert history[-1]["type"] == "job_completed"
+
+
+@pytest.mark.parametrize("point", [point for point in POINTS if point.endswith("removal")])
+async def test_a_crash_around_a_removal(world: World, point: str) -> None:
+    await prepared(world)
+    file = world.ui_home / "models/loras/a.safetensors"
+    file.parent.mkdir(parents=True)
+    file.write_text("text")
+    await world.service.start(INSTALLER_CRASH_AT=f"{point}:1")
+    asked = f"/instances/{USER}@127.0.0.1:{world.instance.port}/removals"
+    _, started = await world.service.post(asked, {"ui_home": str(world.ui_home), "paths": ["loras/a.safetensors"]})
+    assert await world.service.wait() == -9
+    assert file.exists() is (point == "before_removal")
+    await world.service.start()
+    assert (await world.service.ended(started["job_id"]))["state"] == "completed"
+    assert not file.exists()
+    types = [event["type"] for event in await world.service.history(started["job_id"])]
+    assert (types.count("file_removed"), types[-1]) == (1, "job_completed")
+    await world.service.terminate()
+    world.check_database()
 
 
 async def start_or_crash(world: World, at: str) -> None:

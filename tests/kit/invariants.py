@@ -8,13 +8,12 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-import psycopg
-
 from service.events.event_types import decode
 from service.events.fold import fold
 from service.events.parser import ProgressParser
 from service.events.recorded_event import RecordedEvent
 from service.runner.phases import mark_of
+from tests.kit.postgres import connected_to
 from tests.kit.service import TERMINAL, Watcher, check_stream
 from tests.kit.sshd import Sshd
 
@@ -41,7 +40,7 @@ def check_database(path: Path) -> None:
 
 def check_postgres(url: str) -> None:
     """Every stream in this database is 1..n, and every row is the fold of its stream."""
-    with psycopg.connect(url.replace("+psycopg", "")) as connection:
+    with connected_to(url) as connection:
         _check_rows(connection.execute(EVENTS).fetchall(), connection.execute(JOBS).fetchall())
 
 

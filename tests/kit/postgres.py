@@ -11,17 +11,21 @@ import fcntl
 import os
 import pwd
 import shutil
+import signal
 import subprocess
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import cache
 from pathlib import Path
+from typing import Any
 from uuid import uuid4
 
 import psycopg
 from sqlalchemy import create_engine
+from sqlalchemy.dialects.postgresql.psycopg import dialect as psycopg_dialect
+from sqlalchemy.engine import make_url
 from sqlalchemy.pool import NullPool
 
 from service.store.revisions import upgrade_to_newest
@@ -61,15 +65,58 @@ class PostgresServer:
 
     def create(self) -> None:
         self.folder.mkdir(mode=0o755, parents=True)
-        _give(self.folder)
+        give(self.folder)
         options = ("--auth=trust", f"--username={USER}", "--encoding=UTF8", "--locale=C.UTF-8", "--no-sync")
         self._run("initdb", "-D", self._data, *options)
-        text = "".join(f"{name} = '{value}'\n" for name, value in self._settings.items())
-        with (self.folder / "data/postgresql.conf").open("a", encoding="utf-8") as file:
-            file.write(text)
+        self.configure(**self._settings)
 
     def start(self) -> None:
         self._run("pg_ctl", "-D", self._data, "-l", str(self.folder / "log"), "-w", "start")
+
+    def kill(self) -> None:
+        """kill -9 of all of it at once: as if its machine had lost power."""
+        self.freeze()
+        self._signal(signal.SIGKILL)
+
+    def freeze(self) -> None:
+        # The first one first: it starts nothing more meanwhile.
+        os.kill(self._pid, signal.SIGSTOP)
+        self._signal(signal.SIGSTOP)
+
+    def thaw(self) -> None:
+        self._signal(signal.SIGCONT)
+
+    def _signal(self, number: signal.Signals) -> None:
+        for process in [*children_of(self._pid), self._pid]:
+            with suppress(ProcessLookupError):
+                os.kill(process, number)
+
+    @property
+    def is_alive(self) -> bool:
+        return (self.folder / "data/postmaster.pid").exists() and Path(f"/proc/{self._pid}").exists()
+
+    def standby(self, folder: Path, *, port: int) -> PostgresServer:
+        """A server of its own that follows this one, once it is started, and that commits wait for."""
+        standby = PostgresServer(folder, port=port, durable=True)
+        folder.mkdir(mode=0o755, parents=True)
+        give(folder)
+        source = ("-h", "127.0.0.1", "-p", str(self.port), "-U", USER)
+        standby._run("pg_basebackup", "-D", standby._data, *source, "-R", "--checkpoint=fast", "--no-sync")
+        standby.configure(port=str(port), synchronous_standby_names="")
+        standby.start()
+        self.configure(synchronous_standby_names="*")
+        self.execute("select pg_reload_conf()")
+        self._wait_for("select count(*) from pg_stat_replication where sync_state = 'sync'")
+        return standby
+
+    def promote(self) -> None:
+        self._run("pg_ctl", "-D", self._data, "-w", "promote")
+
+    def configure(self, **settings: str) -> None:
+        """The last line for a setting counts."""
+        text = "".join(f"{name} = '{value}'\n" for name, value in settings.items())
+        with (self.folder / "data/postgresql.conf").open("a", encoding="utf-8") as file:
+            file.write(text)
 
     def stop(self, mode: str = "immediate") -> None:
         """``immediate``: as a crash would."""
@@ -79,7 +126,7 @@ class PostgresServer:
         """Stop it and remove its folder once this process has ended."""
         keeper = ["setsid", "--fork", "sh", "-c", KEEPER, "keeper", str(pid), str(programs() / "pg_ctl")]
         subprocess.run(
-            _as_user([*keeper, str(self.folder)]),
+            as_user([*keeper, str(self.folder)]),
             check=True,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
@@ -98,6 +145,14 @@ class PostgresServer:
             for statement in statements:
                 server.execute(statement.encode())
 
+    def _wait_for(self, query: str) -> None:
+        until = time.monotonic() + START_SECONDS_MAX
+        with psycopg.connect(f"host=127.0.0.1 port={self.port} user={USER} dbname={USER}", autocommit=True) as server:
+            while not (row := server.execute(query.encode()).fetchone()) or not row[0]:
+                if time.monotonic() > until:
+                    raise RuntimeError(f"never true: {query}")
+                time.sleep(0.02)
+
     @contextmanager
     def database(self, *, template: str = TEMPLATE) -> Iterator[str]:
         """A new database; its URL. ``template``: the database that it is a copy of."""
@@ -109,11 +164,15 @@ class PostgresServer:
             self.execute(f"drop database {name} with (force)")
 
     @property
+    def _pid(self) -> int:
+        return int((self.folder / "data/postmaster.pid").read_text().split()[0])
+
+    @property
     def _data(self) -> str:
         return str(self.folder / "data")
 
     def _run(self, program: str, *arguments: str) -> None:
-        command = _as_user([str(programs() / program), *arguments])
+        command = as_user([str(programs() / program), *arguments])
         done = subprocess.run(
             command, check=False, cwd="/", stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE,
             timeout=START_SECONDS_MAX,
@@ -122,6 +181,21 @@ class PostgresServer:
             log = self.folder / "log"
             said = log.read_text(errors="replace")[-2_000:] if log.exists() else ""
             raise RuntimeError(f"{program} failed: {done.stderr.decode(errors='replace')}{said}")
+
+
+def connected_to(url: str) -> psycopg.Connection[Any]:
+    """A connection to the database that INSTALLER_DATABASE_URL names so, perhaps with several hosts."""
+    parsed = make_url(url)
+    return psycopg.connect(**psycopg_dialect().create_connect_args(parsed)[1])  # type: ignore[no-untyped-call]
+
+
+def children_of(pid: int) -> list[int]:
+    found = []
+    for stat in Path("/proc").glob("[0-9]*/stat"):
+        with suppress(OSError):
+            if int(stat.read_text().rsplit(")", 1)[1].split()[1]) == pid:
+                found.append(int(stat.parent.name))
+    return found
 
 
 @cache
@@ -140,7 +214,7 @@ def shared_server() -> PostgresServer:
         begun = time.monotonic()
         server.create()
         server.start()
-        _give(path)
+        give(path)
         server.keep_until(run)
         server.execute(f"create database {TEMPLATE}")
         _make_tables(server.url(TEMPLATE))
@@ -162,13 +236,13 @@ def _make_tables(url: str) -> None:
         upgrade_to_newest(connection)
 
 
-def _give(path: Path) -> None:
+def give(path: Path) -> None:
     if os.geteuid() == 0:
         account = pwd.getpwnam(USER)
         os.chown(path, account.pw_uid, account.pw_gid)
 
 
-def _as_user(command: Sequence[str]) -> list[str]:
+def as_user(command: Sequence[str]) -> list[str]:
     """PostgreSQL refuses to run as root."""
     if os.geteuid() != 0:
         return list(command)

@@ -38,6 +38,8 @@ def main() -> None:
 
     _slow_down()
     _set_clock()
+    _be_newer()
+    _be_impatient()
     serve = command_line._serve
 
     async def watched_serve(build: Any) -> None:
@@ -91,6 +93,22 @@ def _set_clock() -> None:
 
     time.time = lambda: time_of_day() + wrong_by()
     time.time_ns = lambda: time_of_day_ns() + wrong_by() * 10**9
+
+
+def _be_newer() -> None:
+    """A version after this one."""
+    if "NEWER_VERSION" in os.environ:
+        from tests.kit.newer_version import become_newer
+
+        become_newer()
+
+
+def _be_impatient() -> None:
+    """A cancelled job waits this long for its instance."""
+    if "CANCEL_SECONDS_MAX" in os.environ:
+        from service.runner import plan
+
+        plan.CANCEL_SECONDS_MAX = float(os.environ["CANCEL_SECONDS_MAX"])
 
 
 def _watch_protocols() -> None:

@@ -13,6 +13,7 @@ import pytest
 from alembic import command
 from alembic.config import Config
 from sqlalchemy import create_engine, text
+from sqlalchemy.engine import make_url
 from sqlalchemy.pool import NullPool
 
 from service.errors import (
@@ -26,8 +27,10 @@ from service.events import event_types as types
 from service.events.fold import fold
 from service.events.recorded_event import NewEvent
 from service.store.database import database_of
+from service.store.database_postgres import PostgresDatabase
 from tests.kit.ports import free_port
 from tests.kit.postgres import PostgresServer, shared_server
+from tests.kit.service import until
 from tests.store.conftest import Store
 from tests.store.test_database import ALEMBIC, REVISIONS
 from tests.store.test_store import bar, running_job
@@ -61,6 +64,58 @@ async def test_a_server_that_does_not_answer_is_named_without_the_password() -> 
     with pytest.raises(ConfigError, match=r"127\.0\.0\.1:\d+/d cannot be opened") as failed:
         await database_of(f"postgresql+psycopg://u:hush@127.0.0.1:{free_port()}/d").open()
     assert "hush" not in str(failed.value)
+
+
+async def test_of_several_servers_all_are_named() -> None:
+    hosts = f"host=127.0.0.1:{free_port()}&host=localhost:{free_port()}&target_session_attrs=read-write"
+    with pytest.raises(ConfigError, match=r": 127\.0\.0\.1:\d+,localhost:\d+/d cannot be opened") as failed:
+        await database_of(f"postgresql+psycopg://u:hush@/d?{hosts}").open()
+    assert "hush" not in str(failed.value)
+
+
+async def test_of_several_servers_readers_find_the_one_that_is_written(postgres_url: str) -> None:
+    """Readers' sessions are read-only, and the server is the one that is not."""
+    parsed = make_url(postgres_url)
+    hosts = f"host=127.0.0.1:{free_port()}&host=127.0.0.1:{parsed.port}&target_session_attrs=read-write"
+    store = await Store(f"postgresql+psycopg://{parsed.username}@/{parsed.database}?{hosts}").open()
+    job_id = await running_job(store)
+    async with store.database.read() as connection:
+        assert await connection.scalar(text("show transaction_read_only")) == "on"
+    assert [event.type for event in await store.events.read(job_id)][:1] == ["job_queued"]
+    assert (await store.database.check()).ready
+    await store.close()
+
+
+async def test_a_commit_that_was_given_up_is_over_before_the_next_begins(own_store: Store, postgres_url: str) -> None:
+    """Another transaction holds up the commit until its connection is cut; that commit is made all the same, and is
+    found: it is neither lost nor made twice."""
+    database = own_store.database
+    assert isinstance(database, PostgresDatabase)
+    database._answer_seconds = 1.0
+    job_id = await running_job(own_store)
+    # Deferred to the commit, which waits for a lock there, as it would for a standby.
+    with asked(postgres_url) as client:
+        client.execute(DEFERRED.encode())
+    with asked(postgres_url) as client:
+        client.execute(b"select pg_advisory_lock(7)")
+        appending = asyncio.create_task(own_store.journal.append(job_id, [bar(1)]))
+        await until(lambda: own_store.events.lost_replies == 1, 10)
+        await asyncio.sleep(1)
+        assert not appending.done()
+        client.execute(b"select pg_advisory_unlock(7)")
+    await appending
+    history = await own_store.events.read(job_id)
+    assert [event.type for event in history].count("progress") == 1
+    assert [event.to_json() for event in own_store.published] == [event.to_json() for event in history]
+    assert (own_store.events.conflicts, own_store.events.lost_replies) == (0, 1)
+
+
+DEFERRED = """
+create function waits() returns trigger language plpgsql as
+    'begin perform pg_advisory_lock(7); perform pg_advisory_unlock(7); return null; end';
+create constraint trigger waits after insert on events deferrable initially deferred for each row
+    execute function waits();
+"""
 
 
 async def test_a_second_service_is_let_in_and_a_newer_database_refused(own_store: Store, postgres_url: str) -> None:

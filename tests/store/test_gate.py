@@ -12,7 +12,7 @@ from urllib.parse import quote
 import orjson
 import pytest
 
-from service.events.event_types import Event, Output
+from service.events.event_types import Event, Output, class_of, registered
 from service.events.redaction import Redactor
 from service.store.gate import TEXT_CHARACTERS_MAX, Gate
 
@@ -21,12 +21,8 @@ NASTY = "\x1b[31mred\x9b2J \u202e back \x00\x07\x7f"
 
 
 def every_type() -> list[type[Event]]:
-    found: list[type[Event]] = []
-    kinds = [Event]
-    while kinds:
-        kinds += (subclasses := kinds.pop().__subclasses__())
-        found += [kind for kind in subclasses if dataclasses.is_dataclass(kind) and hasattr(kind, "type")]
-    return sorted(set(found), key=lambda kind: kind.__name__)
+    found = [cls for key in registered() if (cls := class_of(*key)) is not None]
+    return sorted(found, key=lambda kind: kind.__name__)
 
 
 def value_of(hint: Any, text: str) -> Any:

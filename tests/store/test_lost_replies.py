@@ -39,7 +39,7 @@ CONTROLS = 4
 
 class CutDatabase(SqliteDatabase):
     """A real file behind a network that breaks in every ``every``-th commit: before it or after it, by chance. For the
-    next few reads the database cannot be reached."""
+    next few reads and looks the database cannot be reached."""
 
     def __init__(self, path: Path, every: int, chance: random.Random) -> None:
         super().__init__(make_url(f"sqlite+aiosqlite:///{path}"))
@@ -78,11 +78,18 @@ class CutDatabase(SqliteDatabase):
 
     @asynccontextmanager
     async def read(self) -> AsyncIterator[AsyncConnection]:
+        self._reach()
+        async with super().read() as connection:
+            yield connection
+
+    async def write(self, work: Callable[[Connection], T]) -> T:
+        self._reach()
+        return await super().write(work)
+
+    def _reach(self) -> None:
         if self._down > 0 or self._is_away:
             self._down -= 1
             raise StoreUnavailable("the database cannot be reached")
-        async with super().read() as connection:
-            yield connection
 
 
 def _broken(work: Work, connection: Connection) -> None:

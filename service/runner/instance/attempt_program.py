@@ -25,7 +25,7 @@ SUPERVISOR = ("places.sh", "left.sh", "ending.sh", "riding.sh", "supervise.sh")
 # What the supervisor reads once it needs it.
 SUPERVISOR_PARTS = ("watchdog", "recorder")
 # What must not come from an owner that the job has no more.
-FENCED = ("attach.sh", "signal.sh", "remove.sh")
+FENCED = ("attach.sh", "signal.sh", "remove.sh", "remove_files.sh")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

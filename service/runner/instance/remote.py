@@ -207,11 +207,14 @@ class Remote:
             disk=next((disk for line in lines if (disk := inventory.read_disk(line)) is not None), None),
         )
 
-    async def remove_files(self, ui_home: str, paths: Sequence[str]) -> list[Removed]:
-        """Remove these files below the models folder; one that is not there is removed. Idempotent. Raises LinkDown,
-        NoShell, RemoteProtocolError."""
+    async def remove_files(self, job_id: str, epoch: int, ui_home: str, paths: Sequence[str]) -> list[Removed]:
+        """Remove these files below the models folder, for this owner of the job; one that is not there is removed.
+        Idempotent. Raises LinkDown, NoShell, RemoteProtocolError, LeaseLost."""
         words = " ".join(base64.b64encode(path.encode()).decode() for path in paths)
-        said, _ = await self._answer("remove_files.sh", ui_home=ui_home, paths=words)
+        owner: dict[str, str | int] = {"job": str(UUID(job_id)), "epoch": epoch}
+        said, _ = await self._answer("remove_files.sh", ui_home=ui_home, paths=words, **owner)
+        if _STALE_LINE.search(said):
+            raise LeaseLost(STALE)
         lines = said.split(b"\n")[:-1]
         if lines == [b"missing"]:
             return [Removed(path=path, size=None) for path in paths]

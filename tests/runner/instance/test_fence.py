@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import os
 import random
+import shutil
 import subprocess
 import time
 from collections.abc import Mapping
@@ -78,6 +80,53 @@ async def test_a_launch_a_signal_and_a_removal_while_the_owner_is_at_work(connec
     await until(lambda: not sshd.marked_processes(of.job_id))
 
 
+async def test_files_are_removed_for_the_last_owner_alone(connection: Connection, sshd: Sshd, tmp_path: Path) -> None:
+    job_id, remote, ui = str(uuid4()), Remote(connection), str(tmp_path / "ui")
+    model = tmp_path / "ui/models/loras/a.safetensors"
+    model.parent.mkdir(parents=True)
+    model.write_text("first")
+    (removed,) = await remote.remove_files(job_id, 2, ui, ["loras/a.safetensors"])
+    assert (removed.size, model.exists()) == (5, False)
+    # Installed again, while the owner before that one sleeps; also when the removal has ended: the fence stays.
+    model.write_text("again")
+    for _ in range(2):
+        with pytest.raises(LeaseLost):
+            await remote.remove_files(job_id, 1, ui, ["loras/a.safetensors"])
+        await remote.remove({job_id: 2})
+    assert model.read_text() == "again"
+    state = sshd.home / ".local/state/resource-installer"
+    assert [path.name for path in (state / job_id).iterdir()] == ["fence"]
+    # Who cannot write a fence can still make room.
+    shutil.rmtree(state)
+    state.write_text("not a folder")
+    (removed,) = await remote.remove_files(str(uuid4()), 1, ui, ["loras/a.safetensors"])
+    assert (removed.size, model.exists()) == (5, False)
+
+
+async def test_a_removal_of_many_files_ends_when_another_owner_comes(connection: Connection, tmp_path: Path) -> None:
+    """The program that has begun notices it before the next file."""
+    job_id, remote, ui = str(uuid4()), Remote(connection), tmp_path / "ui"
+    names = [f"loras/{n}.safetensors" for n in range(3)]
+    for name in names:
+        (ui / "models" / name).parent.mkdir(parents=True, exist_ok=True)
+        (ui / "models" / name).write_text("text")
+    tools = tmp_path / "tools"
+    tools.mkdir()
+    fence = f"$HOME/.local/state/resource-installer/{job_id}/fence"
+    (tools / "rm").write_text(f'#!/bin/sh\nprintf "\\n8\\n" >>"{fence}"\nexec /bin/rm "$@"\n')
+    (tools / "rm").chmod(0o755)
+    text = program("remove_files.sh", nonce="n", job=job_id, epoch=7, ui_home=str(ui), paths=_words(names))
+    environment = os.environ | {"HOME": str(tmp_path), "PATH": f"{tools}:{os.environ['PATH']}"}
+    said = subprocess.run(["sh"], input=text, env=environment, check=True, capture_output=True).stdout.decode()
+    assert said == "\nn\nremoved 4\nstale\n"
+    assert [(ui / "models" / name).exists() for name in names] == [False, True, True]
+    assert [each.size for each in await remote.remove_files(job_id, 9, str(ui), names)] == [None, 4, 4]
+
+
+def _words(names: list[str]) -> str:
+    return " ".join(base64.b64encode(name.encode()).decode() for name in names)
+
+
 async def test_a_fence_alone_is_no_job_and_goes_after_a_day(connection: Connection, sshd: Sshd) -> None:
     remote, jobs = Remote(connection), [spec("true", epoch=1) for _ in range(3)]
     for of in jobs:
@@ -136,6 +185,13 @@ async def test_the_scripts_in_every_shell(tmp_path: Path, shell: list[str]) -> N
     assert "signalled 0 0" in said("signal.sh", epoch=4, what="pause", **asked)
     assert "stale" in said("signal.sh", epoch=3, what="pause", **asked)
     assert "stale" not in said("signal.sh", epoch=3, what="ask", **asked)
+    model = tmp_path / "models/a.pt"
+    model.parent.mkdir()
+    model.write_text("text")
+    removal: dict[str, str | int] = {"job": job, "ui_home": str(tmp_path), "paths": _words(["a.pt"])}
+    assert said("remove_files.sh", epoch=3, **removal) == "\nn\nstale\n"
+    assert said("remove_files.sh", epoch=4, **removal) == "\nn\nremoved 4\n"
+    assert said("remove_files.sh", epoch=4, **removal) == "\nn\ngone\n"
     said("remove.sh", jobs=f"{job}:3", keep_logs=0)
     assert (folder / "1-1/log").exists()
     assert job in said("list.sh", ui_home="")

@@ -7,6 +7,7 @@ import os
 import time
 from collections.abc import Callable
 from pathlib import Path
+from uuid import uuid4
 
 import pytest
 
@@ -112,14 +113,14 @@ async def test_files_are_removed_and_nothing_else(connection: Connection, tmp_pa
     put(tmp_path, "outside.safetensors")
     (models / "link.safetensors").symlink_to(tmp_path / "outside.safetensors")
     remote = Remote(connection)
-    found = await remote.remove_files(f"{tmp_path}/ui", [*names, "loras"])
+    found = await remote.remove_files(str(uuid4()), 1, f"{tmp_path}/ui", [*names, "loras"])
     assert [each.problem for each in found] == [None] * 5 + ["it is a folder"]
     assert [each.size for each in found] == [len(MODEL)] * 4 + [None, None]
     assert (tmp_path / "outside.safetensors").exists()
     assert [path.name for path in models.rglob("*")] == ["loras"]
-    again = await remote.remove_files(f"{tmp_path}/ui", names)
+    again = await remote.remove_files(str(uuid4()), 1, f"{tmp_path}/ui", names)
     assert [(each.size, each.problem) for each in again] == [(None, None)] * 5
-    nowhere = await remote.remove_files(f"{tmp_path}/nowhere", ["x.pt"])
+    nowhere = await remote.remove_files(str(uuid4()), 1, f"{tmp_path}/nowhere", ["x.pt"])
     assert [(each.size, each.problem) for each in nowhere] == [(None, None)]
 
 

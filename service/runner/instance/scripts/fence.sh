@@ -1,6 +1,7 @@
 # shellcheck shell=sh
-# Which owner of a job speaks: the text before attach.sh, signal.sh and remove.sh, which set `epoch`. A service that was
-# stopped and woken after its job had gone to another one must neither launch, nor signal, nor remove anything.
+# Which owner of a job speaks: the text before attach.sh, signal.sh, remove.sh and remove_files.sh, which set `epoch`. A
+# service that was stopped and woken after its job had gone to another one must neither launch, nor signal, nor remove
+# anything.
 #
 # `fence` in the job's directory holds the epochs of all owners that were here, one a line. Lines are only ever added, and
 # adding one is atomic, so the greatest epoch is the last owner's, without a lock. All of it is done by the shell itself.
