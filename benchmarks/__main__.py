@@ -24,12 +24,14 @@ from benchmarks import (
     memory,
     parsing,
     pieces,
+    postgres,
     streams,
 )
 from benchmarks.table import show
 
 PARTS = {
     "append": append,
+    "postgres": postgres,
     "growth": growth,
     "commits": commits,
     "pieces": pieces,

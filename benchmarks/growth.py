@@ -8,7 +8,7 @@ import sqlite3
 import time
 from pathlib import Path
 
-from benchmarks.append import COLUMNS, appends, event_row
+from benchmarks.appending import COLUMNS, appends, event_row
 from benchmarks.scratch import scratch
 from benchmarks.store import Store, opened
 from benchmarks.table import Row, median
