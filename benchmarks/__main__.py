@@ -17,6 +17,7 @@ from benchmarks import (
     commits,
     dashboard,
     first_byte,
+    followers,
     growth,
     history,
     installs,
@@ -25,6 +26,7 @@ from benchmarks import (
     parsing,
     pieces,
     postgres,
+    retention,
     streams,
 )
 from benchmarks.table import show
@@ -32,7 +34,9 @@ from benchmarks.table import show
 PARTS = {
     "append": append,
     "postgres": postgres,
+    "followers": followers,
     "growth": growth,
+    "retention": retention,
     "commits": commits,
     "pieces": pieces,
     "broadcast": broadcast,
