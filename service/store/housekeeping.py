@@ -25,8 +25,8 @@ from service.events.event_types import PRINTED_TYPES, Progress
 from service.events.job import ACTIVE_STATES
 from service.store.background import BackgroundLoop
 from service.store.database import Database
+from service.store.deletion import PIECE_EVENTS, delete_streams
 from service.store.deliveries import PENDING
-from service.store.event_store import delete_streams
 from service.store.tables import deliveries, events, jobs
 
 logger = logging.getLogger(__name__)
@@ -34,8 +34,7 @@ logger = logging.getLogger(__name__)
 DAY_MS = 86_400_000
 # A job is thinned after the days of the setting, and deleted after four times as many.
 DELETED_AFTER = 4
-# Of one transaction, which the appends that come meanwhile wait for.
-PIECE_EVENTS = 1_000
+# Of one transaction.
 PIECE_JOBS = 20
 PAUSE_SECONDS = 0.01
 # Looked up at once.
