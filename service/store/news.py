@@ -22,7 +22,9 @@ from service.store.shared import Shared
 
 logger = logging.getLogger(__name__)
 
-HINT_SECONDS_MIN = 0.005
+# From the begin of a hint to that of the next: longer the more the last one told, so that a replica whose jobs all have
+# news all the time spends little on telling, and the others look less often, for more at once.
+HINT_SECONDS_MIN, HINT_SECONDS_A_JOB, HINT_SECONDS_MAX = 0.005, 0.0001, 0.02
 LOOK_SECONDS_MAX = 5.0
 AGAIN_SECONDS = 0.5
 # A hint is less than 8,000 bytes: 36 of an id, up to 11 more a job. More jobs than this are told as all of them.
@@ -134,7 +136,8 @@ class News:
         except StoreUnavailable as error:
             logger.debug("a hint is lost: %s", error)
         # What is committed meanwhile goes into one hint: a wake does not end this wait.
-        await asyncio.sleep(HINT_SECONDS_MIN - (self._clock() - begun))
+        pause = min(HINT_SECONDS_MAX, HINT_SECONDS_MIN + HINT_SECONDS_A_JOB * len(told))
+        await asyncio.sleep(pause - (self._clock() - begun))
         return 0.0 if self._to_tell else None
 
     async def _look(self) -> float:
