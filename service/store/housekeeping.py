@@ -14,11 +14,12 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
-from typing import TypeVar
+from types import MappingProxyType
+from typing import Any, NamedTuple, TypeVar
 
-from sqlalchemy import ColumnElement, Connection, Delete, and_, delete, exists, func, or_, select, update
+from sqlalchemy import ColumnElement, Connection, and_, delete, exists, func, or_, select, update
 
 from service.errors import StoreError
 from service.events.event_types import PRINTED_TYPES, Progress
@@ -42,6 +43,20 @@ LOOK_JOBS = 500
 ROUND_SECONDS = 3600.0
 
 T = TypeVar("T")
+
+
+class _Thin(NamedTuple):
+    """What is thin of a stream: up to which sequence, and the last progress there by resource, attempt and stage."""
+
+    upto: int = 0
+    kept: Mapping[tuple[Any, ...], int] = MappingProxyType({})
+
+
+class _Done(NamedTuple):
+    """How many streams are thin now, and what is thin of the next one."""
+
+    jobs: int
+    thin: _Thin
 
 
 class Housekeeping:
@@ -86,13 +101,13 @@ class Housekeeping:
         due = and_(_ended_before(before_ms), or_(jobs.c.thinned_at_ms.is_(None), may_be_half))
         count = 0
         while job_ids := await self._look(due):
-            after = 0
+            thin = _Thin()
             while job_ids:
-                step = await self._piece(partial(self._thin, job_ids=job_ids, after=after, now_ms=now_ms))
-                if step is None:
+                done = await self._piece(partial(self._thin, job_ids=job_ids, thin=thin, now_ms=now_ms))
+                if done is None:
                     return count
-                done, after = step
-                count, job_ids = count + done, job_ids[done:]
+                thin, job_ids = done.thin, job_ids[done.jobs :]
+                count += done.jobs
         self._thinned_ms = now_ms if count else last_ms
         return count
 
@@ -100,11 +115,11 @@ class Housekeeping:
         due = and_(_ended_before(before_ms), jobs.c.thinned_at_ms.is_not(None))
         count = 0
         while job_ids := await self._look(due):
-            while job_ids:
-                done = await self._piece(partial(_delete, job_ids=job_ids))
-                if done is None:
+            pieces = _in_pieces(await self._lengths(job_ids))
+            for piece in pieces:
+                if await self._piece(partial(_delete, job_ids=piece)) is None:
                     return count
-                count, job_ids = count + done, job_ids[done:]
+                count += len(piece)
         return count
 
     async def _look(self, due: ColumnElement[bool]) -> list[str]:
@@ -112,6 +127,16 @@ class Housekeeping:
         async with self._database.read() as connection:
             query = select(jobs.c.job_id).where(due).order_by(jobs.c.ended_at_ms).limit(LOOK_JOBS)
             return list((await connection.execute(query)).scalars())
+
+    async def _lengths(self, job_ids: Sequence[str]) -> list[tuple[str, int]]:
+        """How many events each of these jobs has. A reader counts, one job at a time: where a server still keeps what
+        was deleted, the first who looks passes over all of it, and the next ones do not."""
+        found = []
+        for job_id in job_ids:
+            async with self._database.read() as connection:
+                of_job = select(func.count()).select_from(events).where(events.c.job_id == job_id)
+                found.append((job_id, int((await connection.execute(of_job)).scalar_one())))
+        return found
 
     async def _last_thinned_ms(self) -> int | None:
         async with self._database.read() as connection:
@@ -130,47 +155,59 @@ class Housekeeping:
     def _alone(self, work: Callable[[Connection], T], connection: Connection) -> T | None:
         return work(connection) if self._database.takes_chores(connection) else None
 
-    def _thin(self, connection: Connection, *, job_ids: Sequence[str], after: int, now_ms: int) -> tuple[int, int]:
-        """Thin these streams, the first of them after the sequence ``after``, as far as a piece goes. Returns how many
-        are thin now, and up to which sequence the next one is."""
+    def _thin(self, connection: Connection, *, job_ids: Sequence[str], thin: _Thin, now_ms: int) -> _Done:
+        """Thin these streams as far as a piece goes. ``thin``: what is thin of the first one."""
         left = PIECE_EVENTS
         for done, job_id in enumerate(job_ids[:PIECE_JOBS]):
             if not left:
-                return done, 0
-            if not after:
+                return _Done(done, _Thin())
+            if not thin.upto:
                 # Before there is a hole, so that who reads the stream knows what holes are.
                 connection.execute(update(jobs).where(jobs.c.job_id == job_id).values(thinned_at_ms=now_ms))
-            of_job = select(events.c.sequence).where(events.c.job_id == job_id, events.c.sequence > after)
+            of_job = select(events.c.sequence).where(events.c.job_id == job_id, events.c.sequence > thin.upto)
             piece = of_job.order_by(events.c.sequence).limit(left).subquery()
             count, upto = connection.execute(select(func.count(), func.max(piece.c.sequence))).one()
             if count:
-                connection.execute(self._printed(job_id, upto))
+                thin = self._thinned(connection, job_id, thin, upto)
             if count == left:
-                return done, upto
-            left, after = left - count, 0
-        return min(PIECE_JOBS, len(job_ids)), 0
+                return _Done(done, thin)
+            left, thin = left - count, _Thin()
+        return _Done(min(PIECE_JOBS, len(job_ids)), _Thin())
 
-    def _printed(self, job_id: str, upto: int) -> Delete:
-        """Delete what was printed up to this sequence, but for the last progress of each stage: it may go with a later
-        piece."""
-        mine = (events.c.job_id == job_id, events.c.sequence <= upto)
-        stage = self._database.json_field(events.c.data_json, "stage")
-        last = select(func.max(events.c.sequence)).where(*mine, events.c.type == Progress.type)
-        kept = last.group_by(events.c.resource, events.c.attempt, stage)
-        return delete(events).where(*mine, events.c.type.in_(PRINTED_TYPES), events.c.sequence.not_in(kept))
+    def _thinned(self, connection: Connection, job_id: str, thin: _Thin, upto: int) -> _Thin:
+        """Delete what was printed after ``thin`` up to this sequence, but for the last progress of each stage; and what
+        was the last before. Nothing else of what was deleted already is passed over: a server may still keep it."""
+        piece = and_(events.c.job_id == job_id, events.c.sequence > thin.upto, events.c.sequence <= upto)
+        stage = self._database.json_field(events.c.data_json, "stage").label("stage")
+        group = (events.c.resource, events.c.attempt, stage)
+        last = select(func.max(events.c.sequence), *group).where(piece, events.c.type == Progress.type)
+        found: dict[tuple[Any, ...], int] = {
+            row[1:]: row[0] for row in map(tuple, connection.execute(last.group_by(*group)))
+        }
+        is_printed = events.c.type.in_(PRINTED_TYPES)
+        connection.execute(delete(events).where(piece, is_printed, events.c.sequence.not_in(found.values())))
+        before = [thin.kept[of] for of in found.keys() & thin.kept.keys()]
+        if before:
+            connection.execute(delete(events).where(events.c.job_id == job_id, events.c.sequence.in_(before)))
+        return _Thin(upto, {**thin.kept, **found})
+
+
+def _in_pieces(lengths: Sequence[tuple[str, int]]) -> list[list[str]]:
+    """These jobs in order, as many in a piece as it may have events, and at least one."""
+    pieces: list[list[str]] = []
+    left = 0
+    for job_id, count in lengths:
+        if not pieces or count > left or len(pieces[-1]) == PIECE_JOBS:
+            pieces.append([])
+            left = PIECE_EVENTS
+        pieces[-1].append(job_id)
+        left -= count
+    return pieces
 
 
 def _delete(connection: Connection, *, job_ids: Sequence[str]) -> int:
-    """Delete the first of these jobs, as many as a piece may have, and at least one; how many."""
-    chosen: list[str] = []
-    left = PIECE_EVENTS
-    for job_id in job_ids[:PIECE_JOBS]:
-        left -= connection.scalar(select(func.count()).where(events.c.job_id == job_id)) or 0
-        if chosen and left < 0:
-            break
-        chosen.append(job_id)
-    delete_streams(connection, chosen)
-    return len(chosen)
+    delete_streams(connection, job_ids)
+    return len(job_ids)
 
 
 def _ended_before(before_ms: int) -> ColumnElement[bool]:

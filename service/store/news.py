@@ -25,6 +25,8 @@ logger = logging.getLogger(__name__)
 # From the begin of a hint to that of the next: longer the more the last one told, so that a replica whose jobs all have
 # news all the time spends little on telling, and the others look less often, for more at once.
 HINT_SECONDS_MIN, HINT_SECONDS_A_JOB, HINT_SECONDS_MAX = 0.005, 0.0001, 0.02
+# From the begin of a look to that of the next: the hints of many replicas that come meanwhile are one look.
+LOOK_SECONDS_MIN = 0.002
 LOOK_SECONDS_MAX = 5.0
 AGAIN_SECONDS = 0.5
 # A hint is less than 8,000 bytes: 36 of an id, up to 11 more a job. More jobs than this are told as all of them.
@@ -141,12 +143,13 @@ class News:
         return 0.0 if self._to_tell else None
 
     async def _look(self) -> float:
+        begun = self._clock()
         watched, told = self._watched(), self._to_look
         # However many hints come: one of them may have been lost.
-        is_due = self._clock() - self._looked_at_all >= LOOK_SECONDS_MAX
+        is_due = begun - self._looked_at_all >= LOOK_SECONDS_MAX
         if self._look_at_all or is_due or not told:
             after = dict(watched)
-            self._looked_at_all = self._clock()
+            self._looked_at_all = begun
         else:
             after = {
                 job_id: watched[job_id] for job_id in told.keys() & watched.keys() if watched[job_id] < told[job_id]
@@ -160,6 +163,7 @@ class News:
             self._look_at_all = True
             return AGAIN_SECONDS
         self._looked_at = self._clock()
+        await asyncio.sleep(LOOK_SECONDS_MIN - (self._looked_at - begun))
         return max(0.0, self._looked_at_all + LOOK_SECONDS_MAX - self._looked_at)
 
     async def _read(self, after: Mapping[str, int]) -> dict[str, int]:
