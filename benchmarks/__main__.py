@@ -17,6 +17,7 @@ from benchmarks import (
     commits,
     dashboard,
     first_byte,
+    followers,
     growth,
     history,
     installs,
@@ -24,13 +25,18 @@ from benchmarks import (
     memory,
     parsing,
     pieces,
+    postgres,
+    retention,
     streams,
 )
 from benchmarks.table import show
 
 PARTS = {
     "append": append,
+    "postgres": postgres,
+    "followers": followers,
     "growth": growth,
+    "retention": retention,
     "commits": commits,
     "pieces": pieces,
     "broadcast": broadcast,

@@ -11,27 +11,21 @@ aggregate, in one thread, so that no event waits for a thread: its best case. Al
 
 from __future__ import annotations
 
-import asyncio
-import gc
 import sqlite3
-import sys
 import time
 from pathlib import Path
 from typing import Any
 
-import orjson
 from sqlalchemy import event, insert
 from sqlalchemy.ext.asyncio import create_async_engine
 from sqlalchemy.pool import StaticPool
 
+from benchmarks.appending import COLUMNS, appends, encoded, event_row
+from benchmarks.interpreter import as_served
 from benchmarks.peers import dagster_log, eventsourcing_log
 from benchmarks.scratch import scratch
-from benchmarks.store import BAR, Store, bars, clock_ms, opened
+from benchmarks.store import opened
 from benchmarks.table import Row, median
-from service.__main__ import SWITCH_SECONDS
-from service.garbage import THRESHOLDS
-from service.runner.live_job import LiveJob
-from service.runner.pipeline import Pipeline
 from service.store.database_sqlite import WRITER_CACHE_KIB
 from service.store.tables import events, metadata
 
@@ -42,22 +36,11 @@ GOALS = {(BARE, 128): 1.0, (EVENTSOURCING, 128): 0.6, (EVENTSOURCING, 1): 0.6, (
 DAGSTER_REPETITIONS_MAX = 1
 # A checkpoint comes after SQLite's own 1,000 pages, which is about when ours comes.
 PRAGMAS = ("journal_mode=WAL", "synchronous=FULL", f"cache_size=-{WRITER_CACHE_KIB}")
-COLUMNS = ("job_id", "sequence", "type", "version", "at_ms", "resource", "attempt", "source_offset", "data_json")
 
 
 async def run(quick: bool) -> list[Row]:
-    # As the service does it.
-    usual, threshold = sys.getswitchinterval(), gc.get_threshold()
-    sys.setswitchinterval(SWITCH_SECONDS)
-    gc.collect()
-    gc.freeze()
-    gc.set_threshold(*THRESHOLDS)
-    try:
+    with as_served():
         return [row for jobs in (1, 16, 128) for row in await beside_the_peers(jobs, quick)]
-    finally:
-        gc.unfreeze()
-        gc.set_threshold(*threshold)
-        sys.setswitchinterval(usual)
 
 
 async def beside_the_peers(jobs: int, quick: bool) -> list[Row]:
@@ -102,31 +85,9 @@ def row_of(jobs: int, value: float, name: str, peer_value: float) -> Row:
     )
 
 
-def encoded() -> bytes:
-    return orjson.dumps(BAR)
-
-
 async def through_the_journal(folder: Path, jobs: int, seconds: float) -> float:
     async with opened(folder / "ours.sqlite3") as store:
         return await appends(store, jobs, seconds)
-
-
-async def appends(store: Store, jobs: int, seconds: float) -> float:
-    """Each job appends one event after the other; returns the events a second of all."""
-    ids = [await store.running_job() for _ in range(jobs)]
-    pipelines = [Pipeline(LiveJob(await store.queue.get(job_id), store.journal)) for job_id in ids]
-    begin = time.perf_counter()
-    counts = await asyncio.gather(*(_append(pipeline, begin + seconds) for pipeline in pipelines))
-    return sum(counts) / (time.perf_counter() - begin)
-
-
-async def _append(pipeline: Pipeline, end: float) -> int:
-    count = 0
-    while time.perf_counter() < end:
-        await pipeline.append(bars(count, 1))
-        count += 1
-    await pipeline.settle()
-    return count
 
 
 def raw(folder: Path, jobs: int, seconds: float) -> float:
@@ -160,20 +121,6 @@ async def bare(folder: Path, jobs: int, seconds: float) -> float:
     took = time.perf_counter() - begin
     await engine.dispose()
     return count * jobs / took
-
-
-def event_row(job: int, count: int) -> dict[str, Any]:
-    return {
-        "job_id": f"{job:08x}-0000-4000-8000-000000000000",
-        "sequence": count + 1,
-        "type": "progress",
-        "version": 1,
-        "at_ms": clock_ms(),
-        "resource": "a.md",
-        "attempt": 1,
-        "source_offset": count,
-        "data_json": encoded().decode(),
-    }
 
 
 def _create(connection: sqlite3.Connection) -> None:

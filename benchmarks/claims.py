@@ -6,7 +6,9 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import deque
+from collections.abc import Mapping
 from contextlib import AsyncExitStack
+from pathlib import Path
 
 from benchmarks.scratch import scratch
 from benchmarks.store import Store, opened
@@ -23,7 +25,8 @@ ENQUEUES_AT_ONCE = 500
 
 async def run(quick: bool) -> list[Row]:
     claims = 50 if quick else 200
-    found = await claims_ms(claims)
+    with scratch() as folder:
+        found = await claims_ms({queued: folder / f"{queued}.sqlite3" for queued in QUEUED}, claims)
     few, many = found[QUEUED[0]], found[QUEUED[-1]]
     rows = [Row(name=f"(h) a claim, {queued:,} queued", value=found[queued], unit="ms") for queued in QUEUED[:-1]]
     last = Row(
@@ -38,15 +41,15 @@ async def run(quick: bool) -> list[Row]:
     return [*rows, last]
 
 
-async def claims_ms(claims: int) -> dict[int, float]:
-    """The median of ``claims`` claims for each number of queued jobs, by turns: what else the machine does hits all."""
-    took: dict[int, list[float]] = {queued: [] for queued in QUEUED}
+async def claims_ms(places: Mapping[int, Path | str], claims: int) -> dict[int, float]:
+    """The median of ``claims`` claims for each number of queued jobs, by turns: what else the machine does hits all.
+    ``places``: the file or the database for each number."""
+    took: dict[int, list[float]] = {queued: [] for queued in places}
     async with AsyncExitStack() as stack:
-        folder = stack.enter_context(scratch())
-        stores = {queued: await stack.enter_async_context(opened(folder / f"{queued}.sqlite3")) for queued in QUEUED}
+        stores = {queued: await stack.enter_async_context(opened(where)) for queued, where in places.items()}
         for queued, store in stores.items():
             await prepare(store, queued)
-        turn = deque(QUEUED)
+        turn = deque(places)
         for _ in range(claims):
             for queued in turn:
                 await claim(stores[queued], took[queued])
@@ -59,7 +62,7 @@ async def prepare(store: Store, queued: int) -> None:
     """Half of the instances run a job, and so many jobs are queued on all of them."""
     for instance in range(INSTANCES // 2, INSTANCES):
         job = await store.journal.enqueue(queued_for(host_of(instance)))
-        await store.journal.append(job.job_id, [NewEvent(event=JobStarted())])
+        await store.journal.append(job.job_id, [NewEvent(event=JobStarted())], owner=store.replica_id)
     await fill(store, queued)
 
 
@@ -74,7 +77,7 @@ async def timed_claim(store: Store, took: list[float]) -> Job:
     begin = time.perf_counter()
     job = await store.queue.next_to_claim()
     assert job is not None
-    await store.journal.append(job.job_id, [NewEvent(event=JobStarted())])
+    await store.journal.append(job.job_id, [NewEvent(event=JobStarted())], owner=store.replica_id)
     took.append(time.perf_counter() - begin)
     return job
 

@@ -32,7 +32,7 @@ _ENDS: dict[str, dict[str, Any]] = {
 }
 
 
-def recorded_of(row: Row[Any]) -> RecordedEvent:
+def recorded_of(row: Row[Any] | tuple[Any, ...]) -> RecordedEvent:
     """The event that this row of the log holds, or what stands for it."""
     event = RecordedEvent._make(row)
     return event if _is_sound(event) else _stand_in(event)

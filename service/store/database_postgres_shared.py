@@ -33,12 +33,13 @@ CHANNEL = "resource_installer_news"
 # Fails where the row is gone, without an answer that anybody has to wait for.
 _FENCE = "SELECT 1 / count(*) FROM (SELECT 1 FROM replicas WHERE replica_id = %s FOR KEY SHARE) AS held"
 _COLUMNS = ", ".join(f"found.{column.name}" for column in events.columns)
-_READ_AFTER = text(
-    f"SELECT {_COLUMNS} FROM json_to_recordset(cast(:after AS json)) AS watched(job_id varchar, sequence bigint)"  # noqa: S608
+_READ_AFTER = (
+    f"SELECT {_COLUMNS} FROM json_to_recordset(%s::json) AS watched(job_id varchar, sequence bigint)"  # noqa: S608
     " CROSS JOIN LATERAL (SELECT * FROM events WHERE events.job_id = watched.job_id"
-    " AND events.sequence > watched.sequence ORDER BY events.sequence LIMIT :limit) AS found"
+    " AND events.sequence > watched.sequence ORDER BY events.sequence LIMIT %s) AS found"
     " ORDER BY found.job_id, found.sequence"
-)
+).encode()
+_TELL = b"SELECT pg_notify(%s, %s)"
 
 
 # Of a lease: a renewal that is not answered is tried again well before the lease ends.
@@ -95,7 +96,7 @@ class PostgresShared:
             logger.warning("the sessions of a lost replica end by themselves: %s", reason_of(error))
 
     async def tell(self, text: str) -> None:
-        await self._rows(func.pg_notify(CHANNEL, text).select())
+        await self._rows_of_driver(_TELL, (CHANNEL, text))
 
     async def listen(self, begun: Callable[[], None], heard: Callable[[str], None]) -> None:
         try:
@@ -114,7 +115,7 @@ class PostgresShared:
 
     async def read_after(self, after: Mapping[str, int], limit: int) -> list[RecordedEvent]:
         watched = [{"job_id": job_id, "sequence": sequence} for job_id, sequence in after.items()]
-        rows = await self._rows(_READ_AFTER, {"after": orjson.dumps(watched).decode(), "limit": limit})
+        rows = await self._rows_of_driver(_READ_AFTER, (orjson.dumps(watched).decode(), limit))
         return [recorded_of(row) for row in rows]
 
     async def close(self) -> None:
@@ -127,5 +128,18 @@ class PostgresShared:
                 with cut_after(raw.driver_connection, self._answer_seconds):
                     result = await connection.execute(statement, parameters)
                     return result.all() if result.returns_rows else ()
+        except DBAPIError as error:
+            raise error_of(error) from error
+
+    async def _rows_of_driver(self, sql: bytes, parameters: tuple[Any, ...]) -> list[tuple[Any, ...]]:
+        """Without SQLAlchemy, which takes as long again: this is done some hundred times a second."""
+        try:
+            async with self._turn, self._engine.connect() as connection:
+                driver: Any = (await connection.get_raw_connection()).driver_connection
+                with cut_after(driver, self._answer_seconds):
+                    rows: list[tuple[Any, ...]] = await (await driver.execute(sql, parameters)).fetchall()
+                    return rows
+        except psycopg.Error as error:
+            raise error_of(DBAPIError(sql.decode(), None, error)) from error
         except DBAPIError as error:
             raise error_of(error) from error

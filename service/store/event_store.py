@@ -19,7 +19,7 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Protocol
 
-from sqlalchemy import Connection, delete, func, or_, select, text
+from sqlalchemy import Connection, func, or_, select, text
 from sqlalchemy.exc import IntegrityError
 
 from service.crash_points import crash_point
@@ -29,8 +29,9 @@ from service.events.recorded_event import RecordedEvent
 from service.store.append import Append, Outbox, Statements
 from service.store.damage import recorded_of
 from service.store.database import Database, Work
+from service.store.deletion import delete_job
 from service.store.pages import PAGE_EVENTS
-from service.store.tables import events, job_resources, jobs
+from service.store.tables import events
 
 logger = logging.getLogger(__name__)
 
@@ -194,9 +195,9 @@ class EventStore:
         async with self._database.read() as connection:
             return (await connection.execute(newest)).scalar() or 0
 
-    async def forget(self, *job_ids: str) -> None:
-        """Delete these streams and their rows."""
-        await self._database.write(lambda connection: delete_streams(connection, job_ids))
+    async def forget(self, job_id: str) -> None:
+        """Delete the stream of an ended job and its rows."""
+        await delete_job(self._database, job_id)
 
     def _ask(self) -> None:
         self._commit(self._take)
@@ -321,12 +322,6 @@ class EventStore:
         self._unsettled -= 1
         if not self._unsettled:
             self._idle.set()
-
-
-def delete_streams(connection: Connection, job_ids: Sequence[str]) -> None:
-    """Delete the events and the rows of these jobs."""
-    for table in (events, job_resources, jobs):
-        connection.execute(delete(table).where(table.c.job_id.in_(job_ids)))
 
 
 def _by_stream(appends: Sequence[_Waiting]) -> list[Append]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 from typing import Any, NamedTuple
 
-from sqlalchemy import ColumnElement, Row, Select, and_, case, exists, func, or_, select
+from sqlalchemy import ColumnElement, Row, Select, and_, case, exists, func, literal_column, or_, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from service.errors import FieldError, InvalidRequest, UnknownJob
@@ -31,8 +31,10 @@ _JOBS = select(jobs, _LAST_SEQUENCE.label("last_sequence"), _LAST_AT.label("last
 
 
 def holds_its_instance(of: Any) -> ColumnElement[bool]:
-    """A started job that has not ended: it runs, or it is paused and keeps its instance."""
-    return or_(of.c.state == JobState.RUNNING, and_(of.c.state == JobState.PAUSED, of.c.started_at_ms.is_not(None)))
+    """A started job that has not ended: it runs, or it is paused and keeps its instance. In the words of the index
+    uq_jobs_busy_instance, and without parameters: only so a database knows that the index has all of these rows."""
+    states: list[ColumnElement[str]] = [literal_column(f"'{state}'") for state in (JobState.RUNNING, JobState.PAUSED)]
+    return and_(of.c.started_at_ms.is_not(None), of.c.state.in_(states))
 
 
 def _next_to_claim() -> Select[Any]:
@@ -50,12 +52,18 @@ def _next_to_claim() -> Select[Any]:
     keys = keys.union_all(select(after.scalar_subquery()).where(keys.c.key.is_not(None)))
     other = jobs.alias()
     busy = exists().where(other.c.instance_key == keys.c.key, holds_its_instance(other))
-    queued = jobs.alias()
+    # First the place, then the number: by both at once, a database that thinks its queues short would sort them.
+    queued, first_place = jobs.alias(), jobs.alias()
+    place = select(func.min(first_place.c.place)).where(
+        first_place.c.state == JobState.QUEUED, first_place.c.instance_key == keys.c.key
+    )
     head = (
-        select(queued.c.number)
-        .where(queued.c.state == JobState.QUEUED, queued.c.instance_key == keys.c.key)
-        .order_by(queued.c.place, queued.c.number)
-        .limit(1)
+        select(func.min(queued.c.number))
+        .where(
+            queued.c.state == JobState.QUEUED,
+            queued.c.instance_key == keys.c.key,
+            queued.c.place == place.correlate(keys).scalar_subquery(),
+        )
         .scalar_subquery()
     )
     heads = select(head.label("number")).where(keys.c.key.is_not(None), ~busy)

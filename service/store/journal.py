@@ -77,7 +77,7 @@ class Journal:
         self._replica_id = replica_id
         self._on_foreign = on_foreign
         self._events_format = events_format
-        self._streams = Streams(self._is_ours)
+        self._streams = Streams(self._is_ours if is_shared else None)
         self._gate = Gate(secrets)
         self._pages = Pages(event_store.read)
         # Kept alive, with what was published last: their events may come from another replica.
@@ -264,7 +264,8 @@ class Journal:
             new = readable(events(before) if callable(events) else events, self._events_format())
             if new:
                 # The append and the lock now belong to the writer: a caller that is cancelled leaves both alone.
-                return before, *self._submit(hold, job_id, before, new, owner)
+                after, done = self._submit(hold, job_id, before, new, owner)
+                return before, after, done
         nothing: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         nothing.set_result(None)
         return before, before, nothing

@@ -22,7 +22,11 @@ from service.store.shared import Shared
 
 logger = logging.getLogger(__name__)
 
-HINT_SECONDS_MIN = 0.005
+# From the begin of a hint to that of the next: longer the more the last one told, so that a replica whose jobs all have
+# news all the time spends little on telling, and the others look less often, for more at once.
+HINT_SECONDS_MIN, HINT_SECONDS_A_JOB, HINT_SECONDS_MAX = 0.005, 0.0001, 0.02
+# From the begin of a look to that of the next: the hints of many replicas that come meanwhile are one look.
+LOOK_SECONDS_MIN = 0.002
 LOOK_SECONDS_MAX = 5.0
 AGAIN_SECONDS = 0.5
 # A hint is less than 8,000 bytes: 36 of an id, up to 11 more a job. More jobs than this are told as all of them.
@@ -62,7 +66,8 @@ class News:
         self._clock = clock
         self._to_tell: dict[str, int] = {}
         self._has_work = False
-        self._to_look: set[str] = set()
+        # Told by others, and not looked at since.
+        self._to_look: dict[str, int] = {}
         self._look_at_all = False
         self._telling = BackgroundLoop("news-telling", self._tell)
         self._looking = BackgroundLoop("news-looking", self._look)
@@ -70,7 +75,7 @@ class News:
         self.reconnects = -1
         self.is_listening = False
         self._pause = RECONNECT_SECONDS_MIN
-        self._looked_at = clock()
+        self._looked_at = self._looked_at_all = clock()
 
     @property
     def lag_seconds(self) -> float:
@@ -107,21 +112,22 @@ class News:
         sender, _, told = hint.partition(":")
         if sender == self._sender:
             return
-        watched = self._watched()
+        # As cheap as can be: each hint of each replica comes here, and most are of jobs that nobody watches here.
         for part in told.split(","):
             job_id, _, sequence = part.partition("=")
             if part == WORK:
                 self._on_work()
-            elif not (sequence.isascii() and sequence.isdigit()):
+            elif sequence.isascii() and sequence.isdigit():
+                self._to_look[job_id] = max(int(sequence[:19]), self._to_look.get(job_id, 0))
+            else:
                 self._look_at_all = True
-            elif job_id in watched and watched[job_id] < int(sequence[:19]):
-                self._to_look.add(job_id)
         if self._to_look or self._look_at_all:
             self._looking.wake()
 
     async def _tell(self) -> float | None:
         if not (self._to_tell or self._has_work):
             return None
+        begun = self._clock()
         told, self._to_tell = self._to_tell, {}
         parts = [f"{job_id}={sequence}" for job_id, sequence in told.items()] if len(told) <= HINT_JOBS_MAX else [ALL]
         if self._has_work:
@@ -132,14 +138,23 @@ class News:
         except StoreUnavailable as error:
             logger.debug("a hint is lost: %s", error)
         # What is committed meanwhile goes into one hint: a wake does not end this wait.
-        await asyncio.sleep(HINT_SECONDS_MIN)
+        pause = min(HINT_SECONDS_MAX, HINT_SECONDS_MIN + HINT_SECONDS_A_JOB * len(told))
+        await asyncio.sleep(pause - (self._clock() - begun))
         return 0.0 if self._to_tell else None
 
     async def _look(self) -> float:
-        watched = self._watched()
-        wanted = watched if self._look_at_all or not self._to_look else self._to_look & watched.keys()
-        self._look_at_all, self._to_look = False, set()
-        after = {job_id: watched[job_id] for job_id in wanted}
+        begun = self._clock()
+        watched, told = self._watched(), self._to_look
+        # However many hints come: one of them may have been lost.
+        is_due = begun - self._looked_at_all >= LOOK_SECONDS_MAX
+        if self._look_at_all or is_due or not told:
+            after = dict(watched)
+            self._looked_at_all = begun
+        else:
+            after = {
+                job_id: watched[job_id] for job_id in told.keys() & watched.keys() if watched[job_id] < told[job_id]
+            }
+        self._look_at_all, self._to_look = False, {}
         try:
             while after and not self._looking.is_stopping:
                 after = await self._read(after)
@@ -148,7 +163,8 @@ class News:
             self._look_at_all = True
             return AGAIN_SECONDS
         self._looked_at = self._clock()
-        return LOOK_SECONDS_MAX
+        await asyncio.sleep(LOOK_SECONDS_MIN - (self._looked_at - begun))
+        return max(0.0, self._looked_at_all + LOOK_SECONDS_MAX - self._looked_at)
 
     async def _read(self, after: Mapping[str, int]) -> dict[str, int]:
         """Publish what follows; the streams that may have more, with their last sequence."""

@@ -137,9 +137,10 @@ class Stream:
 
 class Streams:
     """Streams in use, and those of jobs past their first event. Keeping the fold saves reading the rows on every
-    append. ``is_ours``: whether nobody else will append to this job for now, so that its fold stays true."""
+    append. ``is_ours``: whether nobody else will append to this job for now, so that its fold stays true; None: nobody
+    ever will."""
 
-    def __init__(self, is_ours: Callable[[Job], bool] = lambda _job: True) -> None:
+    def __init__(self, is_ours: Callable[[Job], bool] | None = None) -> None:
         self._is_ours = is_ours
         self._used: WeakValueDictionary[str, Stream] = WeakValueDictionary()
         self._worked_on: dict[str, Stream] = {}
@@ -169,7 +170,7 @@ class Streams:
     def keep(self, stream: Stream, job: Job) -> None:
         """Set the fold, and keep the stream from its second event (the first queue position, or the start) to its last.
         Beyond the first hundred of a queue, a waiting job costs nothing; nor does one that another replica runs."""
-        is_ours = self._is_ours(job)
+        is_ours = self._is_ours is None or self._is_ours(job)
         stream.job = job if is_ours else None
         if job.is_terminal or not is_ours:
             self._worked_on.pop(job.job_id, None)

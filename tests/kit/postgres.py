@@ -1,4 +1,5 @@
-"""A PostgreSQL server of the tests' own: Debian's programs, a cluster in a temporary folder, a free port.
+"""A PostgreSQL server of the tests' own, and of the benchmarks': Debian's programs, a cluster in a temporary folder, a
+free port.
 
 One server serves the whole run, with all its workers: whoever needs it first starts it, and its keeper stops it when
 the run has ended, however that ends. Each test gets a database of its own, copied from one that has the tables.
@@ -15,7 +16,7 @@ import signal
 import subprocess
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from functools import cache
 from pathlib import Path
@@ -56,12 +57,15 @@ def programs() -> Path:
 
 
 class PostgresServer:
-    """A cluster below a folder of its own. ``durable``: it keeps what it commits, as it does in production."""
+    """A cluster below a folder of its own. ``durable``: it keeps what it commits, as it does in production.
+    ``settings``: more of the server's, by name."""
 
-    def __init__(self, folder: Path, *, port: int, durable: bool = False) -> None:
+    def __init__(
+        self, folder: Path, *, port: int, durable: bool = False, settings: Mapping[str, str] | None = None
+    ) -> None:
         self.folder = folder
         self.port = port
-        self._settings = {**SETTINGS, **({} if durable else HASTY), "port": str(port)}
+        self._settings = {**SETTINGS, **({} if durable else HASTY), "port": str(port), **(settings or {})}
 
     def create(self) -> None:
         self.folder.mkdir(mode=0o755, parents=True)
@@ -145,6 +149,11 @@ class PostgresServer:
             for statement in statements:
                 server.execute(statement.encode())
 
+    def create_template(self) -> None:
+        """The database with the newest tables that others are copied from."""
+        self.execute(f"create database {TEMPLATE}")
+        _make_tables(self.url(TEMPLATE))
+
     def _wait_for(self, query: str) -> None:
         until = time.monotonic() + START_SECONDS_MAX
         with psycopg.connect(f"host=127.0.0.1 port={self.port} user={USER} dbname={USER}", autocommit=True) as server:
@@ -216,8 +225,7 @@ def shared_server() -> PostgresServer:
         server.start()
         give(path)
         server.keep_until(run)
-        server.execute(f"create database {TEMPLATE}")
-        _make_tables(server.url(TEMPLATE))
+        server.create_template()
         lock.write(str(server.port))
         lock.flush()
         print(f"PostgreSQL on port {server.port} in {time.monotonic() - begun:.1f} s")

@@ -5,11 +5,13 @@ from __future__ import annotations
 import asyncio
 import random
 from collections.abc import AsyncIterator, Sequence
+from itertools import count
 
 import pytest
 from sqlalchemy import text
 
 from service.events.recorded_event import RecordedEvent
+from service.store import news
 from service.store.append import Append
 from service.store.database import database_of
 from service.store.database_postgres import PostgresDatabase
@@ -145,6 +147,26 @@ async def test_a_lost_hint_costs_time_and_no_event(pair: tuple[Replica, Replica]
     await until(lambda: member.seen == [1, 2, 3, 4, 5], seconds=20)
 
 
+async def test_a_lost_hint_costs_no_more_time_while_others_come(
+    pair: tuple[Replica, Replica], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(news, "LOOK_SECONDS_MAX", 1.0)
+    writer, reader = pair
+    quiet, busy = [await running_job(writer) for _ in range(2)]
+    member, other = await reader.watch(quiet), await reader.watch(busy)
+    await writer.news.stop()
+    await writer.journal.append(quiet, [bar(1)])
+    async with asyncio.timeout(10):
+        # Of a job that is watched here, of one that is not, and of nobody's.
+        for n in count(4):
+            await writer.journal.append(busy, [bar(n)])
+            reader.news.heard(f"9:{busy}={n},another={n}")
+            await asyncio.sleep(0.05)
+            if member.seen[-1] == 4:
+                break
+    assert other.seen[-1] > 4
+
+
 async def test_a_listener_that_is_cut_off_reads_what_it_missed(pair: tuple[Replica, Replica]) -> None:
     writer, reader = pair
     job_id = await running_job(writer)
@@ -161,8 +183,7 @@ async def test_a_listener_that_is_cut_off_reads_what_it_missed(pair: tuple[Repli
 
 async def test_more_news_than_a_hint_holds(pair: tuple[Replica, Replica]) -> None:
     writer, reader = pair
-    count = HINT_JOBS_MAX + 10
-    ids = [await running_job(writer) for _ in range(count)]
+    ids = [await running_job(writer) for _ in range(HINT_JOBS_MAX + 10)]
     members = [await reader.watch(job_id) for job_id in ids]
     hints: list[str] = []
     heard = reader.news.heard
