@@ -110,7 +110,9 @@ class Service:
             cluster=self._cluster.figures,
         )
         self._jobs = Jobs(self._database)
-        self._notifications = notifications_of(settings, self._database, self._cluster, self._clock_ms)
+        self._notifications = notifications_of(
+            settings, self._database, self._cluster, self._clock_ms, lambda: self._vast.prices()
+        )
         self._event_store = EventStore(
             self._database,
             clock=time.perf_counter,
@@ -140,6 +142,7 @@ class Service:
             database=self._database, keep_days=settings.keep_days, clock_ms=self._clock_ms
         )
         self._outbound = outbound_of(settings, self._keys)
+        self._vast = VastAccount(self._outbound, settings.vast_url, may_stop=settings.vast_allow_stop)
         self._connector = connector_of(
             settings, self._keys, StoredHostKeys(self._database) if self._cluster.is_shared else None
         )
@@ -197,7 +200,7 @@ class Service:
     def _observe(self, appends: Sequence[Append], commit_seconds: float, publish_seconds: float) -> None:
         self._cluster.committed(appends)
         self._metrics.committed(appends, commit_seconds, publish_seconds)
-        self._notifications.deliverer.committed(appends)
+        self._notifications.committed(appends)
 
     def _services(self, metrics: Metrics) -> Services:
         settings = self._settings
@@ -212,7 +215,7 @@ class Service:
             keys=self._keys,
             sites=sites_of(settings),
             catalogue=Catalogue(self._outbound, settings.catalogue, clock_ms=self._clock_ms),
-            vast=VastAccount(self._outbound, settings.vast_url, may_stop=settings.vast_allow_stop),
+            vast=self._vast,
             notifications=self._notifications,
             database=self._database,
             cluster=self._cluster,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Awaitable, Callable
 
 from pydantic import SecretStr
 
@@ -13,6 +14,7 @@ from service.keys import SSH, Keys
 from service.library import copy_samples
 from service.links.civitai import CIVITAI_ORIGINS
 from service.notify.notifications import Notifications
+from service.notify.prices import ByAddress
 from service.outbound import Outbound
 from service.runner.instance.connector import LOGIN_SECONDS_MAX, Connector
 from service.runner.retry import RetryRules
@@ -93,7 +95,13 @@ def outbound_of(settings: Settings, keys: Keys) -> Outbound:
     return Outbound(allowed=settings.outbound_targets, tokens=tokens)
 
 
-def notifications_of(settings: Settings, database: Database, cluster: Cluster, clock_ms: SteadyClock) -> Notifications:
+def notifications_of(
+    settings: Settings,
+    database: Database,
+    cluster: Cluster,
+    clock_ms: SteadyClock,
+    ask_prices: Callable[[], Awaitable[ByAddress]],
+) -> Notifications:
     return Notifications(
         database,
         key_file=settings.key_file,
@@ -102,6 +110,7 @@ def notifications_of(settings: Settings, database: Database, cluster: Cluster, c
         allowed=settings.outbound_targets,
         is_alone=not cluster.is_shared,
         clock_ms=clock_ms,
+        ask_prices=ask_prices,
     )
 
 

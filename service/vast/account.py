@@ -44,6 +44,18 @@ class VastAccount:
             token = following
         return sorted(found.values(), key=lambda rented: -rented.id)[:INSTANCES_MAX]
 
+    async def prices(self) -> dict[tuple[str, int], float]:
+        """What an hour of each instance costs, in dollars, by each of its addresses; none without a key. Raises
+        KeyNeeded, AddressRefused, OutboundError."""
+        if not self._outbound.has_token(self._site):
+            return {}
+        return {
+            address: rented.dollars_per_hour
+            for rented in await self.instances()
+            if rented.dollars_per_hour is not None
+            for address in rented.addresses
+        }
+
     async def stop(self, number: int) -> None:
         """Its data stays, and costs less. Raises Forbidden, NotFound, KeyNeeded, OutboundError."""
         await self._change("PUT", number, {"state": "stopped"})

@@ -19,7 +19,7 @@ PROVISIONING = "provisioning"
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Rented:
     """``dollars_per_hour`` in all. ``disk_total``, ``disk_used``: bytes. ``ssh_host`` None: it has no address yet;
-    ``way``: to the instance itself, or through Vast.ai's proxy, which is slower."""
+    ``way``: to the instance itself, or through Vast.ai's proxy, which is slower. ``addresses``: all, that one first."""
 
     id: int
     label: str | None
@@ -32,6 +32,7 @@ class Rented:
     ssh_host: str | None
     ssh_port: int | None
     way: Literal["direct", "proxy"] | None
+    addresses: tuple[tuple[str, int], ...] = ()
 
 
 def read_rented(given: Mapping[str, Any]) -> Rented | None:
@@ -39,7 +40,8 @@ def read_rented(given: Mapping[str, Any]) -> Rented | None:
     number = _whole(given.get("id"), ID_MAX)
     if number is None:
         return None
-    host, port, way = _address(given)
+    addresses = _addresses(given)
+    host, port, way = addresses[0] if addresses else (None, None, None)
     return Rented(
         id=number,
         label=_text(given.get("label")),
@@ -52,23 +54,25 @@ def read_rented(given: Mapping[str, Any]) -> Rented | None:
         ssh_host=host,
         ssh_port=port,
         way=way,
+        addresses=tuple((host, port) for host, port, _ in addresses),
     )
 
 
-def _address(given: Mapping[str, Any]) -> tuple[str | None, int | None, Literal["direct", "proxy"] | None]:
-    """The instance's own address where it has one, else the proxy's. With Jupyter the proxy's port is the next one."""
+def _addresses(given: Mapping[str, Any]) -> list[tuple[str, int, Literal["direct", "proxy"]]]:
+    """The instance's own address where it has one, then the proxy's. With Jupyter the proxy's port is the next one."""
+    found: list[tuple[str, int, Literal["direct", "proxy"]]] = []
     ports = given.get("ports")
     mapped = ports.get("22/tcp") if isinstance(ports, dict) else None
     first = mapped[0] if isinstance(mapped, list) and mapped else None
     direct_port = _port(first.get("HostPort")) if isinstance(first, dict) else None
     address = _ip(given.get("public_ipaddr"))
     if address is not None and direct_port is not None:
-        return address, direct_port, "direct"
+        found.append((address, direct_port, "direct"))
     host, port = given.get("ssh_host"), _port(given.get("ssh_port"))
-    if not isinstance(host, str) or not _HOST.fullmatch(host) or port is None:
-        return None, None, None
-    has_jupyter = "jupyter" in str(given.get("image_runtype"))[:TEXT_CHARACTERS_MAX]
-    return host, min(port + has_jupyter, 65_535), "proxy"
+    if isinstance(host, str) and _HOST.fullmatch(host) and port is not None:
+        has_jupyter = "jupyter" in str(given.get("image_runtype"))[:TEXT_CHARACTERS_MAX]
+        found.append((host, min(port + has_jupyter, 65_535), "proxy"))
+    return found
 
 
 def _ip(value: Any) -> str | None:

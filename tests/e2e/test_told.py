@@ -10,6 +10,7 @@ import pytest
 from playwright.async_api import expect
 from standardwebhooks import Webhook
 
+from service.demo.vast import StandInVast, instance
 from tests.e2e.conftest import World
 from tests.e2e.test_library import shoot
 from tests.kit.browser import Browser
@@ -19,6 +20,8 @@ from tests.terminal.test_terminal import run
 
 DONE = 'mkdir -p "$UI_HOME/models" && echo done'
 WRONG = "echo no; exit 3"
+SLOW = f"sleep 1; {DONE}"
+VAST_KEY = "a-key-of-vast-0123456789abcdef"
 
 
 @pytest.fixture
@@ -73,6 +76,31 @@ async def test_receivers_of_settings_and_clients_are_told(world: World, receiver
         assert SECRET not in world.service.log + listed
         assert "/hook" not in world.service.log
     world.check_database()
+
+
+async def test_what_an_install_has_cost_is_told_where_the_price_is_known(world: World, receiver: Receiver) -> None:
+    site = StandInVast(VAST_KEY)
+    rented = instance(
+        101, public_ipaddr="127.0.0.1", ports={"22/tcp": [{"HostPort": str(world.instance.port)}]}, dph_total=3_600.0
+    )
+    site.add(rented)
+    await site.start()
+    try:
+        targets = f"{receiver.target},{site.url.removeprefix('http://')}"
+        vast = {"INSTALLER_VAST_URL": site.url, "INSTALLER_VAST_API_KEY": VAST_KEY}
+        await serve(world, receiver, **{**named(receiver), **vast, "INSTALLER_OUTBOUND_TARGETS": targets})
+        await world.service.ended(await world.service.install(world.instance, world.ui_home, world.card("a.md", SLOW)))
+        await until(lambda: len(receiver.sent) == 1)
+        cost = json.loads(receiver.sent[0].body)["data"]["cost"]
+        # A dollar a second.
+        assert cost["currency"] == "USD"
+        assert 1 <= cost["amount"] <= 60
+        # The site is asked once: while it is rented, an instance costs the same.
+        await world.service.ended(await world.service.install(world.instance, world.ui_home, world.card("b.md", DONE)))
+        await until(lambda: len(receiver.sent) == 2)
+        assert len(site.requests) == 1
+    finally:
+        await site.stop()
 
 
 async def test_a_slow_receiver_holds_up_no_install_and_a_kill_loses_nothing(world: World, receiver: Receiver) -> None:
