@@ -13,7 +13,8 @@ import os
 import re
 import signal
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import AsyncIterator, Iterable, Sequence
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import NamedTuple
 
@@ -147,7 +148,8 @@ def host(number: int) -> str:
 
 async def start_all(service: ServiceProcess, sshd: Sshd, jobs: int) -> list[str]:
     # The service may close a connection at the very moment when it would be used again.
-    async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(force_close=True)) as http:
+    connector = aiohttp.TCPConnector(force_close=True)
+    async with without_recorders(sshd.home), aiohttp.ClientSession(connector=connector) as http:
         return [await start(http, service.url, host(n), sshd.port) for n in range(jobs)]
 
 
@@ -155,16 +157,24 @@ async def watched(sshd: Sshd, url: str, pid: int, ids: Sequence[str], clients: i
     """What so many clients of each job receive within a span of time from the process that serves them."""
     processes = 1 if len(ids) * clients * BARS_A_SECOND <= ONE_PROCESS_DELIVERIES_MAX else 2
     async with clients_of(url, ids, clients, processes) as watching:
-        stopping = asyncio.create_task(stop_recorders(sshd.home))
-        await watching.all_draw()
-        await asyncio.sleep(SETTLE_SECONDS)
-        stopping.cancel()
+        async with without_recorders(sshd.home):
+            await watching.all_draw()
+            await asyncio.sleep(SETTLE_SECONDS)
         return await span(sshd, pid, watching, seconds)
 
 
-async def stop_recorders(home: Path) -> None:
+@asynccontextmanager
+async def without_recorders(home: Path) -> AsyncIterator[None]:
     """What records how far an attempt's files are looks at the processes of its machine once a second: hundreds of
     instances on one machine would only look at each other."""
+    stopping = asyncio.create_task(_stop_recorders(home))
+    try:
+        yield
+    finally:
+        stopping.cancel()
+
+
+async def _stop_recorders(home: Path) -> None:
     while True:
         for path in home.glob(".local/state/resource-installer/*/*/helpers"):
             # The watchdog, and once it has begun, the recorder.
