@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 from typing import Any, NamedTuple
 
-from sqlalchemy import ColumnElement, Row, Select, and_, case, exists, func, literal_column, or_, select
+from sqlalchemy import ColumnElement, Row, ScalarSelect, Select, and_, case, func, literal_column, or_, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from service.errors import FieldError, InvalidRequest, UnknownJob
@@ -44,17 +44,17 @@ def _next_to_claim() -> Select[Any]:
     index (state, instance_key, place) for the smallest key of an instance after the last one. So ten thousand jobs that
     wait for one instance cost a step, not ten thousand.
     """
-    first = select(func.min(jobs.c.instance_key).label("key")).where(jobs.c.state == JobState.QUEUED)
-    keys = first.cte("keys", recursive=True)
-    after = select(func.min(jobs.c.instance_key)).where(
-        jobs.c.state == JobState.QUEUED, jobs.c.instance_key > keys.c.key
-    )
-    keys = keys.union_all(select(after.scalar_subquery()).where(keys.c.key.is_not(None)))
+    waiting = jobs.alias()
+    first = select(waiting.c.instance_key).where(waiting.c.state == JobState.QUEUED)
+    keys = select(_least(first, waiting.c.instance_key).label("key")).cte("keys", recursive=True)
+    after = first.where(waiting.c.instance_key > keys.c.key)
+    keys = keys.union_all(select(_least(after, waiting.c.instance_key)).where(keys.c.key.is_not(None)))
     other = jobs.alias()
-    busy = exists().where(other.c.instance_key == keys.c.key, holds_its_instance(other))
+    # Asked for each instance: a join with all busy ones may be begun by reading all jobs that have not ended.
+    busy = select(other.c.number).where(other.c.instance_key == keys.c.key, holds_its_instance(other)).limit(1)
     # First the place, then the number: by both at once, a database that thinks its queues short would sort them.
     queued, first_place = jobs.alias(), jobs.alias()
-    place = select(func.min(first_place.c.place)).where(
+    place = select(first_place.c.place).where(
         first_place.c.state == JobState.QUEUED, first_place.c.instance_key == keys.c.key
     )
     head = (
@@ -62,12 +62,18 @@ def _next_to_claim() -> Select[Any]:
         .where(
             queued.c.state == JobState.QUEUED,
             queued.c.instance_key == keys.c.key,
-            queued.c.place == place.correlate(keys).scalar_subquery(),
+            queued.c.place == _least(place.correlate(keys), first_place.c.place),
         )
         .scalar_subquery()
     )
-    heads = select(head.label("number")).where(keys.c.key.is_not(None), ~busy)
+    heads = select(head.label("number")).where(keys.c.key.is_not(None), busy.scalar_subquery().is_(None))
     return _JOBS.where(jobs.c.number.in_(heads)).order_by(jobs.c.place, jobs.c.number).limit(1)
+
+
+def _least(query: Select[Any], column: ColumnElement[Any]) -> ScalarSelect[Any]:
+    """The least value of this column, or null. As the first in order: in a table that is said to be empty, the same
+    costs nothing to PostgreSQL by reading all rows, but a sort costs something."""
+    return query.order_by(column).limit(1).scalar_subquery()
 
 
 _NEXT_TO_CLAIM = _next_to_claim()
