@@ -70,12 +70,24 @@ listed_sha256() {
 # the download that note will do: it is held against the file once that is hashed.
 see() {
     local size='' inode changed
-    if [ -n "${is_riding-}" ] && [ "${2-}" != again ]; then
+    if [ -n "${is_riding-}" ]; then
         encode "$1"
         place "$encoded"
         read_state
         seen=$known
         [ "$was" != whole ] || return 0
+    fi
+    see_again "$1"
+}
+
+# Once it is hashed. With the end of the download, left.sh has seen it after its run: where it was as noted then, is still
+# the file that was hashed, and was not written since, it is as noted.
+see_again() {
+    local size='' inode changed
+    if [ -n "${is_riding-}" ] && [ -n "${opened[$file_number]-}" ] && [ "${seen_here[$1]-}" = "${states[$file_number]}" ] &&
+        [ "$1" -ef "/dev/fd/${opened[$file_number]}" ] && [ ! "$1" -nt "$attempt/looked" ]; then
+        seen=${states[$file_number]}
+        return
     fi
     read -r size inode changed < <(stat -L -c '%s %i %z' -- "$1")
     seen=${size:+$size $inode ${changed// /_}}
@@ -140,11 +152,14 @@ milliseconds() {
     [ "$digest" = "$MEASURED_SHA256" ] && printf %s $((10#${user//[!0-9]/} + 10#${system//[!0-9]/})) || printf 0
 }
 
-# Starts to hash a file: `hashing` holds the descriptor of what the program prints, `pids` its process.
+# Starts to hash a file: `hashing` holds the descriptor of what the program prints, `pids` its process, `opened` the
+# descriptor of the file.
 begin_hash() {
-    local descriptor
-    exec {descriptor}< <(exec "${hasher[@]}" <"$1")
+    local descriptor file=''
+    exec {file}<"$1"
+    exec {descriptor}< <(exec "${hasher[@]}" <&"$file")
     pids[$2]=$!
+    opened[$2]=$file
     hashing[$2]=$descriptor
 }
 
@@ -169,6 +184,11 @@ hash() {
     [ -z "$digest" ] || finding at "$file_number" "$size"
 }
 
+close_file() {
+    local file=${opened[$file_number]}
+    [ -z "$file" ] || exec {file}<&-
+}
+
 # Whether there is a reason to hash a file, or it costs little.
 is_hashed() {
     [ -n "${want_sha256[$1]}${listed[$1]}" ] || [ "${sizes[$1]}" -le "$HASHED_WITHOUT_NEED_BYTES_MAX" ]
@@ -187,7 +207,8 @@ weigh() {
     local digest=- against=-
     if [ -n "${hashing[$file_number]}" ]; then
         hash "$file" "$size"
-        see "$file" again
+        see_again "$file"
+        close_file
         if [ "$seen" != "${states[$file_number]}" ]; then
             [ -z "${is_riding-}" ] || exit 99
             if [ -e "$file" ]; then bad changed; else bad vanished; fi
@@ -229,7 +250,7 @@ verify() {
     # shellcheck disable=SC2034
     local attempt=${RESOURCE_INSTALLER_ATTEMPT%-verify} home=${UI_HOME%/}
     local state=${attempt%/*/*} state_file was known
-    local hasher=() hashing=() pids=() listed=() total=0 cores
+    local hasher=() hashing=() opened=() pids=() listed=() total=0 cores
     local files=() states=() sizes=() checked=() want_sha256=("${card_sha256s[@]}") want_size=("${card_sizes[@]}")
     for tool in base64 find grep head od sed sha256sum sort stat tail tr; do
         command -v "$tool" >/dev/null || { finding missing "$tool" && return 127; }
