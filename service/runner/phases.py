@@ -11,7 +11,7 @@ from typing import Protocol
 
 from service.events.causes import Cause
 from service.events.event_types import Event, VerificationStarted
-from service.events.job import DOWNLOAD, VERIFY, Job, ResourceProgress
+from service.events.job import DOWNLOAD, VERIFY, Job, ResourceProgress, ResourceState
 from service.events.ledger import Evidence
 from service.events.parser import ProgressParser
 from service.events.recorded_event import NewEvent
@@ -78,6 +78,12 @@ _ENDINGS = {DOWNLOAD: "", VERIFY: "-verify"}
 def directories_of(resource: ResourceProgress) -> list[str]:
     """The directories of both phases; a signal goes to whichever is running."""
     return [_directory(resource, phase) for phase in _ENDINGS]
+
+
+def directories_ahead(job: Job) -> list[str]:
+    """Those of the downloads that the job has not begun at all."""
+    waiting = (resource for resource in job.resources if resource.state is ResourceState.PENDING)
+    return [_directory(resource._replace(attempt=1), DOWNLOAD) for resource in waiting if not resource.attempt]
 
 
 def _directory(resource: ResourceProgress, phase: str) -> str:

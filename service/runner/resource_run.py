@@ -27,7 +27,7 @@ from service.runner.instance.ended import Ended, Ridden
 from service.runner.instance.link import Link
 from service.runner.live_job import LiveJob
 from service.runner.outcome import Outcome, failed
-from service.runner.phases import Phase, directories_of, phase_of
+from service.runner.phases import Phase, directories_ahead, directories_of, phase_of
 from service.runner.plan import is_verifying
 from service.runner.retry import delay_seconds, retry_after_seconds
 from service.runner.rules import InstallRules, ToolKeys
@@ -206,6 +206,7 @@ class ResourceRun:
             civitai_api_key=keys.civitai_api_key,
             hf_token=keys.hf_token,
             riding=phase.riding(card) if card is not None and is_same else "",
+            ahead=directories_ahead(self._live_job.job) if phase.is_card else (),
             must_exist=resource.source_offset > 0 or not is_same,
         )
 

@@ -39,7 +39,7 @@ class AttemptSpec:
     log a record of the ledger; without one the log has no records. ``is_card``: else it is a program of the service,
     which needs no tools and no keys. ``background``: what the card leaves running stays. ``reinstall``: files that are
     whole already are loaded anew. ``riding``: the program that verifies what the attempt leaves; it runs with its end
-    where there is little to verify.
+    where there is little to verify. ``ahead``: the directories of the attempts that its job is still to begin.
     """
 
     job_id: str
@@ -60,6 +60,7 @@ class AttemptSpec:
     background: bool = False
     riding: str = ""
     reinstall: bool = False
+    ahead: Sequence[str] = ()
 
 
 def attach_program(spec: AttemptSpec, *, nonce: str, offset: int, has_programs: bool = False) -> bytes:
@@ -91,6 +92,7 @@ def attach_program(spec: AttemptSpec, *, nonce: str, offset: int, has_programs: 
         background=int(spec.background),
         reinstall=int(spec.reinstall),
         riding=spec.riding,
+        ahead=" ".join(spec.ahead),
         civitdl_config=civitdl_config(spec.civitai_api_key or "") if spec.is_card else "",
         civitai_token=(spec.civitai_api_key or "") if spec.is_card else "",
         hf_token=(spec.hf_token or "") if spec.is_card else "",

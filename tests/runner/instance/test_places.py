@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import random
 import subprocess
 from pathlib import Path
 
@@ -40,6 +41,17 @@ def test_it_is_the_usual_base64_also_when_it_is_asked_for_again() -> None:
     assert bash('encode ""; printf %s "$encoded"') == b"-"
 
 
+def test_a_text_that_begins_as_the_one_before_is_not_worked_out_again() -> None:
+    """A folder, what lies in it, and the folder again, of any length, in any order."""
+    chance = random.Random(7)
+    path = "/w/ComfyUI/models/ü/m1.safetensors".encode()
+    texts = [path[: chance.randrange(len(path))] + chance.choice((b"", b"x", b"/yz")) for _ in range(200)]
+    once = bash('for one in "$@"; do encode "$one"; printf "%s\\n" "$encoded"; done', *texts)
+    assert once.decode().split() == [base64.b64encode(text).decode() or "-" for text in texts]
+    parts = bash('encode /models/loras; encode_from() { printf %s "$1"; }; encode /models/loras/a', b"")
+    assert parts == b"12"
+
+
 def test_it_is_read_as_it_was_written() -> None:
     words = [base64.b64encode(text) for text in TEXTS]
     back = bash('for one in "$@" "$@"; do decode "$one"; printf "%s\\0" "$decoded"; done', *words)
@@ -53,7 +65,7 @@ def test_the_next_program_knows_what_this_one_encoded(tmp_path: Path) -> None:
     lines = [text for text in TEXTS if b"\n" not in text]
     assert names.read_bytes().count(b"\n") == len(lines)
     again = (
-        f"read_known_names {names}; encode_anew() {{ exit 7; }}; decode_anew() {{ exit 8; }}\n"
+        f"read_known_names {names}; encode_from() {{ exit 7; }}; decode_anew() {{ exit 8; }}\n"
         'for one in "$@"; do encode "$one"; decode "$encoded"; printf "%s\\0" "$decoded"; done'
     )
     assert bash(again, *lines).split(b"\0")[:-1] == lines

@@ -5,7 +5,8 @@
 # what they say), files (of these programs; none where the instance has them), file_1 and so on (what each says),
 # commands (that get a shim), is_card (0: the service's own program, which runs no tools), mark (of the records in the
 # log, or nothing), background (1: what the card leaves running stays), reinstall (1: whole files are loaded anew),
-# riding (what its verification has to know, or nothing: riding.sh), civitdl_config, civitai_token and hf_token.
+# riding (what its verification has to know, or nothing: riding.sh), ahead (the names of the attempts that the job is to
+# begin after this one), civitdl_config, civitai_token and hf_token.
 # Standard output: the nonce on a line of its own, then the log from `offset` on. Standard error: after the nonce, the
 # ledger's records, one a line, and how the attempt ended.
 #
@@ -25,6 +26,8 @@ LEDGER_RECORDS_MAX=1000
 LEDGER_BYTES_MAX=65536
 # So much of it is read by the shell itself.
 LEDGER_BYTES_FEW=8192
+# For so long the free room that another attempt has found counts.
+ROOM_SECONDS=2
 
 say() {
     printf '\n%s %s\n' "$nonce" "$*" >&2
@@ -61,13 +64,35 @@ cannot_write() {
     say "refused cannot write below $state: $1"
 }
 
+# Only its `log` says that an attempt was there: its folders and pipes may have been made with those of an earlier one.
 make_folders() {
-    if [ "$is_card" = 1 ]; then
-        mkdir -p "$dir/config/civitdl" ${riding:+"$dir-verify"} || return
-    else
-        mkdir -p "$dir" || return
+    if [ ! -p "$dir/run_pipe" ]; then
+        # shellcheck disable=SC2086
+        make_for "$name" $ahead || return
     fi
     printf '' >>"$dir/log" && printf '' >>"$dir/lock"
+}
+
+# What these attempts need, by two processes for all of them. Another may be making the same now; and where a file system
+# knows no pipes, the supervisor finds another place for them.
+make_for() {
+    names=$*
+    for one; do
+        shift
+        one=$state/$job/$one
+        if [ "$is_card" = 1 ]; then
+            set -- "$@" "$one/config/civitdl" ${riding:+"$one-verify"}
+        else
+            set -- "$@" "$one"
+        fi
+    done
+    mkdir -p "$@" || return
+    set --
+    for one in $names; do
+        one=$state/$job/$one
+        [ -p "$one/run_pipe" ] || set -- "$@" "$one/idle" "$one/card_pipe" "$one/run_pipe"
+    done
+    [ "$#" = 0 ] || mkfifo "$@" 2>/dev/null || :
 }
 
 # `:` with a redirection that fails would end this shell, `printf` does not.
@@ -177,17 +202,36 @@ check_programs() {
     } 2>/dev/null
 }
 
-# The free room where the resource will lie, on the nearest folder above it that exists, as the first record of the log:
-# what a run announces is compared with it.
+# The free room where the resource will lie, as the first record of the log: what a run announces is compared with it.
+# Before an attempt is ended for want of it, it is measured anew (signal.sh).
 record_room() {
     [ -n "$mark" ] || return 0
-    folder=$ui_home
+    find_room 2>/dev/null
+    [ -z "$room" ] || printf '\r%s room %s\n' "$mark" "$room" >>"$dir/log"
+}
+
+# Sets `room`. A job begins several small resources within the time for which another attempt's answer counts.
+find_room() {
+    room='' at='' where='' now=''
+    read -r now _ </proc/uptime && read -r room at where <"$state/room"
+    now=${now%%.*}
+    case x${now}x${at}x${room}x in
+        *xx* | *[!0-9x]*) ;;
+        *) [ "$where" = "$ui_home" ] && [ "$now" -ge "$at" ] && [ $((now - at)) -le "$ROOM_SECONDS" ] && return ;;
+    esac
+    measure_room
+    [ -z "$room$now" ] || printf '%s %s %s\n' "$room" "$now" "$ui_home" >"$state/room"
+}
+
+# On the nearest folder that exists.
+measure_room() {
+    folder=$ui_home room=
     while [ ! -d "$folder" ] && [ "$folder" != / ]; do
         folder=$(dirname -- "$folder")
     done
     # shellcheck disable=SC2046
-    set -- $(exec stat -f -c '%b %a %S' -- "$folder" 2>/dev/null)
-    [ "${1:-0}" = 0 ] || printf '\r%s room %s\n' "$mark" $(($2 * $3)) >>"$dir/log"
+    set -- $(exec stat -f -c '%b %a %S' -- "$folder")
+    [ "${1:-0}" = 0 ] || room=$(($2 * $3))
 }
 
 start() {

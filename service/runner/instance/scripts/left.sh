@@ -13,6 +13,8 @@
 LOOSE_FILES_MAX=500
 # A script with several threads writes several files at once.
 HALF_SECONDS=30
+# What files.sh would note of the new files, as they were seen here.
+declare -A seen_here
 
 record_what_it_left() {
     local home=${UI_HOME%/} loose=() any='' has_company=- has_files='' encoded decoded state=${dir%/*/*}
@@ -20,6 +22,7 @@ record_what_it_left() {
     card_files=$state/cards/$RESOURCE_INSTALLER_CARD
     read_known_names "$dir/names"
     read_own_claims
+    printf '' >"$dir/looked"
     list_loose
     if [ "$status" = 0 ] && ! is_ending; then
         record_loose
@@ -39,8 +42,9 @@ record_what_it_left() {
 # Fills `loose`: the new files with the name of a model that came without a run; and `any`: one of the others. What
 # ComfyUI itself writes while it runs is not the card's.
 list_loose() {
-    local inode path
-    while IFS=' ' read -r -d '' inode path; do
+    local size inode changed zone path
+    while IFS=' ' read -r -d '' size inode changed zone path; do
+        seen_here[$path]="$size $inode ${changed%0}_$zone"
         if has_name_of_model "$path"; then
             [ "${#loose[@]}" -lt "$LOOSE_FILES_MAX" ] && is_loose "$path" "$inode" && loose+=("$path")
         elif [ -z "$any" ] && is_loose "$path" "$inode"; then
@@ -48,7 +52,7 @@ list_loose() {
         fi
     done < <(exec find -L "$home" -mindepth 1 \( -name '.*' -o -name __pycache__ -o -path "$home/temp" -o -path \
         "$home/output" \) -prune -o -type f -cnewer "$dir/boot" ! -name '*.part' ! -name '*.aria2' ! -name '*.log' \
-        ! -name 'comfyui.db*' -printf '%i %p\0')
+        ! -name 'comfyui.db*' -printf '%s %i %CY-%Cm-%Cd_%CT %Cz %p\0')
 }
 
 has_name_of_model() {

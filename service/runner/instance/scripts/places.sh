@@ -7,12 +7,14 @@
 # `known_names`: the file in which these tell each other.
 declare -A encodings texts
 known_names=
+# The path that was put into base64 last, and what it gave: that of its folder, or of a file in it, begins in the same way.
+stem='' stem_encoded=''
 
 # Sets `encoded`: the text in base64, "-" for none.
 encode() {
     encoded=${encodings[=$1]-}
     [ -z "$encoded" ] || return 0
-    encode_anew "$1"
+    encode_by_stem "$1"
     know "$1" "$encoded"
     [ -z "$known_names" ] || [[ $1 == *$'\n'* ]] || { printf '%s %s\n' "$encoded" "$1" >>"$known_names"; } 2>/dev/null
 }
@@ -29,17 +31,33 @@ read_known_names() {
     done <"$1"
 } 2>/dev/null
 
+encode_by_stem() {
+    local LC_ALL=C at=0 hash=0
+    if [[ $1 == "$stem"* ]]; then
+        at=${#stem}
+    elif [[ $stem == "$1"* ]]; then
+        at=${#1}
+    fi
+    at=$((at - at % 3))
+    encode_from "$at" "${stem_encoded:0:at / 3 * 4}" "$1"
+    stem=$1 stem_encoded=$encoded
+}
+
 # Sets `encoded`, and `hash`, a number for the text (FNV-1a over three bytes at a time). A process for each of them would
 # cost more than all the rest.
 encode_anew() {
-    local LC_ALL=C text=$1 at a b c bits out=
     hash=-3750763034362895579
+    encode_from 0 '' "$1"
+}
+
+# Text $3 from byte $1 on, a multiple of three; $2 is what the bytes before it give.
+encode_from() {
+    local LC_ALL=C at=$1 out=$2 text=$3 bits
     local digits=ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/
-    for ((at = 0; at < ${#text}; at += 3)); do
-        printf -v a %d "'${text:at:1}"
-        printf -v b %d "'${text:at+1:1}"
-        printf -v c %d "'${text:at+2:1}"
-        bits=$(((a & 255) << 16 | (b & 255) << 8 | c & 255))
+    for ((; at < ${#text}; at += 3)); do
+        # An expression, whose value the next line takes.
+        printf -v bits '(%d & 255) << 16 | (%d & 255) << 8 | %d & 255' "'${text:at:1}" "'${text:at+1:1}" "'${text:at+2:1}"
+        bits=$((bits))
         hash=$(((hash ^ bits) * 1099511628211))
         out+=${digits:bits>>18:1}${digits:bits>>12&63:1}${digits:bits>>6&63:1}${digits:bits&63:1}
     done

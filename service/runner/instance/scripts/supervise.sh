@@ -117,12 +117,12 @@ run_script() {
 }
 
 # Opens the reading ends. An end that was opened before a writer came and went is told apart from one that never had any.
-# Where a file system knows no pipes, they lie in the one for temporary files.
+# Where a file system knows no pipes, attach.sh could not make them: they lie in the one for temporary files.
 open_pipes() {
     pipes=$dir
-    if ! mkfifo "$dir/idle" "$dir/card_pipe" "$dir/run_pipe" 2>/dev/null; then
+    if ! [ -p "$dir/idle" ] || ! [ -p "$dir/card_pipe" ] || ! [ -p "$dir/run_pipe" ]; then
         pipes=$(mktemp -d) && mkfifo "$pipes/idle" "$pipes/card_pipe" "$pipes/run_pipe" &&
-            ln -s "$pipes/run_pipe" "$dir/run_pipe"
+            ln -sf "$pipes/run_pipe" "$dir/run_pipe"
     fi 9>&-
     # shellcheck disable=SC2094
     exec {both}<>"$pipes/card_pipe" {card_pipe}<"$pipes/card_pipe" {both}>&-

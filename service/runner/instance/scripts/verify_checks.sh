@@ -14,7 +14,7 @@ MEASURED_BYTES=4194304
 MEASURED_SHA256=bb9f8df61474d25e71fa00722318cd387396ca1736605e1248821cc0de3d3af8
 
 finding() {
-    printf 'verify %s\n' "$*"
+    if [ -n "${is_riding-}" ]; then findings+="verify $*"$'\n'; else printf 'verify %s\n' "$*"; fi
 }
 
 encoded() {
@@ -70,12 +70,24 @@ listed_sha256() {
 # the download that note will do: it is held against the file once that is hashed.
 see() {
     local size='' inode changed
-    if [ -n "${is_riding-}" ] && [ "${2-}" != again ]; then
+    if [ -n "${is_riding-}" ]; then
         encode "$1"
         place "$encoded"
         read_state
         seen=$known
         [ "$was" != whole ] || return 0
+    fi
+    see_again "$1"
+}
+
+# Once it is hashed. With the end of the download, left.sh has seen it after its run: where it was as noted then, is still
+# the file that was hashed, and was not written since, it is as noted.
+see_again() {
+    local size='' inode changed
+    if [ -n "${is_riding-}" ] && [ -n "${opened[$file_number]-}" ] && [ "${seen_here[$1]-}" = "${states[$file_number]}" ] &&
+        [ "$1" -ef "/dev/fd/${opened[$file_number]}" ] && [ ! "$1" -nt "$attempt/looked" ]; then
+        seen=${states[$file_number]}
+        return
     fi
     read -r size inode changed < <(stat -L -c '%s %i %z' -- "$1")
     seen=${size:+$size $inode ${changed// /_}}
@@ -115,35 +127,39 @@ look() {
 
 # Sets `hasher`: of the programs here, the one that hashes fastest. Measured once an instance, once there is something to
 # hash, which takes as long as some megabytes: openssl uses instructions of the processor that some builds of sha256sum
-# do not (2.1 to 0.5 GB a second), and elsewhere it is the other way round.
+# do not (2.1 to 0.5 GB a second), and elsewhere it is the other way round. It takes longer to start.
 choose_hasher() {
     local known=${attempt%/*/*}/hasher sums openssl
     hasher=(sha256sum)
-    command -v openssl >/dev/null || return 0
+    [ "$1" -ge "$MEASURED_FROM_BYTES" ] && command -v openssl >/dev/null || return 0
     if [ -s "$known" ]; then
         read -r sums openssl _ <"$known"
-    elif [ "$1" -lt "$MEASURED_FROM_BYTES" ]; then
-        return
     else
-        sums=$(microseconds sha256sum)
-        openssl=$(microseconds openssl dgst -sha256 -r)
+        sums=$(milliseconds sha256sum)
+        openssl=$(milliseconds openssl dgst -sha256 -r)
         printf '%s %s\n' "$sums" "$openssl" >"$known"
     fi
     [ "${openssl:-0}" = 0 ] || [ "$openssl" -ge "${sums:-0}" ] || hasher=(openssl dgst -sha256 -r)
 }
 
-# How long this program takes for some megabytes of zeros; 0 where it does not work.
-microseconds() {
-    local begin=${EPOCHREALTIME//[!0-9]/} digest=
-    read -r digest _ < <(head -c "$MEASURED_BYTES" /dev/zero | "$@")
-    if [ "$digest" = "$MEASURED_SHA256" ]; then printf %s "$((${EPOCHREALTIME//[!0-9]/} - begin))"; else printf 0; fi
+# The processor's time that this program takes for some megabytes of zeros, which does not depend on what else runs there;
+# 0 where it does not work.
+milliseconds() {
+    local TIMEFORMAT='%3U %3S' said digest user system
+    said=$({ time head -c "$MEASURED_BYTES" /dev/zero | "$@"; } 2>&1)
+    read -r digest _ <<<"$said"
+    read -r user system <<<"${said##*$'\n'}"
+    [ "$digest" = "$MEASURED_SHA256" ] && printf %s $((10#${user//[!0-9]/} + 10#${system//[!0-9]/})) || printf 0
 }
 
-# Starts to hash a file: `hashing` holds the descriptor of what the program prints, `pids` its process.
+# Starts to hash a file: `hashing` holds the descriptor of what the program prints, `pids` its process, `opened` the
+# descriptor of the file.
 begin_hash() {
-    local descriptor
-    exec {descriptor}< <(exec "${hasher[@]}" <"$1")
+    local descriptor file=''
+    exec {file}<"$1"
+    exec {descriptor}< <(exec "${hasher[@]}" <&"$file")
     pids[$2]=$!
+    opened[$2]=$file
     hashing[$2]=$descriptor
 }
 
@@ -158,7 +174,7 @@ hash() {
         read -r -t 1 digest _ <&"$descriptor"
         said=$?
         [ "$said" -gt 128 ] || break
-        [ -z "${is_riding-}" ] || { kill "$pid" && exit 99; }
+        [ -z "${is_riding-}" ] || { kill -KILL "$pid" && exit 99; }
         while read -r key at; do
             [ "$key" = pos: ] && finding at "$file_number" "$at"
         done <"/proc/$pid/fdinfo/0"
@@ -166,6 +182,11 @@ hash() {
     exec {descriptor}<&-
     [[ $digest =~ ^[0-9a-f]{64}$ ]] || digest=
     [ -z "$digest" ] || finding at "$file_number" "$size"
+}
+
+close_file() {
+    local file=${opened[$file_number]}
+    [ -z "$file" ] || exec {file}<&-
 }
 
 # Whether there is a reason to hash a file, or it costs little.
@@ -186,12 +207,15 @@ weigh() {
     local digest=- against=-
     if [ -n "${hashing[$file_number]}" ]; then
         hash "$file" "$size"
-        see "$file" again
+        see_again "$file"
+        close_file
         if [ "$seen" != "${states[$file_number]}" ]; then
             [ -z "${is_riding-}" ] || exit 99
             if [ -e "$file" ]; then bad changed; else bad vanished; fi
             return
         fi
+        # A client may have ended what hashed it.
+        [ -n "$digest" ] || [ -z "${is_riding-}" ] || exit 99
         [ -n "$digest" ] || { bad unreadable && return; }
     fi
     [ -z "${want_size[$file_number]}" ] || against=card
@@ -226,7 +250,7 @@ verify() {
     # shellcheck disable=SC2034
     local attempt=${RESOURCE_INSTALLER_ATTEMPT%-verify} home=${UI_HOME%/}
     local state=${attempt%/*/*} state_file was known
-    local hasher=() hashing=() pids=() listed=() total=0 cores
+    local hasher=() hashing=() opened=() pids=() listed=() total=0 cores
     local files=() states=() sizes=() checked=() want_sha256=("${card_sha256s[@]}") want_size=("${card_sizes[@]}")
     for tool in base64 find grep head od sed sha256sum sort stat tail tr; do
         command -v "$tool" >/dev/null || { finding missing "$tool" && return 127; }
@@ -267,4 +291,5 @@ errors=$RESOURCE_INSTALLER_ATTEMPT/errors
 { printf '' >"$errors"; } 2>/dev/null || errors=/dev/null
 exec 2>"$errors"
 verify
-exit
+result=$?
+[ -n "${is_riding-}" ] || exit "$result"
