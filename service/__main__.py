@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from service.errors import ConfigError, InstallerError
-from service.garbage import keep_collections_short
+from service.garbage import all_of_it_stays, keep_collections_short
 
 if TYPE_CHECKING:
     from service.app import Service
@@ -60,7 +60,7 @@ def serve(
     import uvloop
 
     # socketio's client would load requests, structlog's tracebacks in colour rich: 8 MB that a server never uses.
-    with _hidden_from_imports("requests", "rich"):
+    with all_of_it_stays(), _hidden_from_imports("requests", "rich"):
         from service.app import Service
         from service.config import load_settings
         from service.events.redaction import Secrets
