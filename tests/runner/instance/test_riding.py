@@ -82,8 +82,10 @@ async def test_a_wrong_file_is_found_with_the_end_of_the_download(
         # Nothing says what this script has written: it is searched for, beside the next download.
         ("wget -P '{home}/models' {url}; printf x >'{home}/models/b.pth'", FEW_BYTES),
         ("cp /bin/sh '{home}/models/b.pth'", FEW_BYTES),
+        # The file is not any more what its run has finished.
+        ("wget -P '{home}/models' {url}; printf x >>'{home}/models/a.cfg'", FEW_BYTES),
     ],
-    ids=["much", "a run and a script", "a script"],
+    ids=["much", "a run and a script", "a script", "a run that is written over"],
 )
 async def test_what_takes_long_is_a_program_of_its_own(
     connection: Connection, sshd: Sshd, home: Path, files: FileServer, script: str, size: int
