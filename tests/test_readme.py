@@ -228,7 +228,7 @@ def test_the_samples_are_all_listed_and_those_that_are_named_exist() -> None:
 )
 def test_every_kind_of_example_is_known(language: str) -> None:
     """A new kind of example needs a test of its own."""
-    assert language in ("", "console", "json", "javascript", "markdown", "bash", "nginx", "caddy", "ini", "text")
+    assert language in ("", "console", "json", "javascript", "markdown", "bash", "nginx", "caddy", "ini", "sql", "text")
 
 
 def test_the_readme_is_one_screen() -> None:

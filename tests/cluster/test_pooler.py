@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import tempfile
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -19,16 +20,7 @@ from tests.kit.postgres import USER, shared_server
 from tests.kit.service import Watcher, check_stream
 
 LEASE_SECONDS = 2.0
-# As docs/cluster.md has it.
-ROLE = """
-create role {reader} login;
-alter role {reader} set default_transaction_read_only = on;
-alter role {reader} set statement_timeout = '30s';
-alter role {reader} set enable_seqscan = off;
-alter role {reader} set enable_hashjoin = off;
-alter role {reader} set enable_mergejoin = off;
-alter role {reader} set jit = off;
-"""
+DOCUMENT = Path(__file__).parents[2] / "docs/cluster.md"
 SESSIONS = "select usename, application_name from pg_stat_activity where datname = current_database()"
 
 
@@ -44,15 +36,21 @@ class PooledWorld(ClusterWorld):
         return super().settings() | {"INSTALLER_READERS_URL": self.pooler.url}
 
 
+def role_as_documented(reader: str) -> str:
+    """The statements of docs/cluster.md, for a role of this name."""
+    found = re.search(r"```sql\n(.*?)```", DOCUMENT.read_text(encoding="utf-8"), re.DOTALL)
+    assert found is not None
+    return re.sub(r"\breader\b", reader, found[1]).replace("for role installer", f"for role {USER}")
+
+
 @pytest.fixture
 async def world(tmp_path: Path, cluster_database: str) -> AsyncIterator[PooledWorld]:
     with tempfile.TemporaryDirectory() as home:
         Path(home).chmod(0o755)
         built = PooledWorld(tmp_path, cluster_database, Path(home))
         server = shared_server()
-        server.execute(*[line for line in ROLE.format(reader=built.reader).splitlines() if line])
         try:
-            built.execute(f"grant select on all tables in schema public to {built.reader}")
+            built.execute(role_as_documented(built.reader))
             await asyncio.to_thread(built.pooler.start)
             await built.start()
             await built.start_replicas(2)
