@@ -34,8 +34,6 @@ if [ "${1:-}" = tests ]; then
     need busybox 'command -v busybox'
     need curl 'command -v curl'
     need aria2 'command -v aria2c'
-    need busybox 'command -v busybox'
-    need wget2 'command -v wget2'
     need git 'command -v git'
     need sqlite3 'command -v sqlite3'
     need procps 'command -v ps'

@@ -19,12 +19,14 @@ from service.store.tables import events, job_resources, jobs
 
 LIST_MAX = 500
 
+# Not a parameter: for a limit that it does not know, PostgreSQL plans anew at each call.
+_ONE: ColumnElement[int] = literal_column("1")
 _LAST_SEQUENCE = select(func.max(events.c.sequence)).where(events.c.job_id == jobs.c.job_id).scalar_subquery()
 _LAST_AT = (
     select(events.c.at_ms)
     .where(events.c.job_id == jobs.c.job_id)
     .order_by(events.c.sequence.desc())
-    .limit(1)
+    .limit(_ONE)
     .scalar_subquery()
 )
 _JOBS = select(jobs, _LAST_SEQUENCE.label("last_sequence"), _LAST_AT.label("last_at_ms"))
@@ -51,7 +53,7 @@ def _next_to_claim() -> Select[Any]:
     keys = keys.union_all(select(_least(after, waiting.c.instance_key)).where(keys.c.key.is_not(None)))
     other = jobs.alias()
     # Asked for each instance: a join with all busy ones may be begun by reading all jobs that have not ended.
-    busy = select(other.c.number).where(other.c.instance_key == keys.c.key, holds_its_instance(other)).limit(1)
+    busy = select(other.c.number).where(other.c.instance_key == keys.c.key, holds_its_instance(other)).limit(_ONE)
     # First the place, then the number: by both at once, a database that thinks its queues short would sort them.
     queued, first_place = jobs.alias(), jobs.alias()
     place = select(first_place.c.place).where(
@@ -67,13 +69,13 @@ def _next_to_claim() -> Select[Any]:
         .scalar_subquery()
     )
     heads = select(head.label("number")).where(keys.c.key.is_not(None), busy.scalar_subquery().is_(None))
-    return _JOBS.where(jobs.c.number.in_(heads)).order_by(jobs.c.place, jobs.c.number).limit(1)
+    return _JOBS.where(jobs.c.number.in_(heads)).order_by(jobs.c.place, jobs.c.number).limit(_ONE)
 
 
 def _least(query: Select[Any], column: ColumnElement[Any]) -> ScalarSelect[Any]:
     """The least value of this column, or null. As the first in order: in a table that is said to be empty, the same
     costs nothing to PostgreSQL by reading all rows, but a sort costs something."""
-    return query.order_by(column).limit(1).scalar_subquery()
+    return query.order_by(column).limit(_ONE).scalar_subquery()
 
 
 _NEXT_TO_CLAIM = _next_to_claim()

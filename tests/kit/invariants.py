@@ -32,6 +32,7 @@ def check_database(path: Path) -> None:
     """The file is whole, every stream is 1..n, and every row is the fold of its stream."""
     with sqlite3.connect(path) as connection:
         assert connection.execute("pragma integrity_check").fetchall() == [("ok",)]
+        connection.execute("begin")
         rows = connection.execute(EVENTS).fetchall()
         jobs = connection.execute(JOBS).fetchall()
     connection.close()
@@ -41,6 +42,8 @@ def check_database(path: Path) -> None:
 def check_postgres(url: str) -> None:
     """Every stream in this database is 1..n, and every row is the fold of its stream."""
     with connected_to(url) as connection:
+        # Both at one moment: jobs may be running.
+        connection.isolation_level = psycopg.IsolationLevel.REPEATABLE_READ
         _check_rows(connection.execute(EVENTS).fetchall(), connection.execute(JOBS).fetchall())
 
 
