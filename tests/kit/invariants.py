@@ -8,6 +8,8 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
+import psycopg
+
 from service.events.event_types import decode
 from service.events.fold import fold
 from service.events.parser import ProgressParser
