@@ -118,26 +118,28 @@ class Download:
         return sum(known) * (len(known) + young) / len(known)
 
     def _open_files(self) -> list[_File]:
-        return [file for file in self._files if not file.is_complete]
+        # Written out: a tool that loads many small files comes here with each bar.
+        return [file for file in self._files if file.total is None or file.current < file.total]
 
     def _find(self, now: float, downloaded: int, total: int | None) -> _File | None:
         """The file that the figure belongs to, None for a new one: the strategy stands at the head of this file."""
-        same = [file for file in self._files if total is None or file.total in (None, total)]
-        files = [file for file in same if not file.is_complete]
+        files = [file for file in self._open_files() if total is None or file.total in (None, total)]
         near = [file for file in files if file.current <= downloaded]
         near = near or [file for file in files if file is not self._files[-1] and file.is_just_above(downloaded)]
         if near:
             return min(near, key=lambda file: (file.surprise(now, downloaded), file.heard_at))
-        repeated = [file for file in same if file.current == downloaded]
-        if repeated:
-            return repeated[-1]
+        for file in reversed(self._files):
+            if file.current == downloaded and (total is None or file.total in (None, total)):
+                return file
         last = self._files[-1] if self._files else None
         if last is None or last.is_complete or last.total is None or total is None:
             return None
         return last if last.total < total and last.current <= downloaded else None
 
     def _forget(self, now: float) -> None:
-        self._files = [file for file in self._files if not self._is_given_up(file, now)]
+        since = now - TRY_SECONDS_MAX
+        if any(file.heard_at <= since for file in self._open_files()):
+            self._files = [file for file in self._files if not self._is_given_up(file, now)]
         over = max(0, len(self._files) - FILES_MAX + 1)
         self._done += sum(file.current for file in self._files[:over])
         del self._files[:over]
