@@ -9,9 +9,9 @@ import { fromView, type JobModel, type ResourceModel, type Shown } from "../job_
 import { Bar, Foreign, Heading, Notice, State } from "../parts/common";
 import { Controls } from "../parts/controls";
 import { HostKeyQuestion } from "../parts/host_key";
-import { Plot } from "../parts/plot";
 import { MissingKey } from "../parts/missing_key";
 import { Output } from "../parts/output";
+import { Plot } from "../parts/plot";
 import { ResourceCard } from "../parts/resource_card";
 import { Timeline } from "../parts/timeline";
 import { instanceAddress, jobAddress, reportAddress } from "../router";
