@@ -54,9 +54,11 @@ def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool 
 
 
 @pytest.hookimpl(trylast=True)
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Those that start nothing come last, in their random order: they are short, so no worker is left alone at the end
-    with a long one."""
+    with a long one. Without those that ask for a PostgreSQL by name, where nothing is started."""
+    if config.getoption("--unit"):
+        items[:] = [item for item in items if "postgres_url" not in getattr(item, "fixturenames", ())]
     items.sort(key=lambda item: not _starts_something(item.path))
 
 
