@@ -7,8 +7,8 @@ import logging
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 
-from service.errors import InstallerError
-from service.events.event_types import JobStarted
+from service.errors import InstallerError, KeyNeeded
+from service.events.event_types import JobStarted, JobTakenOver
 from service.events.job import Job
 from service.store.append import Append
 from service.store.background import BackgroundLoop
@@ -17,15 +17,17 @@ logger = logging.getLogger(__name__)
 
 # However many installs begin.
 PAUSE_SECONDS = 10.0
+AGAIN_SECONDS = 60.0
+_BEGINS = (JobStarted.type, JobTakenOver.type)
 
 # Host and port -> dollars an hour.
 ByAddress = Mapping[tuple[str, int], float]
 
 
 class Prices:
-    """Looks at its start, and when an install begins on an instance whose price it does not know: while it is rented,
-    an instance costs the same. ``ask`` answers with all that the site knows; ``is_wanted``: whether anybody is to be
-    told. Where they raise InstallerError, what was known stays."""
+    """Looks at its start, and when an install begins here: the same address may be another instance by then. ``ask``
+    answers with all that the site knows; ``is_wanted``: whether anybody is to be told. Where they raise InstallerError,
+    what was known stays; it asks again, but not with a key that is refused."""
 
     def __init__(self, ask: Callable[[], Awaitable[ByAddress]], is_wanted: Callable[[], Awaitable[bool]]) -> None:
         self._ask = ask
@@ -47,7 +49,7 @@ class Prices:
 
     def committed(self, appends: Sequence[Append]) -> None:
         for append in appends:
-            if append.events[0].type == JobStarted.type and self.of(append.after) is None:
+            if append.events[0].type in _BEGINS:
                 self._loop.wake()
 
     async def _look(self) -> float | None:
@@ -60,4 +62,5 @@ class Prices:
                 self._known = dict(await self._ask())
         except InstallerError as error:
             logger.info("what instances cost is not known now: %s", error)
+            return None if isinstance(error, KeyNeeded) else AGAIN_SECONDS
         return None

@@ -120,6 +120,9 @@ class Attempt:
             self._in_effect = None
             await self._pipeline.settle()
             raise
+        except RemoteError:
+            await self._pipeline.settle()
+            raise
         finally:
             for task in beside:
                 task.cancel()

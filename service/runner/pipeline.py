@@ -23,7 +23,7 @@ UNDER_WAY_MAX = 3
 
 
 class _UnderWay:
-    """Events that are on their way into the log. ``error``: why they are not stored."""
+    """Events that are on their way into the log. ``error``: why they are not stored, once they are settled."""
 
     __slots__ = ("_pipeline", "error", "events", "is_settled")
 
@@ -42,32 +42,22 @@ class _UnderWay:
 class Pipeline:
     """``append`` returns when these events are on their way into the log, as no more than a few are; ``settle`` when
     all are stored. While the log cannot be written, both wait for it; where another writer was first, the events come
-    after what it appended. A caller that is cancelled may call ``settle`` again."""
+    after what it appended. A caller that is cancelled leaves the events here: ``settle`` stores them."""
 
     def __init__(self, live_job: LiveJob) -> None:
         self._live_job = live_job
+        self._to_submit: deque[Sequence[NewEvent]] = deque()
         self._under_way: deque[_UnderWay] = deque()
-        self._next: Sequence[NewEvent] = ()
         self._waits: asyncio.Future[None] | None = None
 
     async def append(self, events: Sequence[NewEvent]) -> None:
-        if not events:
-            return
-        while self._under_way and (len(self._under_way) >= UNDER_WAY_MAX or self._under_way[0].is_settled):
-            await self._settle_first()
-        self._next = events
-        under_way = _UnderWay(self, events)
-        try:
-            await self._live_job.submit(self._facts, under_way.told)
-        except StoreUnavailable:
-            await self.settle()
-            await self._live_job.append(events)
-        else:
-            self._under_way.append(under_way)
+        if events:
+            self._to_submit.append(events)
+            await self._submit_all()
 
     async def settle(self) -> None:
-        while self._under_way:
-            await self._settle_first()
+        await self._submit_all()
+        await self._settle_all()
 
     def settled(self, job: Job | None) -> None:
         """Some of them are. ``job``: after them, once they are stored."""
@@ -76,12 +66,35 @@ class Pipeline:
         if self._waits is not None and not self._waits.done():
             self._waits.set_result(None)
 
+    async def _submit_all(self) -> None:
+        while self._to_submit:
+            while self._under_way and (len(self._under_way) >= UNDER_WAY_MAX or self._under_way[0].is_settled):
+                await self._settle_first()
+            events = self._to_submit[0]
+            under_way = _UnderWay(self, events)
+            try:
+                is_submitted = await self._live_job.submit(self._facts, under_way.told)
+            except StoreUnavailable:
+                await self._settle_all()
+                await self._store(events)
+                is_submitted = False
+            except Exception:
+                self._to_submit.popleft()
+                raise
+            self._to_submit.popleft()
+            if is_submitted:
+                self._under_way.append(under_way)
+
     def _facts(self, job: Job) -> Sequence[NewEvent]:
-        """What is submitted next, unless what came before it has failed since."""
+        """What is submitted next, unless something before it has failed since."""
         self._live_job.check_owner(job)
-        if self._under_way and self._under_way[-1].error is not None:
+        if any(each.error is not None for each in self._under_way):
             raise StoreUnavailable("the events before these are not stored")
-        return self._next
+        return self._to_submit[0]
+
+    async def _settle_all(self) -> None:
+        while self._under_way:
+            await self._settle_first()
 
     async def _settle_first(self) -> None:
         first = self._under_way[0]
@@ -92,17 +105,30 @@ class Pipeline:
             await self._again()
         else:
             self._under_way.clear()
+            self._to_submit.clear()
             raise first.error
 
     async def _again(self) -> None:
         """The first of them was not stored, and so nothing after it."""
-        again = list(self._under_way)
-        for under_way in again:
+        for under_way in tuple(self._under_way):
             await self._until_settled(under_way)
-        # A caller that is cancelled from here on leaves out all that comes after the last that was stored.
-        self._under_way.clear()
-        for under_way in again:
-            await self._live_job.append(under_way.events)
+        while self._under_way:
+            await self._store(self._under_way[0].events)
+            self._under_way.popleft()
+
+    async def _store(self, events: Sequence[NewEvent]) -> None:
+        """Wait for it. A caller that was cancelled meanwhile may have left an append that was made: what the job has by
+        its offsets is left out."""
+
+        def missing(job: Job) -> Sequence[NewEvent]:
+            stored = {resource.resource: resource.source_offset or 0 for resource in job.resources}
+            return [
+                new
+                for new in events
+                if new.source_offset is None or new.source_offset > stored.get(new.resource or "", 0)
+            ]
+
+        await self._live_job.append_from(missing)
 
     async def _until_settled(self, under_way: _UnderWay) -> None:
         while not under_way.is_settled:

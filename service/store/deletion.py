@@ -17,7 +17,7 @@ PIECE_EVENTS = 1_000
 
 async def delete_job(database: Database, job_id: str) -> None:
     """Delete an ended job: what tools printed first, then all the rest at once. If it is interrupted, a thinned job is
-    left, which can be deleted again. Raises StoreUnavailable."""
+    left, which can be deleted again, and which housekeeping thins to its end. Raises StoreUnavailable."""
     upto: int | None = 0
     while upto is not None:
         upto = await database.write(partial(_delete_printed, job_id=job_id, after=upto))

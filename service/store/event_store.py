@@ -242,6 +242,8 @@ class EventStore:
         begun, self._begun = self._begun, self._clock()
         self._commits -= 1
         appends = batch.appends
+        if batch.refused:
+            self._fail(batch.refused, StoreUnavailable("what comes before it in its stream is not stored"))
         if error is None:
             self._committed(appends, self._begun - begun)
         elif isinstance(error, StoreUnavailable | LeaseLost):
@@ -259,8 +261,6 @@ class EventStore:
                 for waiting in appends:
                     waiting.batch = None
                     self._commit(partial(_Batch.add, waiting=waiting))
-        if batch.refused:
-            self._fail(batch.refused, StoreUnavailable("what comes before it in its stream is not stored"))
         if self._waiting and not self._is_asked:
             # More waited than one commit may hold.
             self._is_asked = True
@@ -282,7 +282,10 @@ class EventStore:
         while self._is_open:
             try:
                 found = await self._database.write(lambda connection: _durable(connection, first))
-            except StoreUnavailable:
+            except Exception as error:
+                # Whoever waits for the commit waits until there is an answer.
+                if not isinstance(error, StoreUnavailable):
+                    logger.exception("it cannot be looked up whether a commit was made: it is tried again")
                 await asyncio.sleep(LOOK_SECONDS)
             else:
                 return found is not None and found._replace(position=None) == first
@@ -319,6 +322,8 @@ class EventStore:
             waiting.done.set_result(None)
         else:
             waiting.done.set_exception(error)
+            # The submitter was told: nobody else has to ask.
+            waiting.done.exception()
         self._unsettled -= 1
         if not self._unsettled:
             self._idle.set()

@@ -5,9 +5,10 @@ until the whole job is deleted. A thinned stream keeps its sequences and so has 
 the thinning.
 
 Both are done in pieces of a bounded number of events, each a transaction of some milliseconds, with a pause after it:
-the appends of running jobs go in between. Only a thinned job is deleted, so that what is left of it is short. A stream
-that a stop left half thinned is found by the time in its row, which is that of the last round, and thinned again from
-its beginning: what is thin already costs next to nothing.
+the appends of running jobs go in between. While a stream is being thinned, or deleted by hand, the time in its row is
+that of the job's end; once it is thin, it is that of the round. So what was left half done is found, by any replica,
+and thinned again from its beginning: what is thin already costs next to nothing. Only a job that is thin is deleted,
+since what is left of it is short.
 """
 
 from __future__ import annotations
@@ -66,8 +67,6 @@ class Housekeeping:
         self._database = database
         self._keep_ms = keep_days * DAY_MS
         self._clock_ms = clock_ms
-        # The time of the newest thinning that is known to have come to its end.
-        self._thinned_ms: int | None = None
         self._loop = BackgroundLoop("housekeeping", self._step)
 
     def start(self) -> None:
@@ -94,11 +93,8 @@ class Housekeeping:
         return ROUND_SECONDS
 
     async def _thin_all(self, before_ms: int, now_ms: int) -> int:
-        last_ms = await self._last_thinned_ms()
-        # A time of its own: what was thinned again is not due any more.
-        now_ms = max(now_ms, (last_ms or 0) + 1)
-        may_be_half = jobs.c.thinned_at_ms == last_ms if last_ms != self._thinned_ms else jobs.c.thinned_at_ms.is_(None)
-        due = and_(_ended_before(before_ms), or_(jobs.c.thinned_at_ms.is_(None), may_be_half))
+        is_half_done = jobs.c.thinned_at_ms <= jobs.c.ended_at_ms
+        due = and_(_ended_before(before_ms), or_(jobs.c.thinned_at_ms.is_(None), is_half_done))
         count = 0
         while job_ids := await self._look(due):
             thin = _Thin()
@@ -108,11 +104,10 @@ class Housekeeping:
                     return count
                 thin, job_ids = done.thin, job_ids[done.jobs :]
                 count += done.jobs
-        self._thinned_ms = now_ms if count else last_ms
         return count
 
     async def _delete_all(self, before_ms: int) -> int:
-        due = and_(_ended_before(before_ms), jobs.c.thinned_at_ms.is_not(None))
+        due = and_(_ended_before(before_ms), jobs.c.thinned_at_ms > jobs.c.ended_at_ms)
         count = 0
         while job_ids := await self._look(due):
             pieces = _in_pieces(await self._lengths(job_ids))
@@ -138,11 +133,6 @@ class Housekeeping:
                 found.append((job_id, int((await connection.execute(of_job)).scalar_one())))
         return found
 
-    async def _last_thinned_ms(self) -> int | None:
-        async with self._database.read() as connection:
-            found: int | None = (await connection.execute(select(func.max(jobs.c.thinned_at_ms)))).scalar()
-            return found
-
     async def _piece(self, work: Callable[[Connection], T]) -> T | None:
         """Do it in a transaction, then leave the writer to others. None: the service stops, or another replica cleans
         up: two at once would wait for each other's rows."""
@@ -163,7 +153,8 @@ class Housekeeping:
                 return _Done(done, _Thin())
             if not thin.upto:
                 # Before there is a hole, so that who reads the stream knows what holes are.
-                connection.execute(update(jobs).where(jobs.c.job_id == job_id).values(thinned_at_ms=now_ms))
+                begun = update(jobs).where(jobs.c.job_id == job_id)
+                connection.execute(begun.values(thinned_at_ms=jobs.c.ended_at_ms))
             of_job = select(events.c.sequence).where(events.c.job_id == job_id, events.c.sequence > thin.upto)
             piece = of_job.order_by(events.c.sequence).limit(left).subquery()
             count, upto = connection.execute(select(func.count(), func.max(piece.c.sequence))).one()
@@ -171,6 +162,7 @@ class Housekeeping:
                 thin = self._thinned(connection, job_id, thin, upto)
             if count == left:
                 return _Done(done, thin)
+            connection.execute(update(jobs).where(jobs.c.job_id == job_id).values(thinned_at_ms=now_ms))
             left, thin = left - count, _Thin()
         return _Done(min(PIECE_JOBS, len(job_ids)), _Thin())
 

@@ -121,9 +121,10 @@ class Journal:
                 seen = before.last_sequence
         raise StoreUnavailable(f"others append to job {job_id} faster than this append can follow: try again")
 
-    async def submit(self, job_id: str, facts: Decide, told: Told) -> None:
+    async def submit(self, job_id: str, facts: Decide, told: Told) -> bool:
         """The same without the wait, for facts that hold whatever else is decided. ``told`` is called once with the job
-        after them, and with None or what `append` would have raised at its first conflict.
+        after them, and with None or what `append` would have raised at its first conflict. Returns False, and tells
+        nothing, where there is nothing to append.
 
         A few submissions for a job may be under way at once, and ``facts`` is called with the job after them, at once
         before they are submitted. After one that fails, those that follow it fail too, with StoreUnavailable: append
@@ -134,18 +135,16 @@ class Journal:
             async with stream.lock:
                 await stream.until_it_may_be_followed()
                 before = stream.job or await self._caught_up(stream, job_id)
-                self._submit_followed(stream, before, facts, told)
-        else:
-            # Nothing is waited for, so nobody can come between: a lock would cost each line of a tool as much again.
-            self._submit_followed(stream, stream.job, facts, told)
+                return self._submit_followed(stream, before, facts, told)
+        # Nothing is waited for, so nobody can come between: a lock would cost each line of a tool as much again.
+        return self._submit_followed(stream, stream.job, facts, told)
 
-    def _submit_followed(self, stream: Stream, before: Job, facts: Decide, told: Told) -> None:
+    def _submit_followed(self, stream: Stream, before: Job, facts: Decide, told: Told) -> bool:
         new = readable(facts(before), self._events_format())
-        if not new:
-            told(before, None)
-            return
-        append = self._decided(before.job_id, before, new)
-        Followed(stream, self._streams, self._publish, told).submit(self._event_store, append)
+        if new:
+            append = self._decided(before.job_id, before, new)
+            Followed(stream, self._streams, self._publish, told).submit(self._event_store, append)
+        return bool(new)
 
     async def hand_over(self, job_id: str, after: int, subscriber: Subscriber) -> None:
         """Deliver all events after the sequence ``after`` in order, then call ``join`` at the one moment when none can

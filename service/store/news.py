@@ -108,7 +108,8 @@ class News:
         self._telling.wake()
 
     def heard(self, hint: str) -> None:
-        """A hint has come: ``sender:job=sequence,…``, or ``sender:*``. One that makes no sense is a hint at all."""
+        """A hint has come: ``sender:job=sequence,…``, or ``sender:*``. One that makes no sense counts as
+        a hint of all streams."""
         sender, _, told = hint.partition(":")
         if sender == self._sender:
             return

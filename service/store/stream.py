@@ -167,10 +167,14 @@ class Streams:
             for follower in tuple(stream.followers):
                 follower.end()
 
+    def is_ours(self, job: Job) -> bool:
+        """Whether its fold may be kept."""
+        return self._is_ours is None or self._is_ours(job)
+
     def keep(self, stream: Stream, job: Job) -> None:
         """Set the fold, and keep the stream from its second event (the first queue position, or the start) to its last.
         Beyond the first hundred of a queue, a waiting job costs nothing; nor does one that another replica runs."""
-        is_ours = self._is_ours is None or self._is_ours(job)
+        is_ours = self.is_ours(job)
         stream.job = job if is_ours else None
         if job.is_terminal or not is_ours:
             self._worked_on.pop(job.job_id, None)
@@ -216,7 +220,8 @@ class Hold:
             self._streams.keep(self.stream, append.after)
         else:
             # StoreUnavailable: nothing has changed. After any other error only the rows are sure.
-            self.stream.job = append.before if isinstance(error, StoreUnavailable) else None
+            before = append.before if isinstance(error, StoreUnavailable) else None
+            self.stream.job = before if before is not None and self._streams.is_ours(before) else None
         self.stream.lock.release()
 
 

@@ -95,10 +95,10 @@ async def test_what_an_install_has_cost_is_told_where_the_price_is_known(world: 
         # A dollar a second.
         assert cost["currency"] == "USD"
         assert 1 <= cost["amount"] <= 60
-        # The site is asked once: while it is rented, an instance costs the same.
+        # However many installs begin, the site is asked at most each ten seconds.
         await world.service.ended(await world.service.install(world.instance, world.ui_home, world.card("b.md", DONE)))
         await until(lambda: len(receiver.sent) == 2)
-        assert len(site.requests) == 1
+        assert len(site.requests) <= 3
     finally:
         await site.stop()
 

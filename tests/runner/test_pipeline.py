@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
+from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
@@ -17,7 +18,7 @@ from service.runner.pipeline import Pipeline
 from service.store.journal import Decide
 from service.store.stream import Told
 
-JOB = cast(Job, object())
+JOB = cast(Job, SimpleNamespace(resources=()))
 
 
 def lines(*texts: str) -> list[NewEvent]:
@@ -35,16 +36,17 @@ class Log:
         self.repeated = 0
         self.kept = 0
 
-    async def submit(self, facts: Decide, told: Told) -> None:
+    async def submit(self, facts: Decide, told: Told) -> bool:
         events = facts(JOB)
         if self.is_refusing:
             raise StoreUnavailable("full")
         self.under_way.append((events, told))
+        return True
 
-    async def append(self, events: Sequence[NewEvent]) -> None:
+    async def append_from(self, decide: Decide) -> None:
         self.repeated += 1
         await asyncio.sleep(0.001)
-        self._store(events)
+        self._store(decide(JOB))
 
     def check_owner(self, _job: Job) -> None:
         return None
@@ -120,7 +122,7 @@ async def test_nothing_later_is_stored_before_what_failed(log: Log, pipeline: Pi
     assert log.stored == ["a", "b", "c", "d", "e", "f"]
 
 
-async def test_a_cancelled_repetition_leaves_out_what_comes_later(log: Log, pipeline: Pipeline) -> None:
+async def test_a_cancelled_repetition_is_taken_up_again(log: Log, pipeline: Pipeline) -> None:
     for text in "ab":
         await pipeline.append(lines(text))
     log.fail()
@@ -130,20 +132,23 @@ async def test_a_cancelled_repetition_leaves_out_what_comes_later(log: Log, pipe
     settling.cancel()
     await asyncio.wait([settling])
     await pipeline.settle()
-    assert log.stored == []
+    assert log.stored == ["a", "b"]
 
 
 async def test_a_cancelled_wait_loses_nothing(log: Log, pipeline: Pipeline) -> None:
     for text in "abc":
         await pipeline.append(lines(text))
-    for cancelled in (pipeline.settle(), pipeline.append(lines("lost with its attempt"))):
+    for cancelled in (pipeline.settle(), pipeline.append(lines("d"))):
         task = asyncio.create_task(cancelled)
         await asyncio.sleep(0.01)
         task.cancel()
         await asyncio.wait([task])
     log.fail()
-    await pipeline.settle()
-    assert log.stored == ["a", "b", "c"]
+    settling = asyncio.create_task(pipeline.settle())
+    await asyncio.sleep(0.05)
+    log.commit()
+    await settling
+    assert log.stored == ["a", "b", "c", "d"]
 
 
 async def test_any_other_error_reaches_the_attempt(log: Log, pipeline: Pipeline) -> None:

@@ -6,6 +6,7 @@ import asyncio
 import random
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
@@ -34,6 +35,7 @@ T = TypeVar("T")
 JOBS = 6
 BARS = 12
 ATTEMPTS = 2
+RESOURCES = ("a.md", "b.md")
 CONTROLS = 4
 
 
@@ -126,7 +128,8 @@ async def test_every_lost_reply_is_looked_up(tmp_path: Path, monkeypatch: pytest
     store = await store_over(database, path).open()
 
     async def install() -> str:
-        job = await again(store.journal.enqueue, queued())
+        resources = [{"resource": path, "title": path, "dependencies": []} for path in RESOURCES]
+        job = await again(store.journal.enqueue, replace(queued(), resources=resources))
         live_job = LiveJob(job, store.journal)
         begun = types.ResourceStarted(title="A", card_sha256="0" * 64)
         begin = [NewEvent(event=types.JobStarted()), NewEvent(event=begun, resource="a.md", attempt=1)]
@@ -135,10 +138,18 @@ async def test_every_lost_reply_is_looked_up(tmp_path: Path, monkeypatch: pytest
         return job.job_id
 
     async def draw(live_job: LiveJob, attempt: int) -> None:
+        """Now and then the caller is cancelled, as by a time limit: what it left is stored with the next."""
         pipeline = Pipeline(live_job)
+        resource = RESOURCES[attempt]
         for n in range(BARS):
             bar = types.Progress(stage=f"model {attempt}", percent=n)
-            await pipeline.append([NewEvent(event=bar, resource="a.md", attempt=1, source_offset=n + 1)])
+            appending = asyncio.create_task(
+                pipeline.append([NewEvent(event=bar, resource=resource, attempt=1, source_offset=n + 1)])
+            )
+            if chance.random() < 0.2:
+                await asyncio.sleep(chance.random() / 100)
+                appending.cancel()
+            await asyncio.wait([appending])
         await pipeline.settle()
 
     async def limit_now_and_then(live_job: LiveJob) -> None:
