@@ -124,13 +124,15 @@ def watch_for_breaks(engine: Engine) -> None:
 
 
 def be_durable(dbapi_connection: Any, _record: Any) -> None:
-    """Give commits the durability that was promised: on this server's disk, and on the standby that it names."""
+    """Give commits the durability that was promised: on this server's disk, and on the standby that it names. Without a
+    commit, whose reply could be lost as any other's."""
+    dbapi_connection.autocommit = True
     with dbapi_connection.cursor() as cursor:
         cursor.execute(
             "select set_config('synchronous_commit', 'on', false)"
             " where current_setting('synchronous_commit') in ('off', 'local')"
         )
-    dbapi_connection.commit()
+    dbapi_connection.autocommit = False
 
 
 def error_of(error: DBAPIError) -> Exception:
