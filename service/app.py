@@ -24,6 +24,7 @@ from service.metrics import Metrics
 from service.parts import (
     connections_of,
     connector_of,
+    database_from,
     guard_of,
     notifications_of,
     outbound_of,
@@ -40,7 +41,6 @@ from service.runner.sharing import Sharing
 from service.runner.worker import Worker
 from service.store.append import Append
 from service.store.cluster import Cluster
-from service.store.database import database_of
 from service.store.event_store import EventStore
 from service.store.host_keys import StoredHostKeys
 from service.store.housekeeping import Housekeeping
@@ -92,9 +92,7 @@ class Service:
         transport = SocketServer(origin_allowed=guard.allows_socket_origin, connections=self._connections)
         self._rooms = Rooms(transport)
         self._library = Library(settings.resources_dir)
-        self._database = database_of(
-            settings.database_url, lease_seconds=settings.lease, readers_url=settings.readers_url
-        )
+        self._database = database_from(settings)
         self._cluster = Cluster(
             self._database,
             Member(name=settings.member_name, version=VERSION),

@@ -20,7 +20,7 @@ from service.runner.instance.connector import LOGIN_SECONDS_MAX, Connector
 from service.runner.retry import RetryRules
 from service.runner.rules import InstallRules, ToolKeys
 from service.store.cluster import Cluster
-from service.store.database import Database
+from service.store.database import Database, database_of
 from service.store.host_keys import StoredHostKeys
 from service.web.bounds import connections_max
 from service.web.connections import Connections
@@ -54,6 +54,11 @@ def prepare_cards(settings: Settings) -> None:
                 "name another in INSTALLER_RESOURCES_DIR"
             ) from error
         logger.info("folder of cards made", extra={"folder": str(folder), "sample_cards": count})
+
+
+def database_from(settings: Settings) -> Database:
+    """Not opened yet. Raises ConfigError."""
+    return database_of(settings.database_url, lease_seconds=settings.lease, readers_url=settings.readers_url)
 
 
 def guard_of(settings: Settings) -> Guard:

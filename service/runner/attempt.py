@@ -115,12 +115,10 @@ class Attempt:
                 await self._pipeline.settle()
                 await self._wait_for_answer()
                 return attachment.ended()
-        except LinkDown:
-            # The last signal may never have reached the instance.
-            self._in_effect = None
-            await self._pipeline.settle()
-            raise
-        except RemoteError:
+        except RemoteError as error:
+            if isinstance(error, LinkDown):
+                # The last signal may never have reached the instance.
+                self._in_effect = None
             await self._pipeline.settle()
             raise
         finally:

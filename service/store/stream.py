@@ -4,7 +4,8 @@ Who may change which field of a stream, and under which lock:
 
 - ``lock`` orders everything that must not mix: an append from its decision to its publication, the moment in which a
   subscriber becomes live, the deletion of the stream.
-- ``job``, the fold after the last append, is changed only under the lock. None: not known, read the rows.
+- ``job``, the fold after the last append, is changed by who holds the lock, and where nobody does, by an append that
+  waits for nothing and by the end of one. None: not known, read the rows.
 - ``published`` and ``recent`` change only after a commit. Followers read them at any time (see follower.py).
   ``recent`` is kept while somebody follows, and its events are one object for all.
 
@@ -36,7 +37,7 @@ from service.store.event_store import EventStore
 from service.store.pages import Page
 
 RECENT_EVENTS_MAX = 2_000
-# Appends of one stream that are under way at once.
+# Appends of one stream that are under way at once: of all its attempts together (see pipeline.py for one of them).
 UNDER_WAY_MAX = 4
 
 # It waits for nobody: the stream is locked meanwhile.
