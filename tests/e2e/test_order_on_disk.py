@@ -27,7 +27,7 @@ async def test_a_sync_lies_between_each_append_and_its_first_send(world: World) 
         "-s",
         "65536",
         "-e",
-        "trace=write,pwrite64,fdatasync,fsync,sendto,sendmsg",
+        "trace=write,writev,pwrite64,fdatasync,fsync,sendto,sendmsg",
     ]
     await world.service.start_under([*command, "-o", str(trace), sys.executable])
     script = "\n".join(["for n in $(seq 1 100); do", '  echo "mark-$n-end"', "  sleep 0.02", "done"])
