@@ -26,7 +26,10 @@ def newest_format() -> int:
 def readable(new: Sequence[NewEvent], upto: int) -> Sequence[NewEvent]:
     """These events for whoever reads no format after ``upto``: a newer one as the earlier one that stands for it, or
     not at all."""
-    if all(each.event.since <= upto for each in new):
+    for each in new:
+        if each.event.since > upto:
+            break
+    else:
         return new
     told = []
     for each in new:

@@ -162,8 +162,9 @@ class Attempt:
             piece = chunk[begin : begin + FEED_BYTES_MAX]
             await self._append(self._parse(piece))
             self._fed_bytes += len(piece)
-            # Where no event comes of it, nothing else gives the other tasks their turn.
-            await asyncio.sleep(0)
+            if begin + FEED_BYTES_MAX < len(chunk):
+                # Where no event comes of it, nothing else gives the other tasks their turn.
+                await asyncio.sleep(0)
 
     async def _feed_late(self, rest: bytes) -> None:
         thinner = Thinner()

@@ -115,9 +115,9 @@ class LiveJob:
                 with attempt:
                     await self._decide_once(decide)
 
-    async def submit(self, facts: Decide, told: Told) -> bool:
+    def submit(self, facts: Decide, told: Told) -> Awaitable[bool]:
         """Begin to append these facts: see Journal.submit. ``facts`` calls `check_owner`. Raises StoreUnavailable."""
-        return await self._journal.submit(self.job.job_id, facts, told)
+        return self._journal.submit(self.job.job_id, facts, told)
 
     async def refresh(self) -> None:
         """Read the job again from the journal: a change made before this object existed, or on another replica, woke

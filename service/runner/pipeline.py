@@ -36,7 +36,7 @@ class _UnderWay:
     def told(self, job: Job, error: Exception | None) -> None:
         self.is_settled = True
         self.error = error
-        self._pipeline.settled(job if error is None else None)
+        self._pipeline.settled(self, job)
 
 
 class Pipeline:
@@ -47,7 +47,9 @@ class Pipeline:
     def __init__(self, live_job: LiveJob) -> None:
         self._live_job = live_job
         self._to_submit: deque[Sequence[NewEvent]] = deque()
+        # Without those that are stored.
         self._under_way: deque[_UnderWay] = deque()
+        self._has_failed = False
         self._waits: asyncio.Future[None] | None = None
 
     async def append(self, events: Sequence[NewEvent]) -> None:
@@ -59,16 +61,21 @@ class Pipeline:
         await self._submit_all()
         await self._settle_all()
 
-    def settled(self, job: Job | None) -> None:
-        """Some of them are. ``job``: after them, once they are stored."""
-        if job is not None:
+    def settled(self, under_way: _UnderWay, job: Job) -> None:
+        """``job``: after it, once it is stored. One that was given up is not among those under way any more."""
+        if under_way.error is None:
             self._live_job.keep(job)
+            # Whatever was before it in the stream is stored, so it is the first.
+            if self._under_way and self._under_way[0] is under_way:
+                self._under_way.popleft()
+        elif under_way in self._under_way:
+            self._has_failed = True
         if self._waits is not None and not self._waits.done():
             self._waits.set_result(None)
 
     async def _submit_all(self) -> None:
         while self._to_submit:
-            while self._under_way and (len(self._under_way) >= UNDER_WAY_MAX or self._under_way[0].is_settled):
+            while self._has_failed or len(self._under_way) >= UNDER_WAY_MAX:
                 await self._settle_first()
             events = self._to_submit[0]
             under_way = _UnderWay(self, events)
@@ -88,7 +95,7 @@ class Pipeline:
     def _facts(self, job: Job) -> Sequence[NewEvent]:
         """What is submitted next, unless something before it has failed since."""
         self._live_job.check_owner(job)
-        if any(each.error is not None for each in self._under_way):
+        if self._has_failed:
             raise StoreUnavailable("the events before these are not stored")
         return self._to_submit[0]
 
@@ -100,12 +107,13 @@ class Pipeline:
         first = self._under_way[0]
         await self._until_settled(first)
         if first.error is None:
-            self._under_way.popleft()
-        elif isinstance(first.error, StoreUnavailable | SequenceConflict):
+            return
+        if isinstance(first.error, StoreUnavailable | SequenceConflict):
             await self._again()
         else:
             self._under_way.clear()
             self._to_submit.clear()
+            self._has_failed = False
             raise first.error
 
     async def _again(self) -> None:
@@ -115,6 +123,7 @@ class Pipeline:
         while self._under_way:
             await self._store(self._under_way[0].events)
             self._under_way.popleft()
+        self._has_failed = False
 
     async def _store(self, events: Sequence[NewEvent]) -> None:
         """Wait for it. A caller that was cancelled meanwhile may have left an append that was made: what the job has by

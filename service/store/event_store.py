@@ -59,7 +59,7 @@ class _Waiting:
     __slots__ = ("append", "batch", "done", "earlier", "is_stored", "submitter")
 
     def __init__(
-        self, append: Append, submitter: Submitter, done: asyncio.Future[None], earlier: _Waiting | None
+        self, append: Append, submitter: Submitter, done: asyncio.Future[None] | None, earlier: _Waiting | None
     ) -> None:
         self.append = append
         self.submitter = submitter
@@ -138,30 +138,32 @@ class EventStore:
         await self.drain()
 
     def submit(self, append: Append, submitter: Submitter) -> asyncio.Future[None]:
-        """Hand an append to the writer; from here on it belongs to the writer, even if the caller is cancelled.
+        """Hand an append to the writer, and await the future. It raises StoreUnavailable (nothing was written: the same
+        append may be tried again, after those before it in its stream) or SequenceConflict. Cancelling it only stops
+        the wait. Raises StoreUnavailable when the store has stopped."""
+        done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self.put(append, submitter, done)
+        return done
 
-        The writer commits it, calls the submitter, and then wakes the tasks that await the future. The future raises
-        StoreUnavailable (nothing was written: the same append may be tried again, after those before it in its stream)
-        or SequenceConflict. Cancelling the future only stops the wait. Raises StoreUnavailable when the store has
-        stopped.
-        """
+    def put(self, append: Append, submitter: Submitter, done: asyncio.Future[None] | None = None) -> None:
+        """Hand an append to the writer; from here on it belongs to the writer, even if the caller is cancelled. The
+        writer commits it, calls the submitter, and then wakes the tasks that await the future. Raises StoreUnavailable
+        when the store has stopped."""
         if not self._is_open:
             raise StoreUnavailable("the event log is closed: the service is stopping")
-        loop = asyncio.get_running_loop()
-        done: asyncio.Future[None] = loop.create_future()
         job_id = append.after.job_id
         waiting = self._newest[job_id] = _Waiting(append, submitter, done, self._newest.get(job_id))
         self._waiting.append(waiting)
+        if not self._unsettled:
+            self._idle.clear()
         self._unsettled += 1
-        self._idle.clear()
         if not self._is_asked:
             self._is_asked = True
             if self._commits:
                 self._ask()
             else:
                 # At the end of this turn of the loop, with all that is submitted in it.
-                loop.call_soon(self._ask)
-        return done
+                asyncio.get_running_loop().call_soon(self._ask)
 
     async def drain(self) -> None:
         """Wait until everything that was submitted is settled."""
@@ -310,20 +312,21 @@ class EventStore:
             self._settle(waiting, error)
 
     def _settle(self, waiting: _Waiting, error: Exception | None) -> None:
-        # Otherwise each would keep all before it.
-        waiting.earlier = None
+        # Otherwise each would keep all before it, and those of a commit each other, until the collector comes.
+        waiting.earlier = waiting.batch = None
         job_id = waiting.append.after.job_id
         if self._newest.get(job_id) is waiting:
             del self._newest[job_id]
         waiting.submitter.settled(error)
-        if waiting.done.done():
+        done = waiting.done
+        if done is None or done.done():
             pass
         elif error is None:
-            waiting.done.set_result(None)
+            done.set_result(None)
         else:
-            waiting.done.set_exception(error)
+            done.set_exception(error)
             # The submitter was told: nobody else has to ask.
-            waiting.done.exception()
+            done.exception()
         self._unsettled -= 1
         if not self._unsettled:
             self._idle.set()

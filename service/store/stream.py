@@ -241,7 +241,7 @@ class Followed:
 
     def submit(self, event_store: EventStore, append: Append) -> None:
         """Hand the append to the writer. Raises StoreUnavailable."""
-        event_store.submit(append, self)
+        event_store.put(append, self)
         self._after = append.after
         self._stream.begin(append.after)
 

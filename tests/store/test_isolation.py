@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import random
 from dataclasses import replace
 from pathlib import Path
@@ -205,3 +206,31 @@ def test_a_size_that_nothing_can_hold_never_reaches_the_log(tmp_path: Path, size
     assert any("size" in warning for warning in card.warnings)
     with pytest.raises(CardError, match="size"):
         library.get("exact.md")
+
+
+async def test_an_append_leaves_no_circle_of_garbage(store: Store) -> None:
+    """Otherwise each event of each job would wait for the collector, which holds up the loop meanwhile."""
+    jobs = [await running(store) for _ in range(20)]
+
+    async def append(job: Job) -> None:
+        for percent in range(20):
+            told = asyncio.get_running_loop().create_future()
+            facts = [bar(percent=percent)]
+            assert await store.journal.submit(
+                job.job_id,
+                lambda _job, facts=facts: facts,  # type: ignore[misc]
+                lambda _job, error, told=told: told.set_result(error),  # type: ignore[misc]
+            )
+            if percent % 3 == 0:
+                assert await told is None
+        await store.journal.append(job.job_id, [bar(percent=99)])
+
+    gc.collect()
+    gc.disable()
+    try:
+        await asyncio.gather(*map(append, jobs))
+        await store.journal.drain()
+        found = gc.collect()
+    finally:
+        gc.enable()
+    assert found < 100, f"{found} objects in circles after {21 * len(jobs)} appends"

@@ -24,6 +24,7 @@ from service.runner.instance.lookups import Lookups
 from service.runner.instance.ssh import Connection
 from service.runner.instance.targets import Instance, check_target
 from service.runner.instance.trust import Trust
+from service.runner.instance.wake_ups import WakeUps
 
 ADDRESSES_MAX = 3
 LOGIN_SECONDS_MAX = 30.0
@@ -64,6 +65,7 @@ class Connector:
         self._login_keys = LoginKeys(path=key_path, own=own_key)
         self._trust = Trust(KnownHosts(known_hosts_path), shared_keys)
         self._lookups = Lookups()
+        self._wake_ups = WakeUps()
         self._policy = host_key_policy
         self._private_targets = private_targets
         self._targets = tuple(ssh_targets)
@@ -189,6 +191,7 @@ class Connector:
             keepalive_count_max=self._keepalive_count_max,
             timeout_seconds=self._connect_timeout_seconds,
             login_seconds=self._login_timeout_seconds,
+            wake_ups=self._wake_ups,
         )
 
     async def _remembered(self, connection: Connection, known: Sequence[KnownKey]) -> Connection:

@@ -31,6 +31,7 @@ from service.runner.instance.host_keys import HostKey, HostKeyCheck
 from service.runner.instance.key_files import KeyStamp, LoginKeys
 from service.runner.instance.stream import Stream
 from service.runner.instance.targets import Instance
+from service.runner.instance.wake_ups import WakeUps
 
 # OpenSSH's MaxSessions is 10: eight attempts that are followed, and one for short commands.
 SESSIONS_MAX = 9
@@ -60,7 +61,8 @@ class Connection:
     login may take to run its program; ``has_run``: one did, so the account's shell runs what it is given;
     ``has_programs``: the programs of an attempt are there. ``is_proven``: the instance did what it was
     asked, so that the link is not only up, but of use. ``is_renewed``: an earlier job made it. ``key_stamp``: of the
-    keys that it was made with. ``keepalive``: seconds, and how many may stay unanswered."""
+    keys that it was made with. ``keepalive``: seconds, and how many may stay unanswered. ``wake_ups``: of all who read
+    what instances print."""
 
     def __init__(
         self,
@@ -71,7 +73,9 @@ class Connection:
         *,
         key_stamp: KeyStamp,
         keepalive: tuple[float, int],
+        wake_ups: WakeUps,
     ) -> None:
+        self._wake_ups = wake_ups
         self.instance = instance
         self.key_stamp = key_stamp
         self.host_key = host_key
@@ -187,7 +191,7 @@ class Connection:
             raise NoShell(f"{self.instance} accepts the key and then says nothing") from error
 
     async def _session(self, command: str) -> tuple[asyncssh.SSHClientChannel[bytes], Stream]:
-        session = _Session()
+        session = _Session(Stream(self._wake_ups.call))
         channel, _ = await self._connection.create_session(lambda: session, command, encoding=None)
         return channel, session.stream
 
@@ -203,6 +207,7 @@ async def handshake(
     keepalive_count_max: int,
     timeout_seconds: float,
     login_seconds: float,
+    wake_ups: WakeUps,
 ) -> Connection:
     """One handshake with this address of the instance. asyncssh's own configuration, agent and known hosts are off.
 
@@ -232,7 +237,15 @@ async def handshake(
                 login_timeout=timeout_seconds,
             )
             keepalive = (keepalive_seconds, keepalive_count_max)
-            return Connection(connection, instance, check.host_key, login_seconds, key_stamp=stamp, keepalive=keepalive)
+            return Connection(
+                connection,
+                instance,
+                check.host_key,
+                login_seconds,
+                key_stamp=stamp,
+                keepalive=keepalive,
+                wake_ups=wake_ups,
+            )
 
 
 def client_keys(login_keys: LoginKeys) -> Sequence[ClientKey]:
@@ -260,8 +273,8 @@ def client_keys(login_keys: LoginKeys) -> Sequence[ClientKey]:
 class _Session(asyncssh.SSHClientSession[bytes]):
     """Callbacks of asyncssh into a Stream."""
 
-    def __init__(self) -> None:
-        self.stream = Stream()
+    def __init__(self, stream: Stream) -> None:
+        self.stream = stream
         self._channel: asyncssh.SSHClientChannel[bytes] | None = None
 
     def connection_made(self, chan: asyncssh.SSHClientChannel[bytes]) -> None:

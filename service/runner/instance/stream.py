@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from typing import Protocol
 
 from service.errors import LinkDown
@@ -25,14 +25,16 @@ class Channel(Protocol):
 class Stream:
     """Chunks of bytes with back-pressure: ``received`` and ``finished`` fill it, ``async for`` takes them.
 
-    ``received_at``: when the first byte of the chunk that was taken last came, by the event loop's clock.
+    ``received_at``: when the first byte of the chunk that was taken last came, by the event loop's clock. ``call``:
+    calls the reader's wake-up, now or soon (see wake_ups.py).
 
     Above ``BUFFER_BYTES_MAX`` the channel pauses. The reader always takes all that waits before the channel resumes:
     asyncssh grants the whole window again with the first packet that it hands over, though more may wait behind it, so
     a reader that left something would let the buffer grow with every turn.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, call: Callable[[Callable[[], None]], None]) -> None:
+        self._call = call
         self.stderr = b""
         self.exit_status: int | None = None
         self.channel: Channel | None = None
@@ -43,7 +45,7 @@ class Stream:
         self._first_at = 0.0
         self.received_at = 0.0
         self._error: Exception | None = None
-        self._wake = asyncio.Event()
+        self._waits: asyncio.Future[None] | None = None
 
     def __aiter__(self) -> AsyncIterator[bytes]:
         return self
@@ -57,8 +59,8 @@ class Stream:
                 raise LinkDown(f"the link broke: {self._error or type(self._error).__name__}") from self._error
             if self._has_finished:
                 raise StopAsyncIteration
-            self._wake.clear()
-            await self._wake.wait()
+            self._waits = asyncio.get_running_loop().create_future()
+            await self._waits
         chunk = b"".join(self._chunks)
         self._chunks.clear()
         self._buffered_bytes = 0
@@ -75,12 +77,12 @@ class Stream:
         """Standard output."""
         if not self._chunks:
             self._first_at = asyncio.get_running_loop().time()
+            self._call(self._wake)
         self._chunks.append(data)
         self._buffered_bytes += len(data)
         if self._buffered_bytes > BUFFER_BYTES_MAX and not self._is_paused and self.channel is not None:
             self._is_paused = True
             self.channel.pause_reading()
-        self._wake.set()
 
     def received_error(self, data: bytes) -> None:
         """Standard error, of which the last bytes are kept."""
@@ -92,7 +94,11 @@ class Stream:
         self.exit_status = exit_status
         if error is not None or exit_status is None:
             self._error = error or ConnectionError("the session ended without a status")
-        self._wake.set()
+        self._wake()
+
+    def _wake(self) -> None:
+        if self._waits is not None and not self._waits.done():
+            self._waits.set_result(None)
 
     def _resume(self) -> None:
         if self._is_paused and self.channel is not None:

@@ -67,8 +67,11 @@ class Outbox(asyncio.Queue[Any]):
     async def _take(self, seconds: float | None) -> list[Any]:
         """All that waits, at least one; empty at the end. Raises QueueEmpty."""
         try:
-            async with asyncio.timeout(seconds):
+            if seconds is None:
                 first = await self.get()
+            else:
+                async with asyncio.timeout(seconds):
+                    first = await self.get()
         except (TimeoutError, asyncio.CancelledError) as error:
             raise QueueEmpty from error
         self.task_done()

@@ -1,0 +1,110 @@
+"""Readers are woken at once where little comes, and together where much does."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+
+from service.errors import LinkDown
+from service.runner.instance.stream import Stream
+from service.runner.instance.wake_ups import WakeUps
+
+LONG_SECONDS = 0.2
+
+
+async def test_the_first_is_woken_at_once_and_those_after_it_together() -> None:
+    wake_ups, woken = WakeUps(LONG_SECONDS), list[int]()
+    wake_ups.call(lambda: woken.append(0))
+    assert woken == [0]
+    for number in range(1, 4):
+        wake_ups.call(lambda number=number: woken.append(number))  # type: ignore[misc]
+    assert woken == [0]
+    await asyncio.sleep(LONG_SECONDS * 1.2)
+    assert woken == [0, 1, 2, 3]
+    # That was a wake-up as well.
+    wake_ups.call(lambda: woken.append(4))
+    assert woken == [0, 1, 2, 3]
+    await asyncio.sleep(LONG_SECONDS * 1.2)
+    assert woken == [0, 1, 2, 3, 4]
+
+
+async def test_after_a_pause_nobody_waits() -> None:
+    wake_ups, woken = WakeUps(0.01), list[int]()
+    for number in range(3):
+        wake_ups.call(lambda number=number: woken.append(number))  # type: ignore[misc]
+        assert woken[-1:] == [number]
+        await asyncio.sleep(0.02)
+
+
+async def test_who_wakes_up_may_call_again() -> None:
+    wake_ups, woken = WakeUps(0.01), list[int]()
+
+    def wake() -> None:
+        woken.append(len(woken))
+        if len(woken) < 5:
+            wake_ups.call(wake)
+
+    wake_ups.call(wake)
+    async with asyncio.timeout(10):
+        while len(woken) < 5:
+            await asyncio.sleep(0.01)
+
+
+async def test_what_comes_meanwhile_is_read_in_one_piece_and_the_end_waits_for_nothing() -> None:
+    wake_ups = WakeUps(LONG_SECONDS)
+    first, second = Stream(wake_ups.call), Stream(wake_ups.call)
+    reading = asyncio.create_task(anext(second))
+    await asyncio.sleep(0)
+    first.received(b"at once")
+    second.received(b"one, ")
+    await asyncio.sleep(0.01)
+    assert not reading.done()
+    second.received(b"two")
+    assert await reading == b"one, two"
+    reading = asyncio.create_task(anext(second, b"the end"))
+    second.received(b"")
+    second.finished(None, 0)
+    begin = asyncio.get_running_loop().time()
+    await asyncio.wait([reading])
+    assert asyncio.get_running_loop().time() - begin < LONG_SECONDS / 2
+
+
+async def test_a_reader_that_is_cancelled_loses_nothing() -> None:
+    stream = Stream(WakeUps(0.01).call)
+    stream.received(b"a")
+    for _ in range(2):
+        assert await anext(stream)
+        reading = asyncio.create_task(anext(stream))
+        await asyncio.sleep(0)
+        stream.received(b"b")
+        reading.cancel()
+        await asyncio.wait([reading])
+        assert not stream.is_read
+    assert await anext(stream) == b"b"
+    stream.finished(ConnectionResetError("cut"), None)
+    try:
+        await anext(stream)
+    except LinkDown:
+        pass
+    else:
+        raise AssertionError("a link that broke was an end")
+
+
+async def test_a_stream_leaves_no_circle_of_garbage() -> None:
+    gc.collect()
+    gc.disable()
+    try:
+        wake_ups = WakeUps(0.001)
+        for _ in range(100):
+            stream = Stream(wake_ups.call)
+            stream.received(b"a")
+            assert await anext(stream) == b"a"
+            reading = asyncio.create_task(anext(stream, None))
+            await asyncio.sleep(0)
+            stream.received(b"b")
+            assert await reading == b"b"
+        del stream, reading
+        await asyncio.sleep(0.01)
+        assert gc.collect() < 50
+    finally:
+        gc.enable()
