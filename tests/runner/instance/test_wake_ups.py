@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import random
+from collections.abc import Callable
 
 from service.errors import LinkDown
 from service.runner.instance.stream import Stream
@@ -12,32 +14,52 @@ from service.runner.instance.wake_ups import WakeUps
 LONG_SECONDS = 0.2
 
 
-async def test_the_first_is_woken_at_once_and_those_after_it_together() -> None:
-    wake_ups, woken = WakeUps(LONG_SECONDS), list[int]()
-    wake_ups.call(lambda: woken.append(0))
-    assert woken == [0]
-    for number in range(1, 4):
-        wake_ups.call(lambda number=number: woken.append(number))  # type: ignore[misc]
-    assert woken == [0]
-    await asyncio.sleep(LONG_SECONDS * 1.2)
-    assert woken == [0, 1, 2, 3]
-    # That was a wake-up as well.
-    wake_ups.call(lambda: woken.append(4))
-    assert woken == [0, 1, 2, 3]
+def numbered(woken: list[int], number: int) -> Callable[[], None]:
+    return lambda: woken.append(number)
+
+
+async def test_a_few_are_woken_at_once_and_many_together() -> None:
+    wake_ups, woken = WakeUps(LONG_SECONDS, few=2), list[int]()
+    for number in range(5):
+        wake_ups.call(numbered(woken, number))
+    assert woken == [0, 1]
     await asyncio.sleep(LONG_SECONDS * 1.2)
     assert woken == [0, 1, 2, 3, 4]
+    # There were many: of the next span all wait.
+    wake_ups.call(numbered(woken, 5))
+    assert woken[-1] == 4
+    await asyncio.sleep(LONG_SECONDS)
+    assert woken[-1] == 5
+    # There were few.
+    wake_ups.call(numbered(woken, 6))
+    assert woken[-1] == 6
 
 
 async def test_after_a_pause_nobody_waits() -> None:
-    wake_ups, woken = WakeUps(0.01), list[int]()
-    for number in range(3):
-        wake_ups.call(lambda number=number: woken.append(number))  # type: ignore[misc]
-        assert woken[-1:] == [number]
-        await asyncio.sleep(0.02)
+    wake_ups, woken = WakeUps(LONG_SECONDS / 10, few=1), list[int]()
+    for number in range(10):
+        wake_ups.call(numbered(woken, number))
+    await asyncio.sleep(LONG_SECONDS)
+    assert woken == list(range(10))
+    wake_ups.call(numbered(woken, 10))
+    assert woken[-1] == 10
+
+
+async def test_each_is_called_once_in_order_at_any_rate() -> None:
+    seed = random.randrange(1 << 32)
+    print("seed", seed)
+    chance = random.Random(seed)
+    wake_ups, woken = WakeUps(0.002, few=3), list[int]()
+    for number in range(2_000):
+        wake_ups.call(numbered(woken, number))
+        if chance.random() < 0.1:
+            await asyncio.sleep(chance.choice((0, 0.0005, 0.001, 0.003, 0.007)))
+    await asyncio.sleep(LONG_SECONDS)
+    assert woken == list(range(2_000))
 
 
 async def test_who_wakes_up_may_call_again() -> None:
-    wake_ups, woken = WakeUps(0.01), list[int]()
+    wake_ups, woken = WakeUps(0.01, few=1), list[int]()
 
     def wake() -> None:
         woken.append(len(woken))
@@ -51,7 +73,7 @@ async def test_who_wakes_up_may_call_again() -> None:
 
 
 async def test_what_comes_meanwhile_is_read_in_one_piece_and_the_end_waits_for_nothing() -> None:
-    wake_ups = WakeUps(LONG_SECONDS)
+    wake_ups = WakeUps(LONG_SECONDS, few=1)
     first, second = Stream(wake_ups.call), Stream(wake_ups.call)
     reading = asyncio.create_task(anext(second))
     await asyncio.sleep(0)
