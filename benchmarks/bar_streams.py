@@ -50,6 +50,14 @@ def _tqdm_of_steps() -> bytes:
     return _bars("", bar)
 
 
+def _drawer() -> bytes:
+    """What the latency's jobs draw: each a count that never came before, as the clock has it."""
+    return _bars(
+        "",
+        lambda number: f"Model:  45%|####5     | {1.8e9 + number / 10:.6f}/9999999999.0 [00:03<00:04, 60.9MiB/s]",
+    )
+
+
 def _wget_bar() -> bytes:
     def bar(number: int) -> str:
         left = (UNITS - number) // 10
@@ -138,6 +146,7 @@ _KINDS: dict[str, Callable[[], bytes]] = {
     "bars of tqdm, a file": _tqdm_of_a_file,
     "bars of tqdm, no total": _tqdm_without_a_total,
     "bars of tqdm, steps": _tqdm_of_steps,
+    "bars of the drawer": _drawer,
     "bars of wget": _wget_bar,
     "bars of wget -q": _wget_quiet,
     "dots of wget": _wget_dots,

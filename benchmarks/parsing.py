@@ -1,4 +1,5 @@
-"""(e) The parser: megabytes a second of each kind of output, made by bar_streams.py and line_streams.py. Seconds of the
+"""(e) The parser: megabytes a second of each kind of output, made by bar_streams.py and line_streams.py, in big reads as
+a log is read again; and microseconds a bar, each in a read of its own, as a tool that draws is followed. Seconds of the
 thread, which a busy machine blurs less."""
 
 from __future__ import annotations
@@ -19,8 +20,13 @@ SECRETS = ("hf_a-secret-of-the-service", "civitai-another-secret-of-it")
 async def run(quick: bool) -> list[Row]:
     repetitions = 3 if quick else 9
     streams = bar_streams() | line_streams()
+    redrawn = {name: reads for name, raw in bar_streams().items() if (reads := reads_of_a_bar(raw))}
     return [
-        Row(name=f"(e) parser, {name}", value=speed(raw, repetitions), unit="MB/s") for name, raw in streams.items()
+        *(Row(name=f"(e) parser, {name}", value=speed(raw, repetitions), unit="MB/s") for name, raw in streams.items()),
+        *(
+            Row(name=f"(e) a bar a read, {name}", value=cost(reads, repetitions), unit="us")
+            for name, reads in redrawn.items()
+        ),
     ]
 
 
@@ -34,3 +40,21 @@ def speed(raw: bytes, repetitions: int) -> float:
             parser.feed(chunk)
         seconds.append(time.thread_time() - begin)
     return len(raw) / 1e6 / median(seconds)
+
+
+def reads_of_a_bar(raw: bytes) -> list[bytes]:
+    """A stream in reads of one bar, as it comes from a tool that draws ten a second; none where no bar is redrawn."""
+    begins, *bars = raw.split(b"\r")
+    return [begins, *(b"\r" + bar for bar in bars)] if bars else []
+
+
+def cost(reads: list[bytes], repetitions: int) -> float:
+    """Microseconds a read."""
+    seconds = []
+    for _ in range(repetitions):
+        parser = ProgressParser(resource="a.md", attempt=1, redact=Redactor(SECRETS))
+        begin = time.thread_time()
+        for read in reads:
+            parser.feed(read)
+        seconds.append(time.thread_time() - begin)
+    return median(seconds) / len(reads) * 1e6

@@ -41,10 +41,13 @@ async def run(quick: bool) -> list[Row]:
     with scratch() as folder:
         pieces = {name: cost(piece, repetitions) for name, piece in pieces_of(folder).items()}
     rows = [Row(name=f"(m) one bar, {name}", value=value, unit="us") for name, value in pieces.items()]
+    drawn = [bar(number) for number in range(BARS)]
+    parsed_alone = cost(lambda: parse_alone(drawn), repetitions)
     appended = median([await appended_us() for _ in range(repetitions)])
     return [
         *rows,
         Row(name="(m) one bar, all of these", value=sum(pieces.values()), unit="us"),
+        Row(name="(m) one bar, parsed alone", value=parsed_alone, unit="us"),
         Row(name="(m) one bar, through the journal alone", value=appended, unit="us"),
     ]
 
@@ -84,6 +87,13 @@ def cost(piece: Callable[[], None], repetitions: int) -> float:
         found.append((time.thread_time() - begin) / BARS * 1e6)
     gc.enable()
     return median(found)
+
+
+def parse_alone(drawn: list[bytes]) -> None:
+    """Each bar in a read of its own, as a tool that draws ten a second is followed."""
+    parser = ProgressParser(resource=RESOURCE, attempt=1)
+    for read in drawn:
+        parser.feed(read)
 
 
 def pieces_of(folder: Path) -> dict[str, Callable[[], None]]:
