@@ -1,6 +1,6 @@
-"""(e) The parser: megabytes a second of each kind of output, made by bar_streams.py and line_streams.py, in big reads as
-a log is read again; and microseconds a bar, each in a read of its own, as a tool that draws is followed. Seconds of the
-thread, which a busy machine blurs less."""
+"""(e) The parser: megabytes a second of each kind of output, made by bar_streams.py and line_streams.py, in big reads,
+as a log is read again; and microseconds a bar, each in a read of its own, as a tool that draws is followed. Seconds of
+the thread, which a busy machine blurs less."""
 
 from __future__ import annotations
 

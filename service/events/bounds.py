@@ -33,7 +33,7 @@ class Bounds:
         """The event, what stands in its place, or None if it is left out."""
         kind = type(event)
         if kind is Progress:
-            return event if self._admit_bar() else None
+            return event if self.admits_a_bar() else None
         if kind is Output:
             self._outputs += 1
             if self._outputs == OUTPUT_LINES_MAX:
@@ -45,7 +45,8 @@ class Bounds:
         self._stages += 1
         return event if self._stages <= STAGE_EVENTS_MAX else None
 
-    def _admit_bar(self) -> bool:
+    def admits_a_bar(self) -> bool:
+        """``admit`` for a Progress."""
         self._bars_seen += 1
         if self._bars_seen % self._stride:
             return False

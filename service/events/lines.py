@@ -7,7 +7,7 @@ away as it comes, so that a gigabyte without a newline costs no memory.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import NamedTuple
 
 from service.events.event_types import Event
@@ -55,11 +55,33 @@ class LineSplitter:
         self._brackets = 0
         self._offset = 0
 
-    def feed(self, chunk: bytes) -> Iterator[Line]:
+    @property
+    def kept(self) -> bytearray:
+        """The line that has begun and not ended, as far as it is kept."""
+        return self._line
+
+    @property
+    def offset(self) -> int:
+        """How many bytes have been fed."""
+        return self._offset
+
+    def skip(self, length: int) -> None:
+        """These next bytes were read by another way. They ended the line that had begun, and begin none."""
+        self._offset += length
+        self._line.clear()
+        self._length = self._brackets = 0
+
+    def feed(self, chunk: bytes) -> Iterable[Line]:
         """The lines that end within this chunk. Exhaust it before the next ``feed``."""
-        end = self._offset
+        begin = self._offset
         self._offset += len(chunk)
         pieces = chunk.replace(b"\r", b"\n").split(b"\n")
+        if len(pieces) > 1 or b"]" in chunk:
+            return self._lines(pieces, begin)
+        self._keep(chunk)
+        return ()
+
+    def _lines(self, pieces: list[bytes], end: int) -> Iterator[Line]:
         rest = pieces.pop()
         for piece in pieces:
             begin, end = end, end + len(piece) + 1

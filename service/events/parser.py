@@ -6,6 +6,7 @@ of the line that it came from, so that a second reading of the same bytes can be
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Sequence
 
 from service.events.bounds import Bounds
@@ -22,6 +23,7 @@ from service.events.tools.recorder import Recorder
 
 UTF8_BYTES_MAX = 4  # of one character
 READERS_MAX = 4_096
+REDRAWN_BYTES_MAX = 1_024
 _PRINTABLE = range(ord(" "), ord("~") + 1)
 _UNBROKEN = tuple(mark for tool in TOOLS for mark in tool.unbroken)
 
@@ -61,6 +63,8 @@ class ProgressParser:
         self._bounds = Bounds()
         self._command: str | None = None
         self._last_bar: bytes | None = None
+        # The tool whose bar was last: its next one will probably look the same.
+        self._drawing: Tool | None = None
         self._live = LiveRuns()
         self._room = Room()
         context = Context(
@@ -87,6 +91,10 @@ class ProgressParser:
     def feed(self, chunk: bytes) -> list[NewEvent]:
         """The events of all lines that end within this chunk."""
         new: list[NewEvent] = []
+        if self._drawing is not None and self._drawing.again is not None:
+            chunk = self._redrawn(self._drawing, self._drawing.again, chunk, new)
+            if not chunk:
+                return new
         self._chunk = None if self._splitter.is_within_a_line else chunk
         self._redact_here = None
         for line in self._splitter.feed(chunk):
@@ -133,6 +141,32 @@ class ProgressParser:
             if bounded is not None:
                 new.append(NewEvent(bounded, self._resource, self._attempt, offset))
 
+    def _redrawn(self, tool: Tool, again: re.Pattern[str], chunk: bytes, new: list[NewEvent]) -> bytes:
+        """The bars that a read begins with, if they are drawn like the last one: the rest of the read. Nearly every
+        read is one such bar and nothing else, so these take a short way, with one question to the one tool."""
+        kept = self._splitter.kept
+        if len(kept) > REDRAWN_BYTES_MAX:
+            return chunk
+        raw = kept + chunk if kept else chunk
+        text = raw.decode("latin-1")
+        offset = self._splitter.offset - len(kept)
+        begin = end = 0
+        last = text.rfind(tool.again_ends)
+        while end <= last and (found := again.match(text, end)) and (bar := tool.redrawn(found)) is not None:
+            begin, end = end, found.end()
+            self._live.bars += 1
+            if self._room.free_bytes is not None:
+                self._room.observe(bar)
+            if self._bounds.admits_a_bar():
+                new.append(NewEvent(bar, self._resource, self._attempt, offset + end))
+        if not end:
+            return chunk
+        self._recognise(tool)
+        self._last_bar = bytes(raw[begin:end])
+        rest = chunk[end - len(kept) :]
+        self._splitter.skip(len(chunk) - len(rest))
+        return rest
+
     def _at_bracket(self, line: bytes | bytearray) -> Sequence[Event] | None:
         begin = line.rfind(b"[", -BRACKET_BYTES_MAX)
         if begin < 0:
@@ -145,6 +179,7 @@ class ProgressParser:
             events = tool.at_bracket(line)
             if events is not NOT_MINE:
                 self._recognise(tool)
+                self._drawing = tool
                 return self._heard(tool, events)
         return None
 
@@ -168,6 +203,7 @@ class ProgressParser:
             events = tool.bar(text)
             if events is not NOT_MINE:
                 self._recognise(tool)
+                self._drawing = tool
                 return self._drawn(raw, self._heard(tool, events))
         is_in_chunk = is_as_it_stands and self._chunk is not None and text.isascii()
         output = self._output(text, self._redactor_here() if is_in_chunk else self._redact, is_cut=False)

@@ -11,7 +11,16 @@ from service.events.causes import Cause
 from service.events.event_types import Output, Progress, StageComplete, StageStart
 from service.events.lines import plain
 from service.events.runs import base_name
-from service.events.tools.protocol import BRACKET_BYTES_MAX, MORE, NOT_MINE, Answer, Context, ExitStatus, Tool
+from service.events.tools.protocol import (
+    AFTER_A_BAR,
+    BRACKET_BYTES_MAX,
+    MORE,
+    NOT_MINE,
+    Answer,
+    Context,
+    ExitStatus,
+    Tool,
+)
 from service.events.tools.quantities import amount, byte_count, percent, seconds
 
 BASE = 1024
@@ -27,6 +36,7 @@ _READOUT = re.compile(
     r"(?: CN:\d{1,5})?(?: SD:\d{1,5})?"
     rf"(?: DL:(?P<speed>{_SIZE}))?(?: UL:\S{{1,20}})?(?: ETA:(?P<eta>\w{{1,20}}))?\]"
 )
+_AGAIN = re.compile(AFTER_A_BAR + _READOUT.pattern.replace(r"\S", r"[\w.]"), re.ASCII)
 
 
 class Aria2c(Tool):
@@ -35,6 +45,7 @@ class Aria2c(Tool):
     name = "aria2c"
     commands = ("aria2c",)
     bracket_begins = b"#"
+    again = _AGAIN
     exit_statuses: ClassVar[Mapping[int, ExitStatus]] = {
         1: ExitStatus("the download failed, most often to connect", Cause.NETWORK),
         2: ExitStatus("the site did not answer in time", Cause.NETWORK),
@@ -84,6 +95,9 @@ class Aria2c(Tool):
             return (shown,)
         self._gids.add(gid)
         return [StageStart(name=self._context.name_for(self.name)), shown]
+
+    def redrawn(self, found: re.Match[str]) -> Progress | None:
+        return _progress(found) if found[1] in self._gids else None
 
     def line(self, text: str, output: Output) -> Answer:
         if not self._in_summary and text[:1] != "*" and not text[:1].isdecimal():

@@ -22,11 +22,11 @@ _SECOND_HEADER = re.compile(r"^Dload +Upload\b")
 _SPEAKS = re.compile(r"^curl: \(\d{1,3}\) ")
 _TIME = r"(?:\d{1,6}:\d\d:\d\d|--:--:--|\d{1,4}d \d\dh|\d{1,3}:\d\d|--:--|\d{1,5}d)"
 _SIZE = r"[\d.]{1,12}[kKMGTP]?"
-_ROW = re.compile(
-    rf"^(?P<percent>\d{{1,3}}) +(?P<total>{_SIZE}) +(?P<received>\d{{1,3}}) +(?P<done>{_SIZE}) +\d{{1,3}} +{_SIZE}"
+_COLUMNS = (
+    rf"(?P<percent>\d{{1,3}}) +(?P<total>{_SIZE}) +(?P<received>\d{{1,3}}) +(?P<done>{_SIZE}) +\d{{1,3}} +{_SIZE}"
     rf" +{_SIZE} +{_SIZE} +{_TIME} +(?P<elapsed>{_TIME}) +(?P<left>{_TIME}) +(?P<speed>{_SIZE})"
-    r"(?P<rest>(?:curl: \(|Warning: |[*<>{}] ).*)?$"
 )
+_ROW = re.compile(rf"^{_COLUMNS}(?P<rest>(?:curl: \(|Warning: |[*<>{{}}] ).*)?$")
 _PARALLEL_ROW = re.compile(
     rf"^(?:(?P<percent>\d{{1,3}})|--) +(?:\d{{1,3}}|--) +(?P<done>{_SIZE}) +{_SIZE} +(?:\d{{1,6}} +){{1,4}}"
     rf"{_TIME} +(?P<elapsed>{_TIME}) +(?P<left>{_TIME}) +(?P<speed>{_SIZE})$"
@@ -34,6 +34,9 @@ _PARALLEL_ROW = re.compile(
 # After the hashes; before the first hash there is the percentage alone.
 _PERCENT = re.compile(r"(\d{1,3})\.\d%")
 _HASHES_CHARACTERS_MAX = 401
+# A row, and a bar of hashes, that the next one is drawn over.
+_ROW_AGAIN = re.compile(rf" {{0,9}}+{_COLUMNS} {{0,99}}+\r", re.ASCII)
+_HASHES_AGAIN = re.compile(r" {0,99}+(?:#[# ]{0,399}+)?+(?P<percent>\d{1,3})\.\d% {0,9}+\r", re.ASCII)
 # Where the size is not known, a small ship travels among the hashes.
 _SHIP = re.compile(r"[#O=\- ]{0,400}(?:=[#O]=|=O#|#O=|#O#)[#O=\- ]{0,400}")
 _SHIP_CHARACTERS_MAX = 400
@@ -48,6 +51,7 @@ class Curl(Tool):
     commands = ("curl",)
     bar_begins = "#O=-0123456789"
     line_begins = "%Dc"
+    again_ends = "\r"
     exit_statuses: ClassVar[Mapping[int, ExitStatus]] = {
         1: ExitStatus("curl does not know the protocol of the address"),
         2: ExitStatus("curl could not begin: its options do not fit"),
@@ -114,6 +118,7 @@ class Curl(Tool):
 
     def bar(self, text: str) -> Answer:
         row = _row(text) if self._has_begun else None
+        self.again = _ROW_AGAIN if row is not None else _HASHES_AGAIN
         if row is None:
             hashes = _hash_bar(text)
             if hashes is None:
@@ -125,6 +130,13 @@ class Curl(Tool):
         if self._context.runs.awaits_name(self.name):
             return rest
         return [*begins, shown, *rest] if begins or rest else (shown,)
+
+    def redrawn(self, found: re.Match[str]) -> Progress | None:
+        if not self._has_begun or self._context.runs.awaits_name(self.name):
+            return None
+        if found.re is _HASHES_AGAIN:
+            return Progress("download", percent(found[1]))
+        return _progress(found, _known_total(found))
 
     def line(self, text: str, output: Output) -> Answer:
         if _HEADER.match(text):
@@ -152,10 +164,13 @@ def _row(text: str) -> tuple[Progress, str] | None:
     if found is None:
         found = _PARALLEL_ROW.match(text)
         return (_progress(found, None), "") if found is not None else None
-    # Where curl does not know the total it prints 0, or what it has so far, of which it then received 0 %.
-    total, received, done, rest = found.group("total", "received", "done", "rest")
-    is_known = total != "0" and not (total == done and int(received) == 0)
-    return _progress(found, total if is_known else None), rest or ""
+    return _progress(found, _known_total(found)), found["rest"] or ""
+
+
+def _known_total(row: re.Match[str]) -> str | None:
+    """Where curl does not know the total it prints 0, or what it has so far, of which it then received 0 %."""
+    total, received, done = row.group("total", "received", "done")
+    return total if total != "0" and not (total == done and int(received) == 0) else None
 
 
 def _hash_bar(text: str) -> Progress | None:

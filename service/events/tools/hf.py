@@ -27,6 +27,12 @@ _FILES = re.compile(
     rf"^Reconstruct(?:ing|ion)\b[^|]{{0,60}}?:\s*(?:(?P<percent>\d{{1,3}})%)?\|[^|]*\|\s*(?P<done>{_SIZE})"
     rf"(?: /\s*(?P<total>{_SIZE}))?\s*(?:✓ Downloaded)?$"
 )
+# The same, where the next one is drawn over it.
+_AGAIN = re.compile(
+    r"Reconstructi(?:ng|on)(?: [ \w]{0,50})?: {0,3}+(?:(?P<percent>\d{1,3})%)?+\|[ #\d\x80-\xff]{0,400}+\|"
+    rf" {{0,99}}+(?P<done>{_SIZE})(?: / {{0,99}}+(?P<total>{_SIZE}))?+ {{0,99}}+(?:\x1b\[A)?+\r",
+    re.ASCII,
+)
 # The bytes that came over the network: the same as the files', without those that were there already.
 _NETWORK = re.compile(rf"^Download(?:ing bytes| complete):[^|]*\|\s*{_SIZE}\s*$")
 
@@ -38,6 +44,8 @@ class Hf(Tool):
     commands = ("hf",)
     bar_begins = "DR"
     bracket_begins = tqdm.DIGITS
+    again = _AGAIN
+    again_ends = "\r"
     package = Package(name="huggingface_hub", version="2.4.0")
     exit_statuses: ClassVar[Mapping[int, ExitStatus]] = {
         1: ExitStatus("hf failed, and its status says no more"),
@@ -66,6 +74,9 @@ class Hf(Tool):
             return (_progress(found),)
         self._has_begun = True
         return [StageStart(name=self._context.title), _progress(found)]
+
+    def redrawn(self, found: re.Match[str]) -> Progress | None:
+        return _progress(found) if self._has_begun else None
 
     def overhear(self, shown: str) -> None:
         """The sentence that confesses a failure goes on over several lines."""

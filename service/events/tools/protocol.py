@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import ClassVar, Final, Protocol
 
 from service.events.causes import Cause
-from service.events.event_types import Event, Output
+from service.events.event_types import Event, Output, Progress
 from service.events.ledger import ToolFailure
 from service.events.room import Room
 from service.events.tools.live_runs import LiveRuns
@@ -16,6 +17,8 @@ from service.events.tools.live_runs import LiveRuns
 NAME_CHARACTERS_MAX = 500
 # A bar's bracket is shorter.
 BRACKET_BYTES_MAX = 300
+# What `again` begins with where a bracket ends a bar: what is left of the line before, if that is blank.
+AFTER_A_BAR = r"(?: {0,200}+[\r\n])?+"
 
 Answer = Sequence[Event] | None
 """Events, ``MORE`` or ``NOT_MINE``: the package's docstring says what each means."""
@@ -88,12 +91,23 @@ class Tool(Protocol):
     line_ends: ClassVar[str | None] = None
     """The characters that a line which ``line`` takes can end with, None for any: it is shown no other line."""
 
+    again: re.Pattern[str] | None = None
+    """What a whole bar looks like that is drawn like the tool's last one, from the first byte of its line to the byte
+    that ends it, none of which another tool could take for its own. It is tried on raw bytes, in latin-1."""
+    again_ends: ClassVar[str] = "]"
+    """That last byte."""
+
     def __init__(self, context: Context) -> None: ...
 
     def at_bracket(self, line: bytes | bytearray) -> Answer:
         """Asked at each ``]``, with the raw line so far. An answer other than NOT_MINE ends the line there, as a bar.
         It must look at a bounded end of the line first: this is the hottest question of all."""
         return NOT_MINE
+
+    def redrawn(self, found: re.Match[str]) -> Progress | None:
+        """The next bar of a download that has begun, which ``again`` found: all that ``at_bracket`` or ``bar`` would
+        answer to its line. None where they have more to say: then they are asked."""
+        return None
 
     def bar(self, text: str) -> Answer:
         """A line that the tool redraws. An ``Output`` at the end of the answer is what followed on the bar's line."""

@@ -9,7 +9,8 @@ from functools import lru_cache
 BYTES_MAX = 10**15 - 1
 SECONDS_MAX = 366 * 86_400
 
-_AMOUNT = re.compile(r"(\d{1,15}(?:\.\d{1,6})?)(?![\d.]) ?([kKMGTPE]?)")
+NUMBER = r"\d{1,15}+(?:\.\d{1,6}+)?+"
+_AMOUNT = re.compile(rf"({NUMBER})(?![\d.]) ?([kKMGTPE]?)")
 _CLOCK = re.compile(r"(?:(\d{1,5}) days?, |(\d{1,5})d )?(?:(\d{1,5}):)?(\d{1,5}):(\d{1,2})")
 _UNITS = re.compile(r"(?:(\d{1,5})d ?)?(?:(\d{1,5})h ?)?(?:(\d{1,5})m ?)?(?:(\d{1,9}(?:\.\d{1,3})?)s)?")
 _POWERS = {"": 0, "k": 1, "K": 1, "M": 2, "G": 3, "T": 4, "P": 5, "E": 6}
@@ -40,6 +41,12 @@ def byte_count(text: str, base: int) -> int | None:
     """The same amount, in whole bytes."""
     value = _amount(text, base)
     return None if value is None else round(value)
+
+
+def bytes_of(number: str, prefix: str, base: int) -> int | None:
+    """``byte_count`` of a ``NUMBER`` and its prefix, where a pattern has told them apart already."""
+    value = float(number) * _FACTORS[base][prefix]
+    return round(value) if value <= BYTES_MAX else None
 
 
 @_remembered

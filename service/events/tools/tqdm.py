@@ -8,17 +8,18 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from functools import lru_cache
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from service.events.bounds import STAGE_EVENTS_MAX
 from service.events.event_types import Event, Output, Progress, StageComplete, StageStart
 from service.events.lines import LINE_BYTES_MAX, plain
-from service.events.tools.protocol import BRACKET_BYTES_MAX, NOT_MINE, Answer, Context, Tool
-from service.events.tools.quantities import amount, byte_count, percent, seconds
+from service.events.tools.protocol import AFTER_A_BAR, BRACKET_BYTES_MAX, NOT_MINE, Answer, Context, Tool
+from service.events.tools.quantities import NUMBER, amount, byte_count, bytes_of, percent, seconds
 
 BAR_BYTES_MAX = 1024  # as wide as a terminal may be, three bytes a column
 COUNT_CHARACTERS_MAX = 64
 LABEL_CHARACTERS_MAX = 300
+LABELS_MAX = 64
 BASE = 1000
 SPACE = ord(" ")
 DIGITS = b"0123456789"
@@ -41,32 +42,36 @@ _AMOUNT = r"[\d.]{1,20}\w{0,3}"
 _KNOWN_TOTAL = re.compile(rf"(?P<percent>\d{{1,9}})%(?:\|[^|]*\|)? *(?P<done>{_AMOUNT})/(?P<total>{_AMOUNT})$")
 _NO_TOTAL = re.compile(r"(?:^|: ?)(?P<done>[\d.]{1,20}[kKMGTPE]?(?:i?B|it|[A-Za-z]{0,12}))$")
 # Nearly every bar is whole: an ASCII label, a percentage, the middle, two counts, one blank, the bracket. One pattern
-# reads such a line from its first byte (in latin-1, so that a character is a byte), and comes to the same: its label
-# holds neither ``%`` nor ``|`` and ends before the percentage, and no control character changes what a person reads.
+# reads such a bar from the first byte of its line (in latin-1, so that a character is a byte), and comes to the same:
+# its label holds neither ``%`` nor ``|`` and ends before the percentage, its middle has no letters, no bracket before
+# the last can close another bar, and no control character changes what a person reads.
+_WHOLE_BRACKET = (
+    rf"\[(?P<elapsed>{_TIME})(?:<(?P<remaining>\?|{_TIME}))?+, {{0,8}}+"
+    r"(?P<speed>(?:[\d.]{1,20}+|\?)[!-+\--/:-Z\\^-~]{0,20}+)\]"
+)
+_WHOLE_COUNT = rf"(?P<done>(?P<number>{NUMBER})(?P<prefix>[kKMGTPE]?+)[A-Za-z]{{0,2}}+)"
 _WHOLE = re.compile(
-    r"(?P<label>(?:[ -$&-{}~]{0,200}[ -$&-/:-{}~])?+)(?P<percent>\d{1,9})%\|[^|\x00-\x1f\x7f]{0,700}+\| *"
-    r"(?P<done>[\d.]{1,20}[A-Za-z]{0,3})/(?P<total>[\d.]{1,20}[A-Za-z]{0,3}) "
-    rf"\[(?P<elapsed>{_TIME})(?:<(?P<remaining>\?|{_TIME}))?, {{0,8}}"
-    r"(?P<speed>-?(?:[\d.]{1,20}|\?)[ !-+\--/:-Z\\^-~]{0,20})\]",
+    rf"{AFTER_A_BAR}(?P<label>(?:[ -$&-Z^-{{}}~]{{0,200}}[ -$&-/:-Z^-{{}}~])?+)(?P<percent>\d{{1,9}}+)%"
+    rf"\|[ #=>.\d\x80-\xff]{{0,700}}+\| *+{_WHOLE_COUNT}/(?P<total>[\d.]{{1,20}}+[A-Za-z]{{0,3}}+) {_WHOLE_BRACKET}",
     re.ASCII,
 )
 # The same for a bar without a total, which has no percentage either.
 _WHOLE_NO_TOTAL = re.compile(
-    r"(?P<label>[ -$&-~]{0,300}): ?(?P<done>[\d.]{1,20}[kKMGTPE]?(?:i?B|it|[A-Za-z]{0,12})) +"
-    rf"\[(?P<elapsed>{_TIME})(?:<(?P<remaining>\?|{_TIME}))?, {{0,8}}"
-    r"(?P<speed>-?(?:[\d.]{1,20}|\?)[ !-+\--/:-Z\\^-~]{0,20})\]",
-    re.ASCII,
+    rf"{AFTER_A_BAR}(?P<label>[ -$&-Z^-~]{{0,300}}): ?{_WHOLE_COUNT} +{_WHOLE_BRACKET}", re.ASCII
 )
+_UNKNOWN = ("", False)
 _STAGE = re.compile(r"(?:^|[^\w])(images|model|cache)\s*:?$", re.IGNORECASE)
 
 
 class Bar(NamedTuple):
     """A bar, and the text that stood before it on its line and does not belong to it. ``label``: what a bar calls
-    itself that does not show one of civitdl's stages."""
+    itself that does not show one of civitdl's stages. ``whole``: what found it whole, from the first byte of its
+    line."""
 
     progress: Progress
     before: str
     label: str = ""
+    whole: re.Match[str] | None = None
 
 
 class Tqdm(Tool):
@@ -79,19 +84,52 @@ class Tqdm(Tool):
         self._context = context
         self._files: dict[str, None] = {}
         self._begun_label = ""
+        # By the label of a whole bar, as it was drawn: its stage, and whether there is nothing left to say of a bar of
+        # bytes but its progress.
+        self._labels: dict[str, tuple[str, bool]] = {}
 
     def at_bracket(self, line: bytes | bytearray) -> Answer:
         bar = bar_in(line)
         if bar is None:
             return NOT_MINE
-        if not bar.before and bar.label == self._begun_label:
-            return (bar.progress,)
         before = self._context.redact(bar.before[:LINE_BYTES_MAX]) if bar.before else ""
-        begins = self._begins(bar) if bar.label else []
+        begins = self._begins(bar) if bar.label and bar.label != self._begun_label else []
+        if bar.whole is not None and not bar.before:
+            self._remember(bar, bar.whole)
         return [*([Output(line=before)] if before else []), *begins, bar.progress]
+
+    def redrawn(self, found: re.Match[str]) -> Progress | None:
+        label, of_100, done, number, prefix, total, elapsed, remaining, rate = _parts(found)
+        stage, is_begun = self._labels.get(label, _UNKNOWN)
+        speed, is_bytes, bytes_per_second = _rate(rate)
+        if not is_begun and (is_bytes or not stage):
+            return None
+        remaining, eta_seconds = _remaining(remaining)
+        return Progress(
+            stage,
+            percent(of_100) if of_100 is not None else None,
+            done,
+            total,
+            elapsed,
+            remaining,
+            speed,
+            bytes_of(number, prefix, BASE) if is_bytes else None,
+            _bytes(total) if is_bytes and total is not None else None,
+            bytes_per_second,
+            eta_seconds,
+        )
 
     def completed(self) -> Sequence[Event]:
         return [StageComplete(name=name) for name in self._files]
+
+    def _remember(self, bar: Bar, whole: re.Match[str]) -> None:
+        """How the next bar will probably be drawn. civitdl counts images in bytes, which are none."""
+        if bar.progress.stage == "images":
+            return
+        if len(self._labels) >= LABELS_MAX:
+            self._labels.clear()
+        self.again = whole.re
+        self._labels[whole["label"]] = bar.progress.stage, not bar.label or bar.progress.downloaded_bytes is not None
 
     def _begins(self, bar: Bar) -> list[Event]:
         if bar.progress.downloaded_bytes is None:
@@ -111,14 +149,11 @@ def bar_in(line: bytes | bytearray) -> Bar | None:
     if begin < 1 or line[begin - 1] != SPACE or line[begin + 1] not in DIGITS:
         return None
     text = line.decode("latin-1") if len(line) < BAR_BYTES_MAX else ""
-    if (whole := _WHOLE.fullmatch(text)) is not None:
-        label, of_100, done, total, elapsed, remaining, rate = whole.groups()
+    whole = _WHOLE.fullmatch(text) or _WHOLE_NO_TOTAL.fullmatch(text)
+    if whole is not None:
+        label, of_100, done, _, _, total, elapsed, remaining, rate = _parts(whole)
         before, stage, own_label = _label(label.strip())
-        return Bar(_progress(stage, of_100, done, total, elapsed, remaining, rate.strip()), before, own_label)
-    if (whole := _WHOLE_NO_TOTAL.fullmatch(text)) is not None:
-        label, done, elapsed, remaining, rate = whole.groups()
-        before, stage, own_label = _label(label.strip())
-        return Bar(_progress(stage, None, done, None, elapsed, remaining, rate.strip()), before, own_label)
+        return Bar(_progress(stage, of_100, done, total, elapsed, remaining, rate), before, own_label, whole)
     bracket = _BRACKET.fullmatch(line, begin)
     if bracket is None:
         return None
@@ -131,6 +166,15 @@ def bar_in(line: bytes | bytearray) -> Bar | None:
     of_100, done, total = counts.groups() if counts.re is _KNOWN_TOTAL else (None, counts[1], None)
     elapsed, remaining, rate = map(_ascii, bracket.groups())
     return Bar(_progress(stage, of_100, done, total, elapsed, remaining, rate), before, own_label)
+
+
+def _parts(whole: re.Match[str]) -> tuple[Any, ...]:
+    """Label, percentage, count (and its number and prefix), total, the two times and the rate of a bar that is whole;
+    None for what it does not have."""
+    if whole.re is not _WHOLE_NO_TOTAL:
+        return whole.groups()
+    label, done, number, prefix, elapsed, remaining, rate = whole.groups()
+    return label, None, done, number, prefix, None, elapsed, remaining, rate
 
 
 def _count_in(near: str) -> re.Match[str] | None:
@@ -160,8 +204,10 @@ def _progress(
     remaining: str | None,
     rate: str | None,
 ) -> Progress:
-    is_bytes, bytes_per_second = _rate(rate) if rate is not None and stage != "images" else (False, None)
-    remaining = _known(remaining)
+    speed, is_bytes, bytes_per_second = _rate(rate)
+    if stage == "images":
+        is_bytes, bytes_per_second = False, None
+    remaining, eta_seconds = _remaining(remaining)
     return Progress(
         stage,
         percent(of_100) if of_100 is not None else None,
@@ -169,25 +215,32 @@ def _progress(
         total,
         elapsed,
         remaining,
-        _known(rate),
-        byte_count(done, BASE) if is_bytes else None,
-        byte_count(total, BASE) if is_bytes and total is not None else None,
+        speed,
+        _bytes(done) if is_bytes else None,
+        _bytes(total) if is_bytes and total is not None else None,
         bytes_per_second,
-        seconds(remaining),
+        eta_seconds,
     )
 
 
-def _known(text: str | None) -> str | None:
-    """What tqdm does not know yet it prints as ``?``."""
-    return None if text is None or text.startswith("?") else text
+@lru_cache(maxsize=2048)
+def _bytes(count: str) -> int | None:
+    return byte_count(count, BASE)
 
 
 @lru_cache(maxsize=2048)
-def _rate(rate: str) -> tuple[bool, float | None]:
-    """Whether a bar with this rate counts bytes, and how many a second. A slow bar prints seconds a byte."""
-    if not rate.endswith(("B/s", "s/iB", "s/B")):
-        return False, None
+def _remaining(text: str | None) -> tuple[str | None, float | None]:
+    """The time that is left and its seconds. What tqdm does not know yet it prints as ``?``."""
+    return (None, None) if text is None or text.startswith("?") else (text, seconds(text))
+
+
+@lru_cache(maxsize=2048)
+def _rate(rate: str | None) -> tuple[str | None, bool, float | None]:
+    """The rate, whether a bar with it counts bytes, and how many a second. A slow bar prints seconds a byte."""
+    shown = None if rate is None or rate.startswith("?") else rate
+    if rate is None or not rate.endswith(("B/s", "s/iB", "s/B")):
+        return shown, False, None
     value = amount(rate, BASE)
     if value is None or "B/s" in rate:
-        return True, value
-    return True, 1 / value if value else None
+        return shown, True, value
+    return shown, True, 1 / value if value else None

@@ -29,6 +29,14 @@ _BAR = re.compile(
     r"(?: +(?P<speed>--\.-[KMGT]?B/s|[\d.,]{1,20} ?[KMGT]?B/s))?"
     r"(?: +(?:eta (?P<eta>[\w. ]{1,20})|in (?P<elapsed>[\w. ]{1,20})))?$"
 )
+# A bar with a percentage that the next one is drawn over.
+_AGAIN = re.compile(
+    r"(?P<label>(?:[ -$&-Z^-~]{0,200}[ -$&-/:-Z^-~])?+)(?P<percent>\d{1,3})%\[[ <=>+\-]{2,400}+\] {1,99}+"
+    r"(?P<done>[\d.,]{1,20}+[KMGT]?+)(?: +(?P<speed>--\.-[KMGT]?B/s|[\d.,]{1,20} ?[KMGT]?B/s))?+"
+    r"(?: {1,99}+eta (?P<eta>[\w.]{1,9}+(?: [\w.]{1,9}+)?+))?+ {0,99}+\r",
+    re.ASCII,
+)
+LABELS_MAX = 64
 # What can stand before its closing bracket, which is the last one of the line.
 _MIDDLE = " <=>+-"
 _PERCENT_CHARACTERS_MAX = len("100% ")
@@ -53,6 +61,8 @@ class Wget(Tool):
     name = "wget"
     commands = ("wget",)
     line_begins = "LSw-0123456789"
+    again = _AGAIN
+    again_ends = "\r"
     exit_statuses: ClassVar[Mapping[int, ExitStatus]] = {
         1: ExitStatus("wget failed, and its status says no more"),
         2: ExitStatus("wget does not understand its options or its settings"),
@@ -69,6 +79,7 @@ class Wget(Tool):
         self._length = _Length()
         self._saving: str | None = None
         self._quiet_files: set[str] = set()
+        self._labels: set[str] = set()
         # What the last quiet bar was called, and the same as an event may carry it.
         self._quiet_name: tuple[str | None, str] = (None, context.title)
 
@@ -81,18 +92,36 @@ class Wget(Tool):
             return NOT_MINE
         if found is None:
             return NOT_MINE
-        shown = _progress(found, self._length)
-        if self._saving is not None:
-            return (shown,)
-        return self._quiet_bar(shown, text[: found.start()].strip())
+        of_100, done, speed, eta, elapsed = found.group("percent", "done", "speed", "eta", "elapsed")
+        shown = _progress(of_100, done, speed, eta, elapsed, self._length)
+        label = text[: found.start()].strip()
+        if len(self._labels) >= LABELS_MAX:
+            self._labels.clear()
+        self._labels.add(label)
+        return (shown,) if self._saving is not None else self._quiet_bar(shown, label)
 
-    def _quiet_bar(self, shown: Progress, label: str) -> Answer:
+    def redrawn(self, found: re.Match[str]) -> Progress | None:
+        label, of_100, done, speed, eta = found.groups()
+        label = label.strip()
+        if label not in self._labels:
+            return None
+        if self._saving is None and self._name_of_quiet(label) not in self._quiet_files:
+            return None
+        return _progress(of_100, done, speed, eta, None, self._length)
+
+    def _name_of_quiet(self, label: str) -> str | None:
+        """The name of the file that a quiet bar is of; None if it is left out until a record names it."""
         if self._context.runs.awaits_name(self.name, label):
-            return MORE
+            return None
         found = self._context.runs.name_for(self.name, label)
         if found != self._quiet_name[0]:
             self._quiet_name = found, self._context.name(found) if found else self._context.title
-        name = self._quiet_name[1]
+        return self._quiet_name[1]
+
+    def _quiet_bar(self, shown: Progress, label: str) -> Answer:
+        name = self._name_of_quiet(label)
+        if name is None:
+            return MORE
         if shown.elapsed is None and name in self._quiet_files:
             return (shown,)
         events: list[Event] = [shown] if name in self._quiet_files else [StageStart(name=name), shown]
@@ -127,8 +156,9 @@ def _bar_in(text: str) -> re.Match[str] | None:
     return _BAR.search(text, max(0, begin - _PERCENT_CHARACTERS_MAX)) if begin >= 0 else None
 
 
-def _progress(found: re.Match[str], total: _Length) -> Progress:
-    of_100, done, speed, eta, elapsed = found.group("percent", "done", "speed", "eta", "elapsed")
+def _progress(
+    of_100: str | None, done: str, speed: str | None, eta: str | None, elapsed: str | None, total: _Length
+) -> Progress:
     if speed is not None and speed.startswith("--"):
         speed = None
     eta = eta.strip() if eta else None
