@@ -50,36 +50,31 @@ class LineSplitter:
 
     def __init__(self, at_bracket: Callable[[bytes | bytearray], Sequence[Event] | None]) -> None:
         self._at_bracket = at_bracket
-        self._line = bytearray()
+        self.offset = 0
+        """How many bytes have been fed."""
+        self.line = bytearray()
+        """The line that has begun and not ended, as far as it is kept."""
         self._length = 0
         self._brackets = 0
-        self._offset = 0
-
-    @property
-    def kept(self) -> bytearray:
-        """The line that has begun and not ended, as far as it is kept."""
-        return self._line
-
-    @property
-    def offset(self) -> int:
-        """How many bytes have been fed."""
-        return self._offset
-
-    def skip(self, length: int) -> None:
-        """These next bytes were read by another way. They ended the line that had begun, and begin none."""
-        self._offset += length
-        self._line.clear()
-        self._length = self._brackets = 0
 
     def feed(self, chunk: bytes) -> Iterable[Line]:
         """The lines that end within this chunk. Exhaust it before the next ``feed``."""
-        begin = self._offset
-        self._offset += len(chunk)
+        begin = self.offset
+        self.offset += len(chunk)
         pieces = chunk.replace(b"\r", b"\n").split(b"\n")
-        if len(pieces) > 1 or b"]" in chunk:
+        if len(pieces) > 1:
             return self._lines(pieces, begin)
+        if b"]" in chunk:
+            return self._bars_of(chunk, begin)
         self._keep(chunk)
         return ()
+
+    def skip_to(self, offset: int) -> None:
+        """The bytes up to here were read by another way. They ended the line that had begun, and begin none."""
+        self.offset = offset
+        if self._length:
+            self.line.clear()
+            self._length = self._brackets = 0
 
     def _lines(self, pieces: list[bytes], end: int) -> Iterator[Line]:
         rest = pieces.pop()
@@ -102,7 +97,7 @@ class LineSplitter:
     def close(self) -> Iterator[Line]:
         """The last line, which nothing ended."""
         if self._length:
-            yield self._end(self._offset, None)
+            yield self._end(self.offset, None)
 
     def _bars_of(self, piece: bytes, offset: int) -> Iterator[Line]:
         """The bars that end within this piece of a line; what follows the last is kept."""
@@ -112,7 +107,7 @@ class LineSplitter:
             if self._length:
                 self._keep(line)
                 begin = end
-            drawn = self._at_bracket(self._line if self._length else line)
+            drawn = self._at_bracket(self.line if self._length else line)
             if drawn is None:
                 self._brackets += 1
             else:
@@ -123,14 +118,14 @@ class LineSplitter:
             self._keep(piece[begin:])
 
     def _keep(self, piece: bytes) -> None:
-        room = LINE_BYTES_MAX + LOOKAHEAD_BYTES - len(self._line)
+        room = LINE_BYTES_MAX + LOOKAHEAD_BYTES - len(self.line)
         if room > 0:
-            self._line += piece[:room]
+            self.line += piece[:room]
         self._length += len(piece)
 
     def _end(self, offset: int, drawn: Sequence[Event] | None) -> Line:
-        line = Line(bytes(self._line), offset, drawn, self._length > LINE_BYTES_MAX)
-        self._line.clear()
+        line = Line(bytes(self.line), offset, drawn, self._length > LINE_BYTES_MAX)
+        self.line.clear()
         self._length = self._brackets = 0
         return line
 

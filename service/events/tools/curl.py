@@ -136,7 +136,7 @@ class Curl(Tool):
             return None
         if found.re is _HASHES_AGAIN:
             return Progress("download", percent(found[1]))
-        return _progress(found, _known_total(found))
+        return _progress_of_row(found)
 
     def line(self, text: str, output: Output) -> Answer:
         if _HEADER.match(text):
@@ -163,14 +163,16 @@ def _row(text: str) -> tuple[Progress, str] | None:
     found = _ROW.match(text)
     if found is None:
         found = _PARALLEL_ROW.match(text)
-        return (_progress(found, None), "") if found is not None else None
-    return _progress(found, _known_total(found)), found["rest"] or ""
+        return (_progress(*found.groups()), "") if found is not None else None
+    return _progress_of_row(found), found["rest"] or ""
 
 
-def _known_total(row: re.Match[str]) -> str | None:
+def _progress_of_row(row: re.Match[str]) -> Progress:
     """Where curl does not know the total it prints 0, or what it has so far, of which it then received 0 %."""
-    total, received, done = row.group("total", "received", "done")
-    return total if total != "0" and not (total == done and int(received) == 0) else None
+    of_100, total, received, done, elapsed, left, speed = row.groups()[:7]
+    if total == "0" or (total == done and int(received) == 0):
+        of_100 = total = None
+    return _progress(of_100, done, elapsed, left, speed, total)
 
 
 def _hash_bar(text: str) -> Progress | None:
@@ -188,13 +190,11 @@ def _are_hashes(text: str) -> bool:
     return len(text) <= _HASHES_CHARACTERS_MAX and not text.strip("# ")
 
 
-def _progress(found: re.Match[str], total: str | None) -> Progress:
-    is_parallel = found.re is _PARALLEL_ROW
-    of_100, done, elapsed, left, speed = found.group("percent", "done", "elapsed", "left", "speed")
+def _progress(of_100: str | None, done: str, elapsed: str, left: str, speed: str, total: str | None = None) -> Progress:
     remaining = left if not left.startswith("--") else None
     return Progress(
         "download",
-        percent(of_100) if of_100 and (is_parallel or total is not None) else None,
+        percent(of_100) if of_100 else None,
         done,
         total,
         elapsed if not elapsed.startswith("--") else None,

@@ -99,10 +99,13 @@ def _progress(found: re.Match[str]) -> Progress:
     of_100, done, total = found.groups()
     total_bytes = (byte_count(total, BASE) or None) if total else None
     return Progress(
-        stage="download",
-        percent=percent(of_100) if of_100 and total_bytes else None,
-        downloaded=done,
-        total=total if total_bytes else None,
-        downloaded_bytes=byte_count(done, BASE),
-        total_bytes=total_bytes,
+        "download",
+        percent(of_100) if of_100 and total_bytes else None,
+        done,
+        total if total_bytes else None,
+        None,
+        None,
+        None,
+        byte_count(done, BASE),
+        total_bytes,
     )

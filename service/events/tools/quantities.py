@@ -11,7 +11,7 @@ SECONDS_MAX = 366 * 86_400
 
 NUMBER = r"\d{1,15}+(?:\.\d{1,6}+)?+"
 _AMOUNT = re.compile(rf"({NUMBER})(?![\d.]) ?([kKMGTPE]?)")
-_CLOCK = re.compile(r"(?:(\d{1,5}) days?, |(\d{1,5})d )?(?:(\d{1,5}):)?(\d{1,5}):(\d{1,2})")
+_CLOCK = re.compile(r"(?:(\d{1,5})(?: days?,|d) )?(?:(\d{1,5}):)?(\d{1,5}):(\d{1,2})")
 _UNITS = re.compile(r"(?:(\d{1,5})d ?)?(?:(\d{1,5})h ?)?(?:(\d{1,5})m ?)?(?:(\d{1,9}(?:\.\d{1,3})?)s)?")
 _POWERS = {"": 0, "k": 1, "K": 1, "M": 2, "G": 3, "T": 4, "P": 5, "E": 6}
 _FACTORS = {base: {unit: float(base) ** power for unit, power in _POWERS.items()} for base in (1000, 1024)}
@@ -61,17 +61,13 @@ def seconds(text: str | None) -> float | None:
     """The seconds in ``00:04``, ``1:02:03``, ``2 days, 1:02:03``, ``1d 02:03:04``, ``5m 3s`` or ``1.5s``."""
     if text is None:
         return None
-    clock = _CLOCK.fullmatch(text.strip())
-    if clock is not None:
-        days, short_days, hours, minutes, rest = clock.groups()
-        whole_days = int(days or short_days or 0)
-        return _bounded(float(whole_days * 86_400 + int(hours or 0) * 3_600 + int(minutes) * 60 + int(rest)))
-    units = _UNITS.fullmatch(text.strip())
-    if units is None or not any(units.groups()):
+    text = text.strip()
+    found = (_CLOCK if ":" in text else _UNITS).fullmatch(text)
+    if found is None or not text:
         return None
-    days_, hours_, minutes_, rest_ = (float(part or 0) for part in units.groups())
-    return _bounded(days_ * 86_400 + hours_ * 3_600 + minutes_ * 60 + rest_)
-
-
-def _bounded(value: float) -> float | None:
+    days, hours, minutes, rest = found.groups()
+    whole = int(minutes or 0) * 60
+    if hours or days:
+        whole += int(days or 0) * 86_400 + int(hours or 0) * 3_600
+    value = whole + float(rest or 0)
     return value if value <= SECONDS_MAX else None
