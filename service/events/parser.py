@@ -174,7 +174,9 @@ class ProgressParser:
         if begin < 0:
             return None
         tools = self._at_brackets if b"\x1b" in line else self._by_bracket.get(line[begin + 1], self._at_brackets)
-        for mark in _UNBROKEN if tools else ():
+        if not tools:
+            return None
+        for mark in _UNBROKEN:
             if mark in line:
                 return None
         for tool in tools:

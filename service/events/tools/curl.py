@@ -35,7 +35,7 @@ _PARALLEL_ROW = re.compile(
 _PERCENT = re.compile(r"(\d{1,3})\.\d%")
 _HASHES_CHARACTERS_MAX = 401
 # A row, and a bar of hashes, that the next one is drawn over.
-_ROW_AGAIN = re.compile(rf" {{0,9}}+{_COLUMNS} {{0,99}}+\r", re.ASCII)
+_ROW_AGAIN = re.compile(" {0,9}+" + _COLUMNS.replace(" +", " {1,99}+") + " {0,99}+\r", re.ASCII)
 _HASHES_AGAIN = re.compile(r" {0,99}+(?:#[# ]{0,399}+)?+(?P<percent>\d{1,3})\.\d% {0,9}+\r", re.ASCII)
 # Where the size is not known, a small ship travels among the hashes.
 _SHIP = re.compile(r"[#O=\- ]{0,400}(?:=[#O]=|=O#|#O=|#O#)[#O=\- ]{0,400}")
@@ -118,12 +118,13 @@ class Curl(Tool):
 
     def bar(self, text: str) -> Answer:
         row = _row(text) if self._has_begun else None
-        self.again = _ROW_AGAIN if row is not None else _HASHES_AGAIN
+        again = _ROW_AGAIN
         if row is None:
             hashes = _hash_bar(text)
             if hashes is None:
                 return NOT_MINE
-            row = hashes, ""
+            row, again = (hashes, ""), _HASHES_AGAIN
+        self.again = again
         begins = [] if self._has_begun else self._begin()
         shown, after = row
         rest = [Output(line=self._context.redact(after))] if after else []
@@ -132,7 +133,7 @@ class Curl(Tool):
         return [*begins, shown, *rest] if begins or rest else (shown,)
 
     def redrawn(self, found: re.Match[str]) -> Progress | None:
-        if not self._has_begun or self._context.runs.awaits_name(self.name):
+        if self._context.runs.awaits_name(self.name):
             return None
         if found.re is _HASHES_AGAIN:
             return Progress("download", percent(found[1]))

@@ -10,7 +10,7 @@ BYTES_MAX = 10**15 - 1
 SECONDS_MAX = 366 * 86_400
 
 NUMBER = r"\d{1,15}+(?:\.\d{1,6}+)?+"
-_AMOUNT = re.compile(rf"({NUMBER})(?![\d.]) ?([kKMGTPE]?)")
+_AMOUNT = re.compile(rf"({NUMBER})(?![\d.,]) ?([kKMGTPE]?)")
 _CLOCK = re.compile(r"(?:(\d{1,5})(?: days?,|d) )?(?:(\d{1,5}):)?(\d{1,5}):(\d{1,2})")
 _UNITS = re.compile(r"(?:(\d{1,5})d ?)?(?:(\d{1,5})h ?)?(?:(\d{1,5})m ?)?(?:(\d{1,9}(?:\.\d{1,3})?)s)?")
 _POWERS = {"": 0, "k": 1, "K": 1, "M": 2, "G": 3, "T": 4, "P": 5, "E": 6}
@@ -22,7 +22,7 @@ _remembered = lru_cache(maxsize=2048)
 
 
 def _amount(text: str, base: int) -> float | None:
-    found = _AMOUNT.match(text.strip().replace(",", "."))
+    found = _AMOUNT.match(text) or _AMOUNT.match(text.strip().replace(",", "."))
     if found is None:
         return None
     number, unit = found.groups()

@@ -52,12 +52,13 @@ _WHOLE_BRACKET = (
 _WHOLE_COUNT = rf"(?P<done>(?P<number>{NUMBER})(?P<prefix>[kKMGTPE]?+)[A-Za-z]{{0,2}}+)"
 _WHOLE = re.compile(
     rf"{AFTER_A_BAR}(?P<label>(?:[ -$&-Z^-{{}}~]{{0,200}}[ -$&-/:-Z^-{{}}~])?+)(?P<percent>\d{{1,9}}+)%"
-    rf"\|[ #=>.\d\x80-\xff]{{0,700}}+\| *+{_WHOLE_COUNT}/(?P<total>[\d.]{{1,20}}+[A-Za-z]{{0,3}}+) {_WHOLE_BRACKET}",
+    rf"\|[ #=>.\d\x80-\xff]{{0,700}}+\| {{0,99}}+{_WHOLE_COUNT}/(?P<total>[\d.]{{1,20}}+[A-Za-z]{{0,3}}+) "
+    rf"{_WHOLE_BRACKET}",
     re.ASCII,
 )
 # The same for a bar without a total, which has no percentage either.
 _WHOLE_NO_TOTAL = re.compile(
-    rf"{AFTER_A_BAR}(?P<label>[ -$&-Z^-~]{{0,300}}): ?{_WHOLE_COUNT} +{_WHOLE_BRACKET}", re.ASCII
+    rf"{AFTER_A_BAR}(?P<label>[ -$&-Z^-~]{{0,300}}): ?{_WHOLE_COUNT} {{1,99}}+{_WHOLE_BRACKET}", re.ASCII
 )
 _UNKNOWN = ("", False)
 _STAGE = re.compile(r"(?:^|[^\w])(images|model|cache)\s*:?$", re.IGNORECASE)

@@ -32,11 +32,10 @@ _BAR = re.compile(
 # A bar with a percentage that the next one is drawn over.
 _AGAIN = re.compile(
     r"(?P<label>(?:[ -$&-Z^-~]{0,200}[ -$&-/:-Z^-~])?+)(?P<percent>\d{1,3})%\[[ <=>+\-]{2,400}+\] {1,99}+"
-    r"(?P<done>[\d.,]{1,20}+[KMGT]?+)(?: +(?P<speed>--\.-[KMGT]?B/s|[\d.,]{1,20} ?[KMGT]?B/s))?+"
+    r"(?P<done>[\d.,]{1,20}+[KMGT]?+)(?: {1,99}+(?P<speed>--\.-[KMGT]?B/s|[\d.,]{1,20} ?[KMGT]?B/s))?+"
     r"(?: {1,99}+eta (?P<eta>[\w.]{1,9}+(?: [\w.]{1,9}+)?+))?+ {0,99}+\r",
     re.ASCII,
 )
-LABELS_MAX = 64
 # What can stand before its closing bracket, which is the last one of the line.
 _MIDDLE = " <=>+-"
 _PERCENT_CHARACTERS_MAX = len("100% ")
@@ -79,7 +78,6 @@ class Wget(Tool):
         self._length = _Length()
         self._saving: str | None = None
         self._quiet_files: set[str] = set()
-        self._labels: set[str] = set()
         # What the last quiet bar was called, and the same as an event may carry it.
         self._quiet_name: tuple[str | None, str] = (None, context.title)
 
@@ -94,18 +92,11 @@ class Wget(Tool):
             return NOT_MINE
         of_100, done, speed, eta, elapsed = found.group("percent", "done", "speed", "eta", "elapsed")
         shown = _progress(of_100, done, speed, eta, elapsed, self._length)
-        label = text[: found.start()].strip()
-        if len(self._labels) >= LABELS_MAX:
-            self._labels.clear()
-        self._labels.add(label)
-        return (shown,) if self._saving is not None else self._quiet_bar(shown, label)
+        return (shown,) if self._saving is not None else self._quiet_bar(shown, text[: found.start()].strip())
 
     def redrawn(self, found: re.Match[str]) -> Progress | None:
         label, of_100, done, speed, eta = found.groups()
-        label = label.strip()
-        if label not in self._labels:
-            return None
-        if self._saving is None and self._name_of_quiet(label) not in self._quiet_files:
+        if self._saving is None and self._name_of_quiet(label.strip()) not in self._quiet_files:
             return None
         return _progress(of_100, done, speed, eta, None, self._length)
 
