@@ -22,7 +22,18 @@ GROWTH_MAX = 3
 NOISE_SECONDS = 0.005
 TRIES = 10
 
+# After a bar the next line is first compared with it.
+BARS = [
+    b"Model:  45%|####5     | 3.65M/8.12M [00:03<00:04, 60.9MiB/s]\r",
+    b"Model: 3.65MiB [00:03, 60.9MiB/s]\r",
+    b"[#5d9bde 2.8MiB/8.1MiB(35%) CN:1 DL:2.8MiB ETA:1s]\r",
+    b"x  7%[=>     ] 593.94K  2.85MB/s    eta 2s\r",
+    b"% Total % Received % Xferd\r 45 8312k   45 3808k    0     0  3114k      0  0:00:02  0:00:01  0:00:01 3114k\r",
+    b"###                     12.5%\r",
+    b"Reconstructing:  45%|####      | 0.01GB / 8.12GB  \r",
+]
 PREFIXES = [
+    *BARS,
     b"",
     b"1K ",
     b"authorization: ",
@@ -73,6 +84,11 @@ UNITS = [
     b"api_key: ",
     b"https://a",
     b"a=b&token",
+    b"0: 1",
+    b"Model:  45%|####5     | ",
+    b"1% | ",
+    b"0 1k ",
+    b"Reconstructing: |",
     b"Saving to: '",
     b'Now downloading "',
     b"(1 KB/s) - 'a",
@@ -88,6 +104,29 @@ def seconds_of(line: bytes, times: int) -> float:
     begin = time.process_time()
     parser.feed(raw)
     judge(parser.evidence, Ended(exit_code=1))
+    return time.process_time() - begin
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("bar", BARS)
+def test_small_reads_of_a_long_line_cost_no_more_than_those_of_short_ones(bar: bytes) -> None:
+    """What is read again at a read, of the line so far, is bounded."""
+    for unit in UNITS:
+        long, short = (line_of(b"", unit, b"", size) for size in (LINE_BYTES_MAX, SHORT_BYTES))
+        for _ in range(TRIES):
+            if seconds_of_reads(bar, long) < GROWTH_MAX * seconds_of_reads(bar, short * (len(long) // len(short))):
+                break
+        else:
+            pytest.fail(f"{unit!r} after {bar!r}")
+
+
+def seconds_of_reads(bar: bytes, raw: bytes) -> float:
+    parser = ProgressParser()
+    parser.feed(bar)
+    parser.feed(bar)
+    begin = time.process_time()
+    for at in range(0, len(raw), 8):
+        parser.feed(raw[at : at + 8])
     return time.process_time() - begin
 
 
