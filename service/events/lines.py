@@ -40,7 +40,8 @@ class Line(NamedTuple):
 # Python code runs once a line, not once a byte. A closing bracket ends it only if it closes a progress bar, and waiting
 # for the next carriage return instead would show each bar one redraw late (100 ms). So `at_bracket` is asked with the
 # line so far; its answer must depend on the bytes of the stream alone, and because lines are handed out one by one, all
-# lines before this bracket have been read by then. Two bounds keep hostile lines cheap: after BRACKETS_MAX questions,
+# lines before this bracket's have been read by then (not what other bars of its own line said: reading a bar again
+# changes no answer). Two bounds keep hostile lines cheap: after BRACKETS_MAX questions,
 # or beyond LINE_BYTES_MAX, a bracket is a byte like any other. The offset counts every byte, also those that were
 # thrown away: it is the place from which a second reading can continue.
 
@@ -99,8 +100,9 @@ class LineSplitter:
         if self._length:
             yield self._end(self.offset, None)
 
-    def _bars_of(self, piece: bytes, offset: int) -> Iterator[Line]:
+    def _bars_of(self, piece: bytes, offset: int) -> list[Line]:
         """The bars that end within this piece of a line; what follows the last is kept."""
+        bars: list[Line] = []
         begin, end = 0, piece.find(b"]") + 1
         while end and self._brackets < BRACKETS_MAX and self._length + end - begin <= LINE_BYTES_MAX:
             line = piece[begin:end]
@@ -111,11 +113,12 @@ class LineSplitter:
             if drawn is None:
                 self._brackets += 1
             else:
-                yield self._end(offset + end, drawn) if self._length else Line(line, offset + end, drawn, False)
+                bars.append(self._end(offset + end, drawn) if self._length else Line(line, offset + end, drawn, False))
                 begin, self._brackets = end, 0
             end = piece.find(b"]", end) + 1
         if begin < len(piece):
             self._keep(piece[begin:])
+        return bars
 
     def _keep(self, piece: bytes) -> None:
         room = LINE_BYTES_MAX + LOOKAHEAD_BYTES - len(self.line)

@@ -8,6 +8,9 @@ of three answers:
 - ``MORE``: the line is this tool's and yields nothing yet (a header, a frame, a bar that counts no bytes).
 - ``NOT_MINE``: the next tool is asked. A line that no tool takes is an ``Output``.
 
+Nearly every line is a bar that looks like the one before it. A tool may say what its next one will look like
+(``again``); its answer to such a bar (``redrawn``) is the one that it would give line by line.
+
 What a reader answers depends on the bytes of the stream alone, up to and including this line: it has no clock, and it
 cannot see how the bytes were cut into chunks. It bounds all that it keeps. `protocol.py` says what a tool may offer
 beside its readers: what it overhears, what exit status 0 completes, what failed by its own account, its exit statuses.

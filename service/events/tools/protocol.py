@@ -93,7 +93,8 @@ class Tool(Protocol):
 
     again: re.Pattern[str] | None = None
     """What a whole bar looks like that is drawn like the tool's last one, from the first byte of its line to the byte
-    that ends it, none of which another tool could take for its own. It is tried on raw bytes, in latin-1."""
+    that ends it, in latin-1. No other tool would take what it matches, and no bracket before its end could close a bar.
+    Each repetition is bounded: a match is shorter than a line may be, and linear in what it looks at."""
     again_ends: ClassVar[str] = "]"
     """That last byte."""
 

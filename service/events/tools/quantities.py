@@ -11,7 +11,7 @@ SECONDS_MAX = 366 * 86_400
 
 NUMBER = r"\d{1,15}+(?:\.\d{1,6}+)?+"
 _AMOUNT = re.compile(rf"({NUMBER})(?![\d.,]) ?([kKMGTPE]?)")
-_CLOCK = re.compile(r"(?:(\d{1,5})(?: days?,|d) )?(?:(\d{1,5}):)?(\d{1,5}):(\d{1,2})")
+_CLOCK = re.compile(r"(?:(\d{1,5}+)(?: days?,|d) )?+(?:(\d{1,5}+):)?(\d{1,5}+):(\d{1,2})")
 _UNITS = re.compile(r"(?:(\d{1,5})d ?)?(?:(\d{1,5})h ?)?(?:(\d{1,5})m ?)?(?:(\d{1,9}(?:\.\d{1,3})?)s)?")
 _POWERS = {"": 0, "k": 1, "K": 1, "M": 2, "G": 3, "T": 4, "P": 5, "E": 6}
 _FACTORS = {base: {unit: float(base) ** power for unit, power in _POWERS.items()} for base in (1000, 1024)}
@@ -65,9 +65,6 @@ def seconds(text: str | None) -> float | None:
     found = (_CLOCK if ":" in text else _UNITS).fullmatch(text)
     if found is None or not text:
         return None
-    days, hours, minutes, rest = found.groups()
-    whole = int(minutes or 0) * 60
-    if hours or days:
-        whole += int(days or 0) * 86_400 + int(hours or 0) * 3_600
-    value = whole + float(rest or 0)
+    days, hours, minutes, rest = found.groups("0")
+    value = int(days) * 86_400 + int(hours) * 3_600 + int(minutes) * 60 + float(rest)
     return value if value <= SECONDS_MAX else None

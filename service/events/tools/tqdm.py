@@ -60,7 +60,6 @@ _WHOLE = re.compile(
 _WHOLE_NO_TOTAL = re.compile(
     rf"{AFTER_A_BAR}(?P<label>[ -$&-Z^-~]{{0,300}}): ?{_WHOLE_COUNT} {{1,99}}+{_WHOLE_BRACKET}", re.ASCII
 )
-_UNKNOWN = ("", False)
 _STAGE = re.compile(r"(?:^|[^\w])(images|model|cache)\s*:?$", re.IGNORECASE)
 
 
@@ -101,9 +100,12 @@ class Tqdm(Tool):
 
     def redrawn(self, found: re.Match[str]) -> Progress | None:
         label, of_100, done, number, prefix, total, elapsed, remaining, rate = _parts(found)
-        stage, is_begun = self._labels.get(label, _UNKNOWN)
+        known = self._labels.get(label)
+        if known is None:
+            return None
+        stage, is_begun = known
         speed, is_bytes, bytes_per_second = _rate(rate)
-        if not is_begun and (is_bytes or not stage):
+        if is_bytes and not is_begun:
             return None
         remaining, eta_seconds = _remaining(remaining)
         return Progress(
