@@ -34,13 +34,15 @@ ONE_PROCESS_DELIVERIES_MAX = 1_000
 GROWTH_MAX = 2.0
 DRAWN_SHARE = 0.05
 
+# As civitdl draws it; instead of the bytes the time.
+BAR = "Model:  45%%|####5     | %.6f/9999999999.0 [00:03<00:04, 60.9MiB/s]"
 # Cheap on purpose: what the drawers take of the processor is missing to the service.
 DRAWER = f"""
 import os, time
 due = time.time()
 end = due + {DRAWING_SECONDS_MAX}
 while due < end:
-    os.write(1, b"\\rModel:  45%%|####5     | %.6f/9999999999.0 [00:03<00:04, 60.9MiB/s]" % time.time())
+    os.write(1, b"\\r{BAR}" % time.time())
     due += {1 / BARS_A_SECOND}
     time.sleep(max(0.0, due - time.time()))
 """

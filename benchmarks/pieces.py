@@ -11,6 +11,7 @@ from pathlib import Path
 
 from sqlalchemy.engine import make_url
 
+from benchmarks.latency import BAR
 from benchmarks.scratch import scratch
 from benchmarks.store import bars, clock_ms, publish_nothing
 from benchmarks.table import Row, median
@@ -19,7 +20,7 @@ from service.events.fold import apply, fold
 from service.events.job import Job
 from service.events.parser import ProgressParser
 from service.events.recorded_event import NewEvent, RecordedEvent
-from service.runner.eta import Eta
+from service.runner.eta import Eta, with_estimates
 from service.store.append import Append, Statements
 from service.store.database import Work, database_of
 from service.store.database_sqlite import SqliteDatabase
@@ -31,6 +32,8 @@ from service.store.journal import Journal
 BARS = 5_000
 # A bar every 100 ms, as civitdl draws them.
 BAR_SECONDS = 0.1
+# The time of the first bar, which stands in it.
+BEGIN = 1_764_000_000.0
 CHUNK_BYTES = 4_096
 APPENDS_A_COMMIT = 128
 RESOURCE = "a.md"
@@ -48,6 +51,7 @@ async def run(quick: bool) -> list[Row]:
         *rows,
         Row(name="(m) one bar, all of these", value=sum(pieces.values()), unit="us"),
         Row(name="(m) one bar, parsed alone", value=parsed_alone, unit="us"),
+        Row(name="(m) one bar, estimated in a stream", value=cost(estimate_a_stream(), repetitions), unit="us"),
         Row(name="(m) one bar, through the journal alone", value=appended, unit="us"),
     ]
 
@@ -117,6 +121,22 @@ def pieces_of_the_runner() -> dict[str, Callable[[], None]]:
             eta.estimates(RESOURCE, now)
 
     return {"parsed": parse, "estimated": estimate}
+
+
+def estimate_a_stream() -> Callable[[], None]:
+    """The whole way of a bar from the parser to the append, as a job of one resource has it."""
+    drawn = b"".join(b"\r" + (BAR % (BEGIN + number * BAR_SECONDS)).encode() for number in range(BARS))
+    parsed = ProgressParser(resource=RESOURCE, attempt=1).feed(drawn + b"\n")
+    stream = [new for new in parsed if isinstance(new.event, Progress)]
+    assert len(stream) == BARS
+
+    def estimate() -> None:
+        eta = Eta({RESOURCE: None})
+        eta.start(RESOURCE)
+        for number, new in enumerate(stream):
+            with_estimates(new, eta, number * BAR_SECONDS, is_measured=True)
+
+    return estimate
 
 
 def pieces_of_the_store(folder: Path) -> dict[str, Callable[[], None]]:

@@ -149,8 +149,11 @@ class Progress(Event):
     job_eta_seconds: float | None = None
     left_out: int = 0
 
-    def with_estimates(self, resource_eta_seconds: float | None, job_eta_seconds: float | None) -> Progress:
-        """The same bar with the service's estimates. Every bar is copied so: ``replace`` would cost five times."""
+    def with_estimates(
+        self, resource_eta_seconds: float | None, job_eta_seconds: float | None, bytes_per_second: float | None
+    ) -> Progress:
+        """The same bar with the service's estimates, and its speed. Every bar is copied so: ``replace`` would cost five
+        times."""
         return Progress(
             self.stage,
             self.percent,
@@ -161,7 +164,7 @@ class Progress(Event):
             self.speed,
             self.downloaded_bytes,
             self.total_bytes,
-            self.bytes_per_second,
+            bytes_per_second,
             self.eta_seconds,
             resource_eta_seconds,
             job_eta_seconds,

@@ -6,6 +6,8 @@ between them disturb no estimate. Where a figure is too coarse to be measured, t
 
 from __future__ import annotations
 
+from math import inf
+
 from service.runner.rate import WINDOW_SECONDS, WINDOW_SECONDS_MIN, Rate
 
 SPEED_SECONDS_MAX = 5.0
@@ -15,7 +17,8 @@ FILES_MAX = 64
 TRY_SECONDS_MAX = 30.0
 # Some tools print nothing of a file's last seconds.
 COMPLETE_SHARE = 0.9
-MEASURE_SECONDS = 0.25
+# Of ten bars a second each fourth is measured.
+MEASURE_SECONDS = 0.35
 
 # Which file does a figure belong to? A tool prints "1.2 GB of 4 GB" and rarely a name, and several downloads of one
 # resource mix their lines. So a figure is given to the file that it fits best, in this order (`Download._find`):
@@ -31,7 +34,7 @@ MEASURE_SECONDS = 0.25
 #    nearly whole, for then it may simply have ended unseen.
 #
 # Nearly always there is one open file, which was the last that was heard and has grown: then rule 1 has one candidate,
-# nothing can be given up, and the figure is taken in constant time (`Download._is_next`). A bar does no more than
+# nothing can be given up, and the figure is taken in constant time (`Download._alone`). A bar does no more than
 # that; rates and estimates are made at most every MEASURE_SECONDS, and where a file begins, ends or changes its size.
 
 
@@ -45,8 +48,11 @@ class Download:
         self.has_ended = False
         self._done = 0
         self._files: list[_File] = []
-        self._is_last_open_alone = False
-        self._measured_at = float("-inf")
+        # The last file, if it is the only one that is open.
+        self._alone: _File | None = None
+        # When a rate was last measured, and what it was.
+        self._measured_at = -inf
+        self._measured: float | None = None
 
     @property
     def is_running(self) -> bool:
@@ -54,25 +60,18 @@ class Download:
 
     def report(self, now: float, downloaded: int, total: int | None, speed: float | None) -> bool:
         """Take a figure. Returns whether a file has begun, ended or changed its size."""
-        if self._is_next(downloaded, total):
-            file = self._files[-1]
-            file.report(now, downloaded, total, speed)
-            is_changed = file.is_complete
-        else:
+        file = self._alone
+        if file is None or downloaded < file.current or (total is not None and total != file.total):
             is_changed = self._report_to_one(now, downloaded, total, speed)
-        if is_changed or now - self._measured_at >= MEASURE_SECONDS:
-            self._is_last_open_alone = not self._files[-1].is_complete and len(self._open_files()) == 1
-            self._measured_at = now
-            rate = self._measured(now)
-            self.rate = rate if rate is not None else self.rate
+        else:
+            file.report(now, downloaded, total, speed)
+            is_changed = file.total is not None and downloaded >= file.total
+            if is_changed:
+                self._alone = None
+        # A measurement holds for its own time: one more figure at the same time, as in a pause, is measured as well.
+        if is_changed or not 0 < now - self._measured_at < MEASURE_SECONDS:
+            self._measure(now)
         return is_changed
-
-    def _is_next(self, downloaded: int, total: int | None) -> bool:
-        """Whether the figure belongs to the last file, without a look at the others."""
-        if not self._is_last_open_alone:
-            return False
-        last = self._files[-1]
-        return downloaded >= last.current and (total is None or total == last.total)
 
     def _report_to_one(self, now: float, downloaded: int, total: int | None, speed: float | None) -> bool:
         self._forget(now)
@@ -85,31 +84,47 @@ class Download:
         self._files.append(file)
         was_complete, was_total = file.is_complete, file.total
         file.report(now, downloaded, total, speed)
-        self._is_last_open_alone = False
+        self._alone = None
         return is_new or file.total != was_total or file.is_complete != was_complete
 
     def left(self) -> int | None:
+        """The bytes that are still to come."""
         if self.has_ended:
             return 0
+        at_hand, done, is_known = 0, self._done, len(self._files) > 0
+        for file in self._files:
+            done += file.current
+            if file.total is None:
+                is_known = False
+            elif file.current < file.total:
+                at_hand += file.total - file.current
         # Without a size on the card only the files at hand are known; with one, they may still prove it too small.
-        at_hand = sum(max(0, file.total - file.current) for file in self._files if file.total is not None)
         if self.size is not None:
-            return max(at_hand, self.size - self._done - sum(file.current for file in self._files))
-        is_known = self._files and all(file.total is not None for file in self._files)
+            return max(at_hand, self.size - done)
         return at_hand if is_known else None
 
     def bytes_per_second(self, now: float) -> float | None:
-        if not self.is_running:
+        if self.has_ended or not self.has_begun:
             return None
-        measured = self._measured(now)
+        measured = self._measured if now == self._measured_at else self._rate_of_files(now)
         if measured is not None:
             return measured
         # Between two files, and at the beginning of the next, the last rate holds.
         files = self._open_files()
         return self.rate if not files or any(file.is_young(now) for file in files) else None
 
-    def _measured(self, now: float) -> float | None:
+    def _measure(self, now: float) -> None:
+        if self._alone is None:
+            files = self._open_files()
+            self._alone = files[0] if len(files) == 1 and files[0] is self._files[-1] else None
+        self._measured_at, self._measured = now, self._rate_of_files(now)
+        if self._measured is not None:
+            self.rate = self._measured
+
+    def _rate_of_files(self, now: float) -> float | None:
         """Of all files that run. One that has just begun is assumed to be like the others."""
+        if self._alone is not None:
+            return self._alone.bytes_per_second(now)
         rates = [(file, file.bytes_per_second(now)) for file in self._open_files()]
         known = [rate for _, rate in rates if rate is not None]
         if not known:
@@ -193,7 +208,8 @@ class _File:
     def bytes_per_second(self, now: float) -> float | None:
         if now - self.begun_at < WINDOW_SECONDS_MIN:
             return None
-        is_fresh = now - self.heard_at <= max(SPEED_SECONDS_MAX, SPEED_GAPS_MAX * self._gap_seconds)
-        if self._printed_speed is not None and is_fresh and self._rate.is_coarse(now):
-            return self._printed_speed
+        if self._printed_speed is not None and self._rate.is_coarse(now):
+            silent_seconds_max = max(SPEED_SECONDS_MAX, SPEED_GAPS_MAX * self._gap_seconds)
+            if now - self.heard_at <= silent_seconds_max:
+                return self._printed_speed
         return self._rate.value(now)

@@ -7,7 +7,7 @@ is not known is None.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
+from math import inf
 from typing import NamedTuple
 
 from service.events.event_types import Progress
@@ -76,39 +76,55 @@ class Eta:
         """A figure that a tool printed: of one file, of several by turns, or of one after the other."""
         if downloaded_bytes is None:
             return
-        if self._downloads[resource].report(self._at(now), downloaded_bytes, total_bytes, bytes_per_second):
+        at = now - self._paused_seconds if self._paused_at is None else self._at(now)
+        if self._downloads[resource].report(at, downloaded_bytes, total_bytes, bytes_per_second):
             self._estimated.clear()
 
     def estimates(self, resource: str, now: float) -> Estimates:
         """For this resource and for the job, at most ESTIMATE_SECONDS old, in tenths of a second."""
-        made_at, found = self._estimated.get(resource, (None, None))
-        if found is None or made_at is None or not 0 <= now - made_at < ESTIMATE_SECONDS:
-            found = Estimates(_rounded(self.resource_eta_seconds(resource, now)), _rounded(self.job_eta_seconds(now)))
-            self._estimated[resource] = (now, found)
+        made_at, found = self._estimated.get(resource, _NEVER)
+        if 0 <= now - made_at < ESTIMATE_SECONDS:
+            return found
+        of_resource, of_job = self._seconds_left(resource, now)
+        found = Estimates(_rounded(of_resource), _rounded(of_job))
+        self._estimated[resource] = (now, found)
         return found
 
     def resource_eta_seconds(self, resource: str, now: float) -> float | None:
         """For this resource alone, at its own rate."""
-        download = self._downloads[resource]
-        return _seconds(download.left(), download.bytes_per_second(self._at(now)))
+        return self._seconds_left(resource, now)[0]
+
+    def job_eta_seconds(self, now: float) -> float | None:
+        """For all that is still to come, at the summed rate of all downloads that run."""
+        return self._seconds_left(None, now)[1]
 
     def bytes_per_second(self, resource: str, now: float) -> float | None:
         """The measured rate of this resource."""
         return self._downloads[resource].bytes_per_second(self._at(now))
 
-    def job_eta_seconds(self, now: float) -> float | None:
-        """For all that is still to come, at the summed rate of all downloads that run."""
-        left, rate, at = 0, 0.0, self._at(now)
-        is_one_waiting = any(not download.has_begun for download in self._downloads.values())
-        for download in self._downloads.values():
-            rest = download.left()
-            if rest is None:
-                return None
-            left += rest
-            # A download that has all its bytes is being verified, and will leave its place to one that waits.
-            if rest > 0 or is_one_waiting:
-                rate += download.bytes_per_second(at) or 0.0
-        return _seconds(left, rate)
+    def _seconds_left(self, resource: str | None, now: float) -> tuple[float | None, float | None]:
+        """Of this resource and of the job, in one pass."""
+        at = now - self._paused_seconds if self._paused_at is None else self._at(now)
+        of_resource: float | None = None
+        left, rate, verified_rate, is_known, is_one_waiting = 0, 0.0, 0.0, True, False
+        for name, download in self._downloads.items():
+            its_left, its_rate = download.left(), download.bytes_per_second(at)
+            if name == resource:
+                of_resource = _seconds(its_left, its_rate)
+            if its_left is None:
+                is_known = False
+                continue
+            left += its_left
+            if not download.has_begun:
+                is_one_waiting = True
+            elif its_rate is not None:
+                if its_left > 0:
+                    rate += its_rate
+                else:
+                    verified_rate += its_rate
+        # A download that has all its bytes is being verified, and will leave its place to one that waits.
+        rate = rate + verified_rate if is_one_waiting else rate
+        return of_resource, _seconds(left, rate) if is_known else None
 
     def _at(self, now: float) -> float:
         """The time without the pauses."""
@@ -117,24 +133,25 @@ class Eta:
 
 def with_estimates(new: NewEvent, eta: Eta, now: float, *, is_measured: bool) -> NewEvent:
     """A progress with its estimates, any other event as it is. ``is_measured``: its bytes count for the rate."""
-    progress = new.event
-    if not isinstance(progress, Progress) or new.resource is None or progress.downloaded_bytes is None:
+    bar, resource, attempt, source_offset = new
+    if not isinstance(bar, Progress) or resource is None or bar.downloaded_bytes is None:
         return new
+    speed = bar.bytes_per_second
     if is_measured:
-        eta.observe(new.resource, now, progress.downloaded_bytes, progress.total_bytes, progress.bytes_per_second)
-        if progress.downloaded is None and progress.bytes_per_second is None:
+        eta.observe(resource, now, bar.downloaded_bytes, bar.total_bytes, speed)
+        if speed is None and bar.downloaded is None:
             # No tool printed it: only its bytes are known, so its speed is the measured one.
-            speed = eta.bytes_per_second(new.resource, now)
-            progress = replace(progress, bytes_per_second=None if speed is None else round(speed, 1))
-    estimates = eta.estimates(new.resource, now)
-    if estimates == (None, None) and progress is new.event:
-        return new
-    estimated = progress.with_estimates(*estimates)
-    return NewEvent(event=estimated, resource=new.resource, attempt=new.attempt, source_offset=new.source_offset)
+            speed = _rounded(eta.bytes_per_second(resource, now))
+    left, left_of_job = eta.estimates(resource, now)
+    # A NewEvent, made in half the time of its own constructor.
+    return tuple.__new__(NewEvent, (bar.with_estimates(left, left_of_job, speed), resource, attempt, source_offset))
 
 
-def _rounded(seconds: float | None) -> float | None:
-    return None if seconds is None else round(seconds, 1)
+_NEVER = (-inf, Estimates(None, None))
+
+
+def _rounded(number: float | None) -> float | None:
+    return None if number is None else round(number, 1)
 
 
 def _seconds(left: int | None, rate: float | None) -> float | None:
@@ -142,4 +159,5 @@ def _seconds(left: int | None, rate: float | None) -> float | None:
         return 0.0
     if left is None or rate is None or rate <= 0:
         return None
-    return min(SECONDS_MAX, left / rate)
+    seconds = left / rate
+    return seconds if seconds < SECONDS_MAX else SECONDS_MAX

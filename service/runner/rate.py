@@ -2,14 +2,14 @@
 
 Only changes of the figure count. What a change adds is spread evenly over the time since the change before it, so that
 neither a burst nor a rounded figure (``38.7G``) weighs more than it should; the rate is what came within the window
-before now. Silence counts once it is longer than the steps have been; after a long one the measurement starts again.
+before the last change. Silence counts once it is longer than the steps have been: then the window ends later by what is
+beyond them. After a long one the measurement starts again.
 """
 
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections import deque
-from dataclasses import dataclass
+from math import inf
 
 WINDOW_SECONDS = 10.0
 WINDOW_SECONDS_MIN = 2.0
@@ -28,88 +28,110 @@ JUMP_MAX = 20.0
 
 
 class Rate:
-    """Bytes a second over a sliding window. The first step has no start time, so it only opens the window."""
+    """Bytes a second over a sliding window. The first step has no start time, so it only opens the window.
+
+    What came is a line through one point a step: its end, and the bytes until then without those of the first step. The
+    last step is open: what is added to it is only counted, and its point is made when somebody asks.
+    """
 
     def __init__(self) -> None:
-        self._steps: deque[_Step] = deque(maxlen=STEPS_MAX)
-        # Of the steps as they are; None: not measured since the last change.
-        self._step_seconds_now: float | None = 0.0
+        self._ends: list[float] = []
+        self._totals: list[float] = []
+        # Of the last step: until when it is open, its bytes, and how many a second of them count.
+        self._open_until = -inf
+        self._count = 0.0
+        self._most_a_second = 0.0
+        # Of the steps as they are, without the silence since; None: not measured since the last change.
+        self._step_seconds_now: float | None = None
+        self._value_now: float | None = None
 
     def add(self, now: float, count: float) -> None:
         """The figure has grown by ``count`` bytes."""
-        if self._is_over(now):
-            self._steps.clear()
-        last = self._steps[-1] if self._steps else None
-        if last is None:
-            self._steps.append(_Step(now, now, now + FIRST_STEP_SECONDS, count))
-        elif now < last.open_until:
-            last.end = max(last.end, now)
-            last.count += count
-        else:
-            rate = self.value(last.end)
-            fastest = None if rate is None else JUMP_MAX * rate
-            self._steps.append(_Step(last.end, now, now + STEP_SECONDS_MIN, count, fastest, last.after))
-        self._step_seconds_now = None
-
-    @property
-    def _step_seconds(self) -> float:
-        """How long the steps of the window have been."""
-        if self._step_seconds_now is None:
-            self._step_seconds_now = 0.0
-            if len(self._steps) > STEPS_MIN:
-                end = self._steps[-1].end
-                begin, steps = self._window(end)
-                self._step_seconds_now = (end - begin) / steps
-        return self._step_seconds_now
+        if now >= self._open_until:
+            self._open(now, count)
+            return
+        self._count += count
+        if now > self._ends[-1]:
+            self._ends[-1] = now
+        self._step_seconds_now = self._value_now = None
 
     def is_coarse(self, now: float) -> bool:
         """Whether the figure changed too seldom to measure a rate in one window."""
-        return len(self._steps) <= FINE_STEPS_MIN or self._steps[-FINE_STEPS_MIN].end < now - WINDOW_SECONDS
+        return len(self._ends) <= FINE_STEPS_MIN or self._ends[-FINE_STEPS_MIN] < now - WINDOW_SECONDS
 
     def value(self, now: float) -> float | None:
         """None: not known yet, or no longer."""
         if not self._is_known() or self._is_over(now):
             return None
-        last = self._steps[-1]
-        begin, steps = self._window(now)
+        last = self._ends[-1]
         # A silence no longer than the steps have been proves nothing yet.
-        end = max(last.end, now - self._step_seconds)
-        return (last.after - self._steps[-steps].until(begin)) / (end - begin)
+        if now > last and (end := now - self._step_seconds()) > last:
+            return self._before(end)
+        if self._value_now is None:
+            self._value_now = self._before(last)
+        return self._value_now
+
+    def _before(self, end: float) -> float:
+        """In the window before a time that is not before the last change."""
+        self._close()
+        begin, first = self._window(end)
+        start, until = self._ends[first - 1], self._totals[first - 1]
+        until += (self._totals[first] - until) * (begin - start) / (self._ends[first] - start)
+        return (self._totals[-1] - until) / (end - begin)
+
+    def _open(self, now: float, count: float) -> None:
+        """A step begins, at the end of the one before it."""
+        ends, totals = self._ends, self._totals
+        if self._is_known() and self._is_over(now):
+            ends.clear()
+            totals.clear()
+        if not ends:
+            ends.append(now)
+            totals.append(0.0)
+            self._open_until = now + FIRST_STEP_SECONDS
+            return
+        self._close()
+        rate = self.value(ends[-1])
+        self._most_a_second = inf if rate is None else JUMP_MAX * rate
+        self._count = count
+        self._open_until = now + STEP_SECONDS_MIN
+        ends.append(now)
+        totals.append(totals[-1])
+        self._step_seconds_now = self._value_now = None
+        if len(ends) > STEPS_MAX:
+            del ends[0], totals[0]
+
+    def _close(self) -> None:
+        """Make the point of the last step from what it is by now."""
+        ends, totals = self._ends, self._totals
+        if len(ends) > 1:
+            most = self._most_a_second * (ends[-1] - ends[-2])
+            totals[-1] = totals[-2] + (self._count if self._count < most else most)
 
     def _is_known(self) -> bool:
-        return len(self._steps) > STEPS_MIN and self._steps[-1].end - self._steps[0].end >= WINDOW_SECONDS_MIN
+        ends = self._ends
+        return len(ends) > STEPS_MIN and ends[-1] - ends[0] >= WINDOW_SECONDS_MIN
 
     def _is_over(self, now: float) -> bool:
-        """Silent for so long that the next figure may be a backlog and tells nothing about the rate."""
-        if not self._is_known() or now - self._steps[-1].end <= WINDOW_SECONDS:
-            return False
-        return now - self._steps[-1].end > SILENT_STEPS_MAX * self._step_seconds
+        """Known once, but silent for so long that the next figure may be a backlog and tells nothing about the rate."""
+        silent_seconds = now - self._ends[-1]
+        return silent_seconds > WINDOW_SECONDS and silent_seconds > SILENT_STEPS_MAX * self._step_seconds()
 
-    def _window(self, now: float) -> tuple[float, int]:
-        """When the window before now begins, and how many steps it touches."""
-        begin = max(self._steps[0].end, min(now - WINDOW_SECONDS, self._steps[-STEPS_MIN].begin))
-        return begin, len(self._steps) - bisect_right(self._steps, begin, key=lambda step: step.end)
+    def _step_seconds(self) -> float:
+        """How long the steps of the last window have been."""
+        if self._step_seconds_now is None:
+            end = self._ends[-1]
+            begin, first = self._window(end)
+            self._step_seconds_now = (end - begin) / (len(self._ends) - first)
+        return self._step_seconds_now
 
-
-@dataclass(slots=True)
-class _Step:
-    """Bytes that came between two times, evenly. ``fastest``: more bytes a second than that do not count. ``before``:
-    the bytes until ``begin``."""
-
-    begin: float
-    end: float
-    open_until: float
-    count: float
-    fastest: float | None = None
-    before: float = 0.0
-
-    @property
-    def after(self) -> float:
-        return self.until(self.end)
-
-    def until(self, time: float) -> float:
-        """The bytes that came until a time within the step."""
-        if self.end <= self.begin:
-            return self.before
-        rate = self.count / (self.end - self.begin)
-        return self.before + (time - self.begin) * (rate if self.fastest is None else min(rate, self.fastest))
+    def _window(self, end: float) -> tuple[float, int]:
+        """When the window before this time begins, and the first step that it touches. Written out, since min and max
+        would take half of it."""
+        ends = self._ends
+        begin, latest = end - WINDOW_SECONDS, ends[-1 - STEPS_MIN]
+        if begin > latest:
+            begin = latest
+        if begin < ends[0]:
+            begin = ends[0]
+        return begin, bisect_right(ends, begin)

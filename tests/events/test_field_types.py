@@ -51,5 +51,5 @@ def test_what_is_not_known_is_not_looked_into() -> None:
 def test_estimates_leave_every_other_field_alone() -> None:
     hints = typing.get_type_hints(types.Progress)
     values = {field.name: value_of(hints[field.name]) for field in dataclasses.fields(types.Progress)}
-    estimated = {"resource_eta_seconds": 1.0, "job_eta_seconds": 2.0}
-    assert types.Progress(**values).with_estimates(1.0, 2.0).data() == types.Progress(**values).data() | estimated
+    estimated = {"resource_eta_seconds": 1.0, "job_eta_seconds": 2.0, "bytes_per_second": 3.0}
+    assert types.Progress(**values).with_estimates(1.0, 2.0, 3.0).data() == types.Progress(**values).data() | estimated

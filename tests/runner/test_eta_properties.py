@@ -12,7 +12,6 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from service.runner.downloads import Download
 from service.runner.eta import SECONDS_MAX, Eta
 
 RESOURCES = ("a", "b", "c")
@@ -128,14 +127,12 @@ def test_the_short_way_of_a_figure_comes_to_the_same(
     now = 1000.0
     for eta in (short, long):
         eta.start("a")
-    with pytest.MonkeyPatch.context() as patched:
-        for seconds, downloaded, total, speed in figures:
-            now += seconds
-            short.observe("a", now, downloaded, total, speed)
-            with patched.context() as never:
-                never.setattr(Download, "_is_next", lambda *_: False)
-                long.observe("a", now, downloaded, total, speed)
-            assert short.resource_eta_seconds("a", now) == long.resource_eta_seconds("a", now)
+    for seconds, downloaded, total, speed in figures:
+        now += seconds
+        short.observe("a", now, downloaded, total, speed)
+        long._downloads["a"]._alone = None
+        long.observe("a", now, downloaded, total, speed)
+        assert short.resource_eta_seconds("a", now) == long.resource_eta_seconds("a", now)
 
 
 def test_estimates_are_made_a_few_times_a_second_and_at_every_end() -> None:
