@@ -75,8 +75,7 @@ async def claim(store: Store, took: list[float]) -> None:
 
 async def timed_claim(store: Store, took: list[float]) -> Job:
     begin = time.perf_counter()
-    job = await store.queue.next_to_claim()
-    assert job is not None
+    [job] = await store.queue.next_to_claim()
     await store.journal.append(job.job_id, [NewEvent(event=JobStarted())], owner=store.replica_id)
     took.append(time.perf_counter() - begin)
     return job

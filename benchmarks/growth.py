@@ -84,7 +84,7 @@ async def reads(store: Store, seconds: float) -> float:
 
 async def claims(store: Store, seconds: float) -> float:
     """Looks for the next job to claim, a second."""
-    if await store.queue.next_to_claim() is None:
+    if not await store.queue.next_to_claim():
         await enqueue(store, QUEUED)
     begin, count = time.perf_counter(), 0
     while time.perf_counter() < begin + seconds:

@@ -9,7 +9,7 @@ here as it would without replicas.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from service.errors import CardError, RequestError
 from service.events.event_types import JobTakenOver
@@ -40,20 +40,27 @@ class Sharing:
         self._left_since: dict[str, float] = {}
         self.tell = tell
 
-    async def takes(self, job: Job) -> bool:
-        """Whether this replica takes the job, which waits for any of them. Raises StoreUnavailable."""
-        if await asyncio.to_thread(self._has_cards, job):
+    async def takes(self, jobs: Sequence[Job]) -> list[Job]:
+        """Those of these jobs, which wait for any replica, that this one takes. Raises StoreUnavailable."""
+        lack_cards = await asyncio.to_thread(lambda: {job.job_id for job in jobs if not self._has_cards(job)})
+        others_differ = False
+        if any(job.job_id in lack_cards and job.started_at_ms is None for job in jobs):
+            others_differ = await self._others_differ()
+        now, taken = self._clock(), []
+        for job in jobs:
+            if job.job_id in lack_cards and self._is_left(job, now, others_differ=others_differ):
+                continue
             self._left_since.pop(job.job_id, None)
-            return True
-        since = self._left_since.setdefault(job.job_id, self._clock())
-        if self._clock() - since < LEFT_SECONDS_MAX and (job.started_at_ms is not None or await self._others_differ()):
-            return False
-        self._left_since.pop(job.job_id, None)
-        return True
+            taken.append(job)
+        return taken
 
     def taken_over(self) -> JobTakenOver:
         """The event that says that this replica has taken a job over."""
         return JobTakenOver(replica=self._name, replica_id=self._membership.replica_id or 0)
+
+    def _is_left(self, job: Job, now: float, *, others_differ: bool) -> bool:
+        since = self._left_since.setdefault(job.job_id, now)
+        return now - since < LEFT_SECONDS_MAX and (job.started_at_ms is not None or others_differ)
 
     def _has_cards(self, job: Job) -> bool:
         for resource in job.resources:

@@ -153,7 +153,7 @@ class Worker:
         self._left_at = {job_id: at for job_id, at in self._left_at.items() if now - at < LOOK_SECONDS_MAX}
         # A job that was left here a moment ago is not begun again and again.
         left, alive = await self._ownership.left(without={*self._running, *self._left_at})
-        wanted = [job.job_id for job in await self._jobs.all_of(left) if await self._takes(job)]
+        wanted = [job.job_id for job in await self._takes(await self._jobs.all_of(left))]
         if not wanted:
             return
         # Each of those that are alive begins somewhere else.
@@ -165,30 +165,35 @@ class Worker:
         if len(taken) < len(wanted):
             self._loop.wake()
 
-    async def _takes(self, job: Job) -> bool:
-        return self._sharing is None or await self._sharing.takes(job)
+    async def _takes(self, jobs: Sequence[Job]) -> Sequence[Job]:
+        return jobs if self._sharing is None else await self._sharing.takes(jobs)
+
+    @property
+    def _free_places(self) -> int:
+        """How many jobs may be claimed now. A paused one keeps its instance, but not its place among those that run."""
+        if self._loop.is_stopping:
+            return 0
+        return max(0, self._max_concurrent_jobs - sum(not live.is_paused for live, _ in self._running.values()))
 
     async def _claim_all(self) -> None:
-        # A paused job keeps its instance, but not its place among those that run.
+        """Many at once: in a process that is busy each look and each commit waits for its turn, however many jobs it
+        has. So a look brings a job for each free place, and one commit starts them all."""
         left_to_others: set[str] = set()
-        while (
-            not self._loop.is_stopping
-            and sum(not live.is_paused for live, _ in self._running.values()) < self._max_concurrent_jobs
-        ):
-            head = await self._jobs.next_to_claim(without=left_to_others)
-            if head is None:
+        while places := self._free_places:
+            heads = await self._jobs.next_to_claim(places, without=left_to_others)
+            if not heads:
                 return
-            if not await self._takes(head):
-                left_to_others.add(head.job_id)
-                continue
-            job = await self._claim(head)
-            if job is not None:
-                self._queues_to_renumber[job.instance_key] = None
-                self._run(job)
+            mine = await self._takes(heads)
+            left_to_others |= {head.job_id for head in heads} - {head.job_id for head in mine}
+            claims = [self._claim(head) for head in mine[: self._free_places]]
+            # Each of them is over before the first error is raised: whatever has started is worked on.
+            for error in await asyncio.gather(*claims, return_exceptions=True):
+                if error is not None:
+                    raise error
 
-    async def _claim(self, head: Job) -> Job | None:
-        """The job, started; None when a client paused, cancelled or deleted it at this very moment, or another replica
-        was first, with this job or with another one on its instance."""
+    async def _claim(self, head: Job) -> None:
+        """Start the job, unless a client paused, cancelled or deleted it at this very moment, or another replica was
+        first, with this job or with another one on its instance."""
 
         def still_queued(job: Job) -> Sequence[NewEvent]:
             return [NewEvent(event=JobStarted())] if job.state is JobState.QUEUED else []
@@ -196,8 +201,10 @@ class Worker:
         try:
             job = await self._journal.append(head.job_id, still_queued, owner=self._membership.replica_id)
         except (UnknownJob, SequenceConflict):
-            return None
-        return job if job.state is JobState.RUNNING else None
+            return
+        if job.state is JobState.RUNNING:
+            self._queues_to_renumber[job.instance_key] = None
+            self._run(job)
 
     def _run(self, job: Job, *, is_rescued: bool = False) -> None:
         if job.owner != self._membership.replica_id:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 from typing import Any, NamedTuple
 
-from sqlalchemy import ColumnElement, Row, ScalarSelect, Select, and_, case, func, literal_column, or_, select
+from sqlalchemy import Row, Select, and_, case, func, literal_column, or_, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from service.errors import FieldError, InvalidRequest, UnknownJob
@@ -13,72 +13,30 @@ from service.events.formats import newest_format
 from service.events.job import ACTIVE_STATES, Job, JobState, ResourceState
 from service.events.recorded_event import rfc3339
 from service.store.database import Database
+from service.store.gathered import Gathered
+from service.store.heads import ONE, heads_of_free_instances
 from service.store.places import nth_place, ordinal
 from service.store.rows import job_of
 from service.store.tables import events, job_resources, jobs
 
 LIST_MAX = 500
+# What one look for jobs to claim brings; a power of two.
+HEADS_MAX = 32
 
-# Not a parameter: for a limit that it does not know, PostgreSQL plans anew at each call.
-_ONE: ColumnElement[int] = literal_column("1")
 _LAST_SEQUENCE = select(func.max(events.c.sequence)).where(events.c.job_id == jobs.c.job_id).scalar_subquery()
 _LAST_AT = (
     select(events.c.at_ms)
     .where(events.c.job_id == jobs.c.job_id)
     .order_by(events.c.sequence.desc())
-    .limit(_ONE)
+    .limit(ONE)
     .scalar_subquery()
 )
 _JOBS = select(jobs, _LAST_SEQUENCE.label("last_sequence"), _LAST_AT.label("last_at_ms"))
 
 
-def holds_its_instance(of: Any) -> ColumnElement[bool]:
-    """A started job that has not ended: it runs, or it is paused and keeps its instance. In the words of the index
-    uq_jobs_busy_instance, and without parameters: only so a database knows that the index has all of these rows."""
-    states: list[ColumnElement[str]] = [literal_column(f"'{state}'") for state in (JobState.RUNNING, JobState.PAUSED)]
-    return and_(of.c.started_at_ms.is_not(None), of.c.state.in_(states))
-
-
-def _next_to_claim() -> Select[Any]:
-    """Walk from instance to instance, then take the head of the queue of each one that is free.
-
-    SQL has no "first row of each group" that stops at the first row. A recursive query has: each of its steps asks the
-    index (state, instance_key, place) for the smallest key of an instance after the last one. So ten thousand jobs that
-    wait for one instance cost a step, not ten thousand.
-    """
-    waiting = jobs.alias()
-    first = select(waiting.c.instance_key).where(waiting.c.state == JobState.QUEUED)
-    keys = select(_least(first, waiting.c.instance_key).label("key")).cte("keys", recursive=True)
-    after = first.where(waiting.c.instance_key > keys.c.key)
-    keys = keys.union_all(select(_least(after, waiting.c.instance_key)).where(keys.c.key.is_not(None)))
-    other = jobs.alias()
-    # Asked for each instance: a join with all busy ones may be begun by reading all jobs that have not ended.
-    busy = select(other.c.number).where(other.c.instance_key == keys.c.key, holds_its_instance(other)).limit(_ONE)
-    # First the place, then the number: by both at once, a database that thinks its queues short would sort them.
-    queued, first_place = jobs.alias(), jobs.alias()
-    place = select(first_place.c.place).where(
-        first_place.c.state == JobState.QUEUED, first_place.c.instance_key == keys.c.key
-    )
-    head = (
-        select(func.min(queued.c.number))
-        .where(
-            queued.c.state == JobState.QUEUED,
-            queued.c.instance_key == keys.c.key,
-            queued.c.place == _least(place.correlate(keys), first_place.c.place),
-        )
-        .scalar_subquery()
-    )
-    heads = select(head.label("number")).where(keys.c.key.is_not(None), busy.scalar_subquery().is_(None))
-    return _JOBS.where(jobs.c.number.in_(heads)).order_by(jobs.c.place, jobs.c.number).limit(_ONE)
-
-
-def _least(query: Select[Any], column: ColumnElement[Any]) -> ScalarSelect[Any]:
-    """The least value of this column, or null. As the first in order: in a table that is said to be empty, the same
-    costs nothing to PostgreSQL by reading all rows, but a sort costs something."""
-    return query.order_by(column).limit(_ONE).scalar_subquery()
-
-
-_NEXT_TO_CLAIM = _next_to_claim()
+_BY_PLACE = _JOBS.where(jobs.c.number.in_(heads_of_free_instances())).order_by(jobs.c.place, jobs.c.number)
+# A power of two, so that there are few statements to keep.
+_NEXT_TO_CLAIM = [_BY_PLACE.limit(literal_column(str(1 << power))) for power in range(HEADS_MAX.bit_length())]
 
 
 class Waiting(NamedTuple):
@@ -107,14 +65,15 @@ class Jobs:
 
     def __init__(self, database: Database) -> None:
         self._database = database
+        self._by_id = Gathered(database, _jobs_of)
         self._last_number: int | None = None
 
     async def get(self, job_id: str) -> Job:
         """Raises UnknownJob."""
-        found = await self._load(_JOBS.where(jobs.c.job_id == job_id))
-        if not found:
+        found = await self._by_id.get(job_id)
+        if found is None:
             raise UnknownJob(f'unknown job "{job_id[:64]}": no such job in the log')
-        return found[0]
+        return found
 
     async def page(
         self, *, state: str | None = None, host: str | None = None, cursor: str | None = None, limit: int = 50
@@ -133,16 +92,16 @@ class Jobs:
             found = await _with_resources(connection, rows[:limit])
         return found, str(rows[limit - 1].number) if len(rows) > limit else None
 
-    async def next_to_claim(self, *, without: Collection[str] = ()) -> Job | None:
-        """The queued job with the first place among those whose instance is free: no job of it runs or is paused; none
-        of these, and none with events that this version does not know.
+    async def next_to_claim(self, count: int = 1, *, without: Collection[str] = ()) -> list[Job]:
+        """At most ``count`` queued jobs, up to HEADS_MAX, each of another instance: the first places among those whose
+        instance is free, since no job of it runs or is paused; none of these, and none with events that this version
+        does not know. So they are the jobs that would be claimed one after the other.
 
         The query looks only at the head of each instance's queue: its cost grows with the instances, not the jobs.
         """
-        query = _NEXT_TO_CLAIM.where(jobs.c.events_format <= newest_format())
-        query = query.where(jobs.c.job_id.not_in(without)) if without else query
-        found = await self._load(query)
-        return found[0] if found else None
+        count = min(count, HEADS_MAX)
+        query = _NEXT_TO_CLAIM[(count - 1).bit_length()].where(jobs.c.events_format <= newest_format())
+        return (await self._load(query.where(jobs.c.job_id.not_in(without)) if without else query))[:count]
 
     async def next_place(self) -> str:
         """The place of the next job, after all others. Another replica may be given the same one: the database takes
@@ -283,6 +242,10 @@ class Jobs:
     async def _load(self, query: Select[Any]) -> list[Job]:
         async with self._database.read() as connection:
             return await _with_resources(connection, (await connection.execute(query)).all())
+
+
+async def _jobs_of(connection: AsyncConnection, job_ids: Sequence[str]) -> list[Job]:
+    return await _with_resources(connection, (await connection.execute(_JOBS.where(jobs.c.job_id.in_(job_ids)))).all())
 
 
 async def _with_resources(connection: AsyncConnection, rows: Sequence[Row[Any]]) -> list[Job]:

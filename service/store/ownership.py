@@ -12,7 +12,7 @@ from sqlalchemy import ColumnElement, Connection, and_, exists, func, select, up
 
 from service.events.formats import newest_format
 from service.store.database import Database
-from service.store.jobs import holds_its_instance
+from service.store.heads import holds_its_instance
 from service.store.membership import Membership
 from service.store.tables import jobs, replicas
 

@@ -15,7 +15,7 @@ from service.errors import StoreUnavailable
 from service.events.addresses import instance_key
 from service.events.job import ACTIVE_STATES
 from service.store.database import Database
-from service.store.jobs import holds_its_instance
+from service.store.heads import holds_its_instance
 from service.store.tables import jobs
 
 logger = logging.getLogger(__name__)

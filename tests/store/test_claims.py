@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from sqlalchemy import text
+from sqlalchemy import Select, text
 from sqlalchemy.dialects import postgresql
 
 from service.events.event_types import JobStarted
@@ -25,8 +25,11 @@ def nodes(plan: dict[str, Any]) -> Iterator[dict[str, Any]]:
         yield from nodes(below)
 
 
+@pytest.mark.parametrize("query", [_NEXT_TO_CLAIM[0], _NEXT_TO_CLAIM[-1]], ids=["one", "many"])
 @pytest.mark.parametrize("is_analyzed", [False, True])
-async def test_a_look_reads_the_heads_of_the_queues_alone(postgres_url: str, is_analyzed: bool) -> None:
+async def test_a_look_reads_the_heads_of_the_queues_alone(
+    postgres_url: str, is_analyzed: bool, query: Select[Any]
+) -> None:
     store = await Store(postgres_url).open()
     try:
         first = await store.journal.enqueue(queued("busy"))
@@ -35,14 +38,13 @@ async def test_a_look_reads_the_heads_of_the_queues_alone(postgres_url: str, is_
         await asyncio.gather(*(store.journal.enqueue(queued(hosts[n % len(hosts)])) for n in range(JOBS)))
         if is_analyzed:
             await store.database.write(lambda connection: connection.execute(text("analyze")).close())
-        found = await store.queue.next_to_claim()
-        assert found is not None
+        [found] = await store.queue.next_to_claim()
         assert found.ssh_host != "busy"
 
         dialect = postgresql.dialect()  # type: ignore[no-untyped-call]
-        query = _NEXT_TO_CLAIM.compile(dialect=dialect, compile_kwargs={"literal_binds": True})
+        compiled = query.compile(dialect=dialect, compile_kwargs={"literal_binds": True})
         async with store.database.read() as connection:
-            explained = await connection.exec_driver_sql(f"explain (analyze, format json) {query}")
+            explained = await connection.exec_driver_sql(f"explain (analyze, format json) {compiled}")
             plan = explained.scalar_one()
         [top] = plan if isinstance(plan, list) else json.loads(plan)
         big = [node for node in nodes(top["Plan"]) if node["Actual Rows"] * node["Actual Loops"] > ROWS_MAX]

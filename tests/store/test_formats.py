@@ -76,10 +76,9 @@ async def test_a_job_of_a_newer_version_is_left_to_it(store: Store, caplog: pyte
             assert (await ownership.left(without=()))[0] == []
     assert [record.args for record in caplog.records] == [(started.job_id,)]
     # Nor does the next one of its instance overtake it.
-    claimed = await store.queue.next_to_claim()
-    assert claimed is not None
+    [claimed] = await store.queue.next_to_claim()
     assert claimed.job_id == other.job_id
-    assert await store.queue.next_to_claim(without={other.job_id}) is None
+    assert await store.queue.next_to_claim(without={other.job_id}) == []
     paused = await store.journal.append(started.job_id, [NewEvent(event=types.JobPaused())])
     assert (paused.state, paused.last_sequence) == ("paused", 4)
     assert [event.type for event in await store.events.read(started.job_id)][2:] == ["job_surveyed", "job_paused"]
@@ -89,8 +88,7 @@ async def test_a_job_of_a_newer_version_is_left_to_it(store: Store, caplog: pyte
     with newer_version():
         assert (await ownership.left(without=()))[0] == [started.job_id]
         assert await ownership.take_over([started.job_id]) == [started.job_id]
-        claimed = await store.queue.next_to_claim(without={other.job_id})
-        assert claimed is not None
+        [claimed] = await store.queue.next_to_claim(without={other.job_id})
         assert claimed.job_id == waits.job_id
 
 

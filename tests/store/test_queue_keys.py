@@ -39,11 +39,9 @@ async def test_they_come_into_the_queue_of_their_instance(store: Store) -> None:
     queue = await store.queue.queue_of(key_of_name("root@LOCALHOST:22"))
     assert [waiting.job_id for waiting in queue] == [*old, new]
     assert (await keys(store))[other] == "gpu.example:22"
-    first = await store.queue.next_to_claim()
-    assert first is not None
+    [first] = await store.queue.next_to_claim()
     await store.journal.append(first.job_id, [NewEvent(event=types.JobStarted())])
-    claimed = await store.queue.next_to_claim()
-    assert claimed is not None
+    [claimed] = await store.queue.next_to_claim()
     assert claimed.job_id == other
 
 
@@ -64,4 +62,4 @@ async def test_of_two_that_were_started_under_two_names_one_gets_the_key(store: 
     ended = types.JobFailed(error="e", cause="network", hint="h", installed=0, total=1, results=[])
     await store.journal.append(old[0], [NewEvent(event=ended)])
     await store.journal.append(old[1], [NewEvent(event=ended)])
-    assert (await store.queue.next_to_claim()) is not None
+    assert await store.queue.next_to_claim()

@@ -283,14 +283,12 @@ async def test_the_queue_gives_one_job_an_instance(store: Store) -> None:
     first = await store.journal.enqueue(queued("a"))
     await store.journal.enqueue(queued("a"))
     other = await store.journal.enqueue(queued("b"))
-    claimed = await store.queue.next_to_claim()
-    assert claimed is not None
+    [claimed] = await store.queue.next_to_claim()
     assert claimed.job_id == first.job_id
     await store.journal.append(first.job_id, [STARTED])
-    claimed = await store.queue.next_to_claim()
-    assert claimed is not None
+    [claimed] = await store.queue.next_to_claim()
     assert claimed.job_id == other.job_id
     await store.journal.append(other.job_id, [STARTED])
-    assert await store.queue.next_to_claim() is None
+    assert await store.queue.next_to_claim() == []
     ownership = Ownership(store.database, Alone(store.database, Member("a", "1"), clock_ms=store.clock))
     assert (await ownership.left(without=()))[0] == [first.job_id, other.job_id]

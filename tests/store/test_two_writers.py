@@ -142,7 +142,10 @@ class FakeInstaller:
         raise AssertionError(f"{job.job_id} was given up: {outcome}")
 
 
-async def test_two_workers_never_start_two_jobs_of_one_instance(replicas: list[Side]) -> None:
+@pytest.mark.parametrize(("jobs", "instances"), [(20, 5), (120, 40)])
+async def test_two_workers_never_start_two_jobs_of_one_instance(
+    replicas: list[Side], jobs: int, instances: int
+) -> None:
     seed = random.randrange(2**32)
     print(f"seed {seed}")
     chance = random.Random(seed)
@@ -160,9 +163,10 @@ async def test_two_workers_never_start_two_jobs_of_one_instance(replicas: list[S
         )
         for replica in replicas
     ]
+    begun = [queued(f"h{n % instances}") for n in range(jobs)]
+    started = await asyncio.gather(*(replicas[n % 2].controls.start(each) for n, each in enumerate(begun)))
     for worker in workers:
         worker.start()
-    started = await asyncio.gather(*(replicas[n % 2].controls.start(queued(f"h{n % 5}")) for n in range(20)))
     async with asyncio.timeout(60):
         while any([(await replicas[0].jobs.get(job.job_id)).state is not JobState.FAILED for job, _ in started]):
             for worker, (job, _) in zip(workers, started, strict=False):
