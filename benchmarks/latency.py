@@ -2,7 +2,9 @@
 sshd, each bar carrying the time at which it was drawn.
 
 What counts is every bar that was drawn within one span of time, as the logs on the instance have it, and when each
-client got it. The clients are processes of their own, so that measuring and serving share no event loop.
+client got it. The clients are processes of their own, so that measuring and serving share no event loop. All instances
+are one machine, whose limit of inotify instances is raised meanwhile (see inotify.py): where some tails have to do
+without, the table says how many, and no goal is held against them.
 """
 
 from __future__ import annotations
@@ -20,6 +22,7 @@ from typing import NamedTuple
 
 import aiohttp
 
+from benchmarks.inotify import SERVICE_LOOKS, one_for_each, without_inotify
 from benchmarks.latency_clients import Clients, Sample, clients_of
 from benchmarks.scratch import scratch
 from benchmarks.table import Row, median
@@ -27,7 +30,8 @@ from tests.kit.service import ServiceProcess
 from tests.kit.sshd import USER, Sshd
 
 BARS_A_SECOND = 10
-DRAWING_SECONDS_MAX = 1_800
+# Of ten bars a second an attempt keeps an hour's.
+DRAWING_SECONDS_MAX = 3_600
 SETTLE_SECONDS = 2.0
 RECORDERS_SECONDS = 0.5
 ONE_PROCESS_DELIVERIES_MAX = 1_000
@@ -59,11 +63,13 @@ class Case(NamedTuple):
 
 
 class Measured(NamedTuple):
-    """The samples of a span of time, how many bars were drawn in it, and how many cores were busy with what."""
+    """The samples of a span of time, how many bars were drawn in it, and how many cores were busy with what.
+    ``polling``: the instances whose tail looks at its log from time to time (see inotify.py)."""
 
     samples: list[Sample]
     bars: int
     cores: dict[str, float]
+    polling: int = 0
 
 
 QUICK = (Case(20, 1, 10.0),)
@@ -78,7 +84,7 @@ async def run(quick: bool) -> list[Row]:
 
 
 async def measure(case: Case, seconds: int) -> list[Row]:
-    with scratch() as folder:
+    with scratch() as folder, one_for_each(case.jobs):
         measured = await drawn_and_received(folder, case, seconds)
     name = f"(c) latency, {case.jobs} jobs" + (f" x {case.clients} clients" if case.clients > 1 else "")
     found = sorted(sample.seconds for sample in measured.samples)
@@ -88,15 +94,24 @@ async def measure(case: Case, seconds: int) -> list[Row]:
     drawn = measured.bars / (case.jobs * BARS_A_SECOND * seconds)
     cores = f"cores of {os.cpu_count()}"
     return [
+        *polling_rows(name, case.jobs, measured.polling, SERVICE_LOOKS),
         Row(name=f"{name}, p50 of {len(found):,}", value=p50, unit="ms"),
         goal(f"{name}, p99", p99, "ms", f"<= {case.p99_ms:g}", p99 <= case.p99_ms)
-        if case.p99_ms is not None
+        if case.p99_ms is not None and not measured.polling
         else Row(name=f"{name}, p99", value=p99, unit="ms"),
         goal(f"{name}, p50 last by first third", last / first, "", f"<= {GROWTH_MAX:g}", last <= GROWTH_MAX * first),
         goal(f"{name}, bars drawn of due", drawn, "", f"1 ± {DRAWN_SHARE:g}", abs(drawn - 1) <= DRAWN_SHARE),
         goal(f"{name}, bars never received", missing, "", "0", missing == 0),
         *(Row(name=f"{name}, {what}", value=busy, unit=cores) for what, busy in measured.cores.items()),
     ]
+
+
+def polling_rows(name: str, jobs: int, polling: int, looks: str) -> list[Row]:
+    """That the latency is not that of what is measured, if it is so."""
+    if not polling:
+        return []
+    warning = f"{name}: tails that look {looks}, so that their latency is that interval"
+    return [Row(name=warning, value=polling, unit=f"of {jobs}")]
 
 
 def goal(name: str, value: float, unit: str, text: str, holds: bool) -> Row:
@@ -208,7 +223,7 @@ async def span(sshd: Sshd, pid: int, clients: Clients, seconds: int) -> Measured
     cores = {name: (busy() - before[name]) / (until - since) for name, busy in who.items()}
     samples = await clients.samples(begin, end)
     bars = sum(begin <= at < end for log in logs(sshd.home) for at in drawn_at(log))
-    return Measured(samples, bars, cores)
+    return Measured(samples, bars, cores, without_inotify(instance))
 
 
 async def start(http: aiohttp.ClientSession, url: str, host: str, port: int) -> str:

@@ -25,9 +25,10 @@ from service.store.event_store import EventStore
 from service.store.gathered import Gathered
 from service.store.jobs import HEADS_MAX, Jobs
 from service.store.journal import Decide, Journal
-from service.store.membership import Alone, Member
+from service.store.membership import Member
 from service.store.ownership import Ownership
 from tests.store.conftest import Store, queued
+from tests.store.test_two_writers import Beside, Side
 
 STARTED = NewEvent(event=types.JobStarted())
 ENDED = types.JobFailed(error="e", cause="network", hint="h", installed=0, total=1, results=[])
@@ -61,8 +62,8 @@ class Installer:
 async def working(
     store: Store, installer: Installer, places: int, *, jobs: Jobs | None = None, journal: Journal | None = None
 ) -> AsyncIterator[Worker]:
-    """A worker that is the only one, and has begun."""
-    membership = Alone(store.database, Member("alone", "1"), clock_ms=store.clock)
+    """A worker that has begun."""
+    membership = Beside(store.database, Member("side", "1"), clock_ms=store.clock)
     await membership.start()
     worker = Worker(
         journal=journal or store.journal,
@@ -211,26 +212,26 @@ async def test_what_happens_to_one_meanwhile_holds_up_none_of_the_others(store: 
 
 async def test_another_writer_takes_some_of_them(store: Store) -> None:
     """One of the jobs itself, and one with another job of its instance, as after a move."""
-    events = EventStore(store.database)
-    events.start()
-    theirs = Journal(events, Jobs(store.database), clock_ms=store.clock, publish=lambda _job_id, _events: None)
+    other = Side(store)
+    await other.membership.start()
+    theirs = other.membership.replica_id
     ids = await enqueue(store, 8)
     behind = await store.journal.enqueue(queued((await store.queue.get(ids[6])).ssh_host))
     jobs, installer = Interrupted(store.database), Installer()
     async with working(store, installer, 8, jobs=jobs):
         await jobs.has_looked.wait()
-        await theirs.append(ids[3], [STARTED], owner=99)
-        await theirs.append(behind.job_id, [STARTED], owner=99)
+        await other.journal.append(ids[3], [STARTED], owner=theirs)
+        await other.journal.append(behind.job_id, [STARTED], owner=theirs)
         jobs.go_on.set()
         await until_running(installer, 6)
     assert {job.job_id: job.owner for job in await store.queue.all_of([ids[3], behind.job_id])} == {
-        ids[3]: 99,
-        behind.job_id: 99,
+        ids[3]: theirs,
+        behind.job_id: theirs,
     }
     found = await states(store, ids)
     assert found[ids[6]] is JobState.QUEUED
     assert sorted(installer.running.values()) == sorted(set(ids) - {ids[3], ids[6]})
-    await events.stop()
+    await other.close()
 
 
 class OnceUnavailable(Journal):
