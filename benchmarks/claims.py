@@ -1,5 +1,6 @@
 """(h) What a claim costs: to find the next job of the queue and to record that it has started, after 10, 1,000 and
-10,000 queued jobs on 50 instances. It should follow the instances and not the jobs."""
+10,000 queued jobs on 50 instances, and to find those of all instances at once. It should follow the instances and not
+the jobs. And how long jobs wait for their claim in a process that is busy (see starts.py)."""
 
 from __future__ import annotations
 
@@ -10,15 +11,20 @@ from collections.abc import Mapping
 from contextlib import AsyncExitStack
 from pathlib import Path
 
+from benchmarks import starts
 from benchmarks.scratch import scratch
 from benchmarks.store import Store, opened
 from benchmarks.table import Row, median
 from service.events.event_types import JobFailed, JobQueued, JobStarted
 from service.events.job import Job
 from service.events.recorded_event import NewEvent
+from service.store.jobs import HEADS_MAX
 
 INSTANCES = 50
 QUEUED = (10, 1_000, 10_000)
+# Each instance has a job.
+LOOKS_QUEUED = (INSTANCES, 10_000)
+LOOK = f"(h) a look for {INSTANCES // 2} jobs"
 RATIO_MAX = 1.5
 ENQUEUES_AT_ONCE = 500
 
@@ -27,18 +33,41 @@ async def run(quick: bool) -> list[Row]:
     claims = 50 if quick else 200
     with scratch() as folder:
         found = await claims_ms({queued: folder / f"{queued}.sqlite3" for queued in QUEUED}, claims)
-    few, many = found[QUEUED[0]], found[QUEUED[-1]]
+        looks = await looks_ms({queued: folder / f"{queued}-looks.sqlite3" for queued in LOOKS_QUEUED}, claims)
     rows = [Row(name=f"(h) a claim, {queued:,} queued", value=found[queued], unit="ms") for queued in QUEUED[:-1]]
-    last = Row(
-        name=f"(h) a claim, {QUEUED[-1]:,} queued",
-        value=many,
+    return [*rows, row_of("(h) a claim", found), row_of(LOOK, looks), *await starts.run(quick)]
+
+
+def row_of(name: str, found: Mapping[int, float]) -> Row:
+    """The most queued jobs beside the fewest."""
+    few, many = min(found), max(found)
+    return Row(
+        name=f"{name}, {many:,} queued",
+        value=found[many],
         unit="ms",
-        peer=f"{QUEUED[0]} queued",
-        peer_value=few,
+        peer=f"{few} queued",
+        peer_value=found[few],
         goal=f"<= {RATIO_MAX:g}",
-        holds=many <= RATIO_MAX * few,
+        holds=found[many] <= RATIO_MAX * found[few],
     )
-    return [*rows, last]
+
+
+async def looks_ms(places: Mapping[int, Path | str], looks: int) -> dict[int, float]:
+    """The median of so many looks for a job of each free instance, where each has one: by turns, as above."""
+    took: dict[int, list[float]] = {queued: [] for queued in places}
+    async with AsyncExitStack() as stack:
+        stores = {queued: await stack.enter_async_context(opened(where)) for queued, where in places.items()}
+        for queued, store in stores.items():
+            await prepare(store, queued)
+        turn = deque(places)
+        for _ in range(looks):
+            for queued in turn:
+                begin = time.perf_counter()
+                found = await stores[queued].queue.next_to_claim(HEADS_MAX)
+                took[queued].append(time.perf_counter() - begin)
+                assert len(found) == INSTANCES // 2
+            turn.rotate()
+    return {queued: median(seconds) * 1000 for queued, seconds in took.items()}
 
 
 async def claims_ms(places: Mapping[int, Path | str], claims: int) -> dict[int, float]:

@@ -18,7 +18,8 @@ import uvloop
 
 from benchmarks.appending import appends, event_row
 from benchmarks.checkouts import measured
-from benchmarks.claims import QUEUED, RATIO_MAX, claims_ms
+from benchmarks.claims import LOOKS_QUEUED, QUEUED, claims_ms, looks_ms
+from benchmarks.claims import row_of as claims_row
 from benchmarks.in_checkout import HISTORY_EVENTS, replayed
 from benchmarks.interpreter import as_served
 from benchmarks.peers import raw_postgres
@@ -48,7 +49,7 @@ Measure = Callable[[float], Awaitable[float]]
 async def run(quick: bool, against: Path | None = None) -> list[Row]:
     with scratch() as folder, postgres(folder) as server, as_served():
         rows = [row for jobs in JOBS for row in await appended(server, jobs, quick, against)]
-        return [*rows, await replays(server, quick), await claims(server, quick)]
+        return [*rows, await replays(server, quick), *await claims(server, quick)]
 
 
 async def appended(server: PostgresServer, jobs: int, quick: bool, against: Path | None) -> list[Row]:
@@ -126,19 +127,14 @@ async def replay(server: PostgresServer | None, seconds: float) -> float:
             return await replayed(store, seconds)
 
 
-async def claims(server: PostgresServer, quick: bool) -> Row:
+async def claims(server: PostgresServer, quick: bool) -> list[Row]:
+    times = 50 if quick else 200
     few, many = QUEUED[0], QUEUED[-1]
     with server.database() as short, server.database() as long:
-        found = await claims_ms({few: short, many: long}, 50 if quick else 200)
-    return Row(
-        name=f"(p) a claim, {many:,} queued",
-        value=found[many],
-        unit="ms",
-        peer=f"{few} queued",
-        peer_value=found[few],
-        goal=f"<= {RATIO_MAX:g}",
-        holds=found[many] <= RATIO_MAX * found[few],
-    )
+        found = await claims_ms({few: short, many: long}, times)
+    with server.database() as short, server.database() as long:
+        looks = await looks_ms({LOOKS_QUEUED[0]: short, LOOKS_QUEUED[-1]: long}, times)
+    return [claims_row("(p) a claim", found), claims_row("(p) a look for many jobs", looks)]
 
 
 def row_of(name: str, value: float, peer: str, peer_value: float, least: float | None = None) -> Row:
