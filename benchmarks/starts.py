@@ -35,7 +35,7 @@ from service.runner.worker import Worker
 from service.store.ownership import Ownership
 
 HERE = Path(__file__).parents[1]
-# Their bars keep one core busy at four fifths.
+# Their bars take about one core, with what the writer needs to store them.
 RUNNING = 1_000
 QUEUED = (100, 500)
 SETTLE_SECONDS = 3.0

@@ -185,11 +185,17 @@ class Worker:
                 return
             mine = await self._takes(heads)
             left_to_others |= {head.job_id for head in heads} - {head.job_id for head in mine}
-            claims = [self._claim(head) for head in mine[: self._free_places]]
+            claims = [self._claim(head) for head in self._part_of(mine[: self._free_places])]
             # Each of them is over before the first error is raised: whatever has started is worked on.
             for error in await asyncio.gather(*claims, return_exceptions=True):
                 if error is not None:
                     raise error
+
+    def _part_of(self, heads: Sequence[Job]) -> Sequence[Job]:
+        """Others look at this moment too: each begins with its part, somewhere else, and looks again for the rest. All
+        keep the order of the queue, so that no two of their commits wait for each other."""
+        count = -(-len(heads) // self._membership.alive)
+        return [heads[n] for n in sorted(random.sample(range(len(heads)), count))]
 
     async def _claim(self, head: Job) -> None:
         """Start the job, unless a client paused, cancelled or deleted it at this very moment, or another replica was

@@ -42,9 +42,11 @@ class Renewed(NamedTuple):
 
 
 class Membership(Protocol):
-    """``start``, then ``replica_id`` is this service's, as long as its lease is not lost; ``stop``."""
+    """``start``, then ``replica_id`` is this service's, as long as its lease is not lost; ``stop``. ``alive``: how many
+    replicas there are, this one too, as of the last renewal."""
 
     replica_id: int | None
+    alive: int
     leases_lost: int
     takeovers: int
 
@@ -94,6 +96,7 @@ class Alone:
     """The Membership of a service that has its database for itself: a cluster of one, whose lease never ends. Its row
     stays until the next start removes it."""
 
+    alive = 1
     leases_lost = 0
     takeovers = 0
     seconds_left = float("inf")

@@ -71,6 +71,7 @@ class Replicas:
         self._read_by_others = FIRST_FORMAT
         self._loop = BackgroundLoop("replica-lease", self._step)
         self.replica_id: int | None = None
+        self.alive = 1
         self.leases_lost = 0
         self.takeovers = 0
 
@@ -188,9 +189,12 @@ class Replicas:
             self._on_taken()
         next_end = (func.min(replicas.c.lease_until_ms) - self._shared.now_ms()).label("left_ms")
         format_of_all = func.min(replicas.c.events_format).label("format")
-        others = select(next_end, format_of_all).where(replicas.c.replica_id != self.replica_id)
+        others = select(next_end, format_of_all, func.count().label("others")).where(
+            replicas.c.replica_id != self.replica_id
+        )
         (row,) = await self._shared.run(others)
         self._read_by_others = newest_format() if row.format is None else row.format
+        self.alive = 1 + row.others
         left_ms = row.left_ms
         if left_ms is None:
             return self._lease_seconds

@@ -60,11 +60,18 @@ class Installer:
 
 @asynccontextmanager
 async def working(
-    store: Store, installer: Installer, places: int, *, jobs: Jobs | None = None, journal: Journal | None = None
+    store: Store,
+    installer: Installer,
+    places: int,
+    *,
+    jobs: Jobs | None = None,
+    journal: Journal | None = None,
+    alive: int = 1,
 ) -> AsyncIterator[Worker]:
-    """A worker that has begun."""
+    """A worker that has begun. ``alive``: how many replicas it knows of."""
     membership = Beside(store.database, Member("side", "1"), clock_ms=store.clock)
     await membership.start()
+    membership.alive = alive
     worker = Worker(
         journal=journal or store.journal,
         jobs=jobs or store.queue,
@@ -176,6 +183,22 @@ async def test_no_more_run_than_may(store: Store) -> None:
     assert installer.most == 7
     for job_id in ids:
         assert [event.type for event in await store.events.read(job_id)].count("job_started") == 1
+
+
+async def test_two_that_look_at_once_share_what_waits(store: Store) -> None:
+    ids = await enqueue(store, 40)
+    other = Side(store)
+    installers = Installer(), Installer()
+    async with (
+        working(store, installers[0], 40, alive=2),
+        working(store, installers[1], 40, jobs=other.jobs, journal=other.journal, alive=2),
+    ):
+        async with asyncio.timeout(60):
+            while sum(len(installer.running) for installer in installers) < len(ids):
+                await asyncio.sleep(0.01)
+        assert sorted([*installers[0].running.values(), *installers[1].running.values()]) == sorted(ids)
+        assert min(len(installer.running) for installer in installers) >= 4
+    await other.close()
 
 
 class Interrupted(Jobs):

@@ -37,7 +37,9 @@ ENDED = types.JobFailed(error="e", cause="network", hint="h", installed=0, total
 
 
 class Beside(Alone):
-    """Beside others, as where the database is shared."""
+    """Beside another, as where the database is shared."""
+
+    alive = 2
 
     def _join(self, connection: Connection) -> int:
         new = insert(rows_of_replicas).values(name="side", version="1", started_at_ms=1)
