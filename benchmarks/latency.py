@@ -26,7 +26,7 @@ from benchmarks.inotify import SERVICE_LOOKS, one_for_each, without_inotify
 from benchmarks.latency_clients import Clients, Sample, clients_of
 from benchmarks.scratch import scratch
 from benchmarks.table import Row, median
-from tests.kit.service import ServiceProcess
+from tests.kit.service import ServiceProcess, until
 from tests.kit.sshd import USER, Sshd
 
 BARS_A_SECOND = 10
@@ -40,9 +40,16 @@ DRAWN_SHARE = 0.05
 
 # As civitdl draws it; instead of the bytes the time.
 BAR = "Model:  45%%|####5     | %.6f/9999999999.0 [00:03<00:04, 60.9MiB/s]"
+# On two cores, five hundred logins and what each starts there take minutes.
+START_SECONDS_MAX = 900
+# What lets the drawers begin, in their home: while some draw, the logins of the others would take many times as long.
+GO = "draw"
+
 # Cheap on purpose: what the drawers take of the processor is missing to the service.
 DRAWER = f"""
 import os, time
+while not os.path.exists(os.environ["HOME"] + "/{GO}"):
+    time.sleep(0.5)
 due = time.time()
 end = due + {DRAWING_SECONDS_MAX}
 while due < end:
@@ -164,10 +171,16 @@ def host(number: int) -> str:
 
 
 async def start_all(service: ServiceProcess, sshd: Sshd, jobs: int) -> list[str]:
+    """Jobs that all draw from the moment on when the last of them could."""
+    (sshd.home / GO).unlink(missing_ok=True)
+    before = len(logs(sshd.home))
     # The service may close a connection at the very moment when it would be used again.
     connector = aiohttp.TCPConnector(force_close=True)
     async with without_recorders(sshd.home), aiohttp.ClientSession(connector=connector) as http:
-        return [await start(http, service.url, host(n), sshd.port) for n in range(jobs)]
+        ids = [await start(http, service.url, host(n), sshd.port) for n in range(jobs)]
+        await until(lambda: len(logs(sshd.home)) == before + jobs, START_SECONDS_MAX, every=0.5)
+    (sshd.home / GO).touch()
+    return ids
 
 
 async def watched(sshd: Sshd, url: str, pid: int, ids: Sequence[str], clients: int, seconds: int) -> Measured:

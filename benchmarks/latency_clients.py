@@ -20,7 +20,7 @@ import orjson
 import uvloop
 
 JOBS_A_SOCKET = 25
-# On two cores, five hundred logins and what each starts there take minutes.
+# On two cores, five hundred logins of a service that has started again take minutes.
 FIRST_BAR_SECONDS_MAX = 900
 STRAGGLER_SECONDS_MAX = 5.0
 SAMPLES_BYTES_MAX = 1 << 26
