@@ -117,8 +117,10 @@ class Remote:
         """Start the attempt if it never was, find it if it was; follow its log from byte ``offset``. Idempotent."""
         nonce = secrets.token_hex(16)
         has_programs = self._connection.has_programs
-        sent = attach_program(spec, nonce=nonce, offset=offset, has_programs=has_programs)
-        async with self._connection.open(COMMAND, sent) as stream:
+        # No name for it, which would keep it as long as the attempt is followed.
+        async with self._connection.open(
+            COMMAND, attach_program(spec, nonce=nonce, offset=offset, has_programs=has_programs)
+        ) as stream:
             yield Attachment(self._connection, stream, nonce, offset)
 
     async def signal(

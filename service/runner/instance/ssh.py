@@ -99,6 +99,8 @@ class Connection:
                 with contextlib.suppress(BrokenPipeError):
                     channel.write(stdin)
                     channel.write_eof()
+            # A hundred kilobytes of programs, as long as the attempt is followed.
+            del stdin
             try:
                 yield stream
             finally:

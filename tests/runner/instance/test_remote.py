@@ -10,6 +10,7 @@ import re
 import shutil
 import signal
 import subprocess
+import sys
 from collections.abc import AsyncIterator, Callable
 from dataclasses import replace
 from pathlib import Path
@@ -19,7 +20,8 @@ from uuid import uuid4
 import pytest
 
 from service.errors import LinkDown
-from service.runner.instance.attempt_program import AttemptSpec, programs
+from service.runner.instance import remote
+from service.runner.instance.attempt_program import AttemptSpec, attach_program, programs
 from service.runner.instance.connector import Connector
 from service.runner.instance.ended import Ended
 from service.runner.instance.remote import Remote
@@ -77,6 +79,27 @@ async def test_output_is_live(connection: Connection) -> None:
         assert (await connection.run("touch $HOME/go", b"")).exit_status == 0
         assert b"".join([chunk async for chunk in chunks]) == b"two\n"
         assert attachment.ended() == Ended(exit_code=0)
+
+
+async def test_what_was_sent_to_an_attempt_is_not_kept_while_it_runs(
+    connection: Connection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is the text of all programs: with hundreds of installs a fifth of the service's memory."""
+    sent = b""
+
+    def remembered(*arguments: Any, **options: Any) -> bytes:
+        nonlocal sent
+        sent = attach_program(*arguments, **options)
+        return sent
+
+    monkeypatch.setattr(remote, "attach_program", remembered)
+    of = spec('echo one; while [ ! -e "$HOME/go" ]; do sleep 0.05; done')
+    async with Remote(connection).attach(of, 0) as attachment:
+        assert await anext(aiter(attachment)) == b"one\n"
+        assert len(sent) > 10_000
+        # The name here, and the argument.
+        assert sys.getrefcount(sent) == 2
+        await connection.run("touch $HOME/go", b"")
 
 
 @pytest.mark.parametrize(
