@@ -81,10 +81,15 @@ class Pipeline:
             under_way = _UnderWay(self, events)
             try:
                 is_submitted = await self._live_job.submit(self._facts, under_way.told)
-            except StoreUnavailable:
-                await self._settle_all()
-                await self._store(events)
-                is_submitted = False
+            except StoreUnavailable as error:
+                # As one that has failed under way, which is made again, whoever is cancelled meanwhile.
+                under_way.is_settled, under_way.error = True, error
+                self._under_way.append(under_way)
+                self._to_submit.popleft()
+                self._has_failed = True
+                while self._has_failed:
+                    await self._settle_first()
+                continue
             except Exception:
                 self._to_submit.popleft()
                 raise

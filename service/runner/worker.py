@@ -213,8 +213,8 @@ class Worker:
             self._run(job)
 
     def _run(self, job: Job, *, is_rescued: bool = False) -> None:
-        if job.owner != self._membership.replica_id:
-            # The lease was lost at this very moment.
+        if job.owner != self._membership.replica_id or job.job_id in self._running:
+            # The lease was lost at this very moment. Or a reader did not know yet that it runs: never twice.
             return
         live_job = LiveJob(job, self._journal, until_may_act=self._membership.until_may_act)
         task = asyncio.create_task(self._install(live_job, is_rescued=is_rescued), name=f"job-{job.job_id}")

@@ -19,9 +19,10 @@ from service.events.recorded_event import NewEvent
 from service.events.tools import tqdm
 from service.events.tools.protocol import Tool
 from tests.events.golden import TRANSCRIPTS
+from tests.events.test_runs import b64, begin, file
 
 READS = {name: reads for name, raw in bar_streams().items() if (reads := reads_of_a_bar(raw))}
-MARK = "0123456789abcdef"
+MARK = "0123456789abcdef" * 2
 ODD = [
     *(
         b"|",
@@ -44,6 +45,24 @@ ODD = [
     *(b"9" * 12, b" " * 300, b" " * LINE_BYTES_MAX, b"x" * REDRAWN_BYTES_MAX, b"]" * 300, b"[" * 300, b"1.5.5", b"."),
     *(b"images:", b"model:", b"Fetching 2 files:", b"Saving to: 'a'\n", MARK.encode(), b"curl: (18) closed", b"1/2 ["),
     *(b'Now downloading "a"...\n', b'Now downloading "', b'Download completed for "', b"100%[==>] 1K  1B/s  in 1s"),
+]
+
+# Runs that begin, get their name and bytes, and end, of tools whose bars say less than these.
+RECORDS = [
+    f"\n{MARK} {record}\n".encode()
+    for tool in ("wget", "curl", "civitdl")
+    for record in (
+        begin("a", "/m/x.bin", tool=tool),
+        begin("b", "/m/y.bin", judged=0, tool=tool),
+        f"bytes a 5 {b64('x.bin')}",
+        f"grown b 7 {b64('y.bin')}",
+        "length a 10",
+        file("file", "a", "/m/x.bin", 10),
+        "idle a 3",
+        "end a 0",
+        "end b 8",
+        "end c",
+    )
 ]
 
 OTHERS = [
@@ -135,6 +154,8 @@ def test_the_short_way_comes_to_the_same(seed: int) -> None:
             place = chance.randrange(len(bars[number]) + 1)
             bars[number] = bars[number][:place] + odd + bars[number][place + chance.choice((0, 0, 1, 4)) :]
             bars.insert(chance.randrange(len(bars)), chance.choice(others))
+        for _ in range(chance.randrange(6)):
+            bars.insert(chance.randrange(len(bars)), chance.choice(RECORDS))
         raw = b"".join(bars)
         expected = told(LongWay(mark=MARK), [raw])
         for pieces in (bars, [raw], cut(raw, chance), cut(raw, chance)):

@@ -68,6 +68,20 @@ class Log:
         self.stored += [cast(Any, new.event).line for new in events]
 
 
+def at_offset(offset: int) -> NewEvent:
+    return NewEvent(event=Output(line=str(offset)), resource="a.md", attempt=1, source_offset=offset)
+
+
+class WrittenAnyway(Log):
+    """What is repeated is stored before its caller is woken, and the job has its offset."""
+
+    async def append_from(self, decide: Decide) -> None:
+        self.repeated += 1
+        resource = SimpleNamespace(resource="a.md", source_offset=int(self.stored[-1]) if self.stored else 0)
+        self._store(decide(cast(Job, SimpleNamespace(resources=(resource,)))))
+        await asyncio.sleep(0)
+
+
 @pytest.fixture
 def log() -> Log:
     return Log()
@@ -133,6 +147,32 @@ async def test_a_cancelled_repetition_is_taken_up_again(log: Log, pipeline: Pipe
     await asyncio.wait([settling])
     await pipeline.settle()
     assert log.stored == ["a", "b"]
+
+
+@pytest.mark.parametrize("turns", range(6))
+async def test_a_repetition_that_is_stored_although_it_was_cancelled_is_not_stored_again(turns: int) -> None:
+    """The writer stores what it was handed, whoever waited for it."""
+    log = WrittenAnyway()
+    pipeline = Pipeline(cast(LiveJob, log))
+    await pipeline.append([at_offset(1)])
+    await pipeline.append([at_offset(2)])
+    log.fail()
+    log.is_refusing = True
+    appending = asyncio.create_task(pipeline.append([at_offset(3)]))
+    while not log.repeated:
+        await asyncio.sleep(0)
+    for _ in range(turns):
+        await asyncio.sleep(0)
+    appending.cancel()
+    await asyncio.wait([appending])
+    log.is_refusing = False
+    settling = asyncio.create_task(pipeline.settle())
+    while not settling.done():
+        await asyncio.sleep(0)
+        while log.under_way:
+            log.commit()
+    await settling
+    assert log.stored == ["1", "2", "3"]
 
 
 async def test_a_cancelled_wait_loses_nothing(log: Log, pipeline: Pipeline) -> None:

@@ -102,7 +102,8 @@ class Tool(Protocol):
 
     def at_bracket(self, line: bytes | bytearray) -> Answer:
         """Asked at each ``]``, with the raw line so far. An answer other than NOT_MINE ends the line there, as a bar.
-        It must look at a bounded end of the line first: this is the hottest question of all."""
+        It must look at a bounded end of the line first: this is the hottest question of all. And its answer may not
+        depend on the bars before it on the line: they may be read after it."""
         return NOT_MINE
 
     def redrawn(self, found: re.Match[str]) -> Progress | None:
