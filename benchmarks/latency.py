@@ -24,6 +24,7 @@ import aiohttp
 
 from benchmarks.inotify import SERVICE_LOOKS, one_for_each, without_inotify
 from benchmarks.latency_clients import Clients, Sample, clients_of
+from benchmarks.memory import resident_megabytes
 from benchmarks.scratch import scratch
 from benchmarks.table import Row, median
 from tests.kit.service import ServiceProcess, until
@@ -70,13 +71,15 @@ class Case(NamedTuple):
 
 
 class Measured(NamedTuple):
-    """The samples of a span of time, how many bars were drawn in it, and how many cores were busy with what.
+    """The samples of a span of time, how many bars were drawn in it, how many cores were busy with what, and the memory
+    of the process that served it.
     ``polling``: the instances whose tail looks at its log from time to time (see inotify.py)."""
 
     samples: list[Sample]
     bars: int
     cores: dict[str, float]
     polling: int = 0
+    megabytes: float = 0.0
 
 
 QUICK = (Case(20, 1, 10.0),)
@@ -236,7 +239,7 @@ async def span(sshd: Sshd, pid: int, clients: Clients, seconds: int) -> Measured
     cores = {name: (busy() - before[name]) / (until - since) for name, busy in who.items()}
     samples = await clients.samples(begin, end)
     bars = sum(begin <= at < end for log in logs(sshd.home) for at in drawn_at(log))
-    return Measured(samples, bars, cores, without_inotify(instance))
+    return Measured(samples, bars, cores, without_inotify(instance), resident_megabytes(pid))
 
 
 async def start(http: aiohttp.ClientSession, url: str, host: str, port: int) -> str:

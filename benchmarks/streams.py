@@ -51,11 +51,12 @@ SERVICE, BARE, BEFORE = "the service", "bare", "the service before"
 
 
 class Case(NamedTuple):
-    """``by_bare``: the goal for the p99, by that of the bare process."""
+    """``by_bare``: the goal for the p99, by that of the bare process. ``megabytes``: the goal for the service."""
 
     jobs: int
     clients: int = 1
     by_bare: float | None = None
+    megabytes: float | None = None
 
     @property
     def name(self) -> str:
@@ -71,10 +72,11 @@ class Turn(NamedTuple):
     sustained: bool
     cores: dict[str, float]
     polling: int = 0
+    megabytes: float = 0.0
 
 
 QUICK = (Case(20),)
-FULL = (Case(20), Case(100), Case(100, 5), Case(300, by_bare=2.0), Case(500, by_bare=3.0))
+FULL = (Case(20), Case(100), Case(100, 5), Case(300, by_bare=2.0, megabytes=160.0), Case(500, by_bare=3.0))
 
 
 async def run(quick: bool) -> list[Row]:
@@ -157,7 +159,8 @@ def turn(case: Case, seconds: int, measured: Measured) -> Turn:
     is_whole = len(found) == measured.bars * case.clients
     p50, p99 = (found[int(len(found) * part)] * 1000 for part in (0.5, 0.99))
     is_steady = last <= max(GROWTH_MAX * first, STEADY_SECONDS)
-    return Turn(p50, p99, is_drawn and is_whole and is_steady, measured.cores, measured.polling)
+    is_sustained = is_drawn and is_whole and is_steady
+    return Turn(p50, p99, is_sustained, measured.cores, measured.polling, measured.megabytes)
 
 
 def case_rows(case: Case, turns: dict[str, list[Turn]]) -> list[Row]:
@@ -172,9 +175,24 @@ def case_rows(case: Case, turns: dict[str, list[Turn]]) -> list[Row]:
     rows = [row("p50", "ms", lambda turn: turn.p50), row("p99", "ms", lambda turn: turn.p99, case.by_bare)]
     for name in ours[0].cores:
         rows.append(row(f"busy: {name}", "cores", lambda turn, name=name: turn.cores[name]))  # type: ignore[misc]
+    rows.append(memory_row(case, ours, peers))
     for before in turns.get(BEFORE, []):
         rows.append(beside(f"{case.name}, p99", "ms", rows[1].value, before.p99, BY_BEFORE, BEFORE))
     return rows
+
+
+def memory_row(case: Case, ours: Sequence[Turn], peers: Sequence[Turn]) -> Row:
+    """The most of all turns. The goal is in bytes: the peer keeps nothing."""
+    megabytes, most = max(turn.megabytes for turn in ours), case.megabytes
+    return Row(
+        name=f"{case.name}, memory",
+        value=megabytes,
+        unit="MB",
+        peer=BARE,
+        peer_value=max(turn.megabytes for turn in peers),
+        goal="" if most is None else f"<= {most:g} MB",
+        holds=None if most is None else megabytes <= most,
+    )
 
 
 def polled_rows(case: Case, who: str, found: Sequence[Turn]) -> list[Row]:
@@ -203,12 +221,12 @@ def main() -> None:
     arguments.add_argument("--seconds", type=int, default=10)
     arguments.add_argument("--against", type=Path)
     given = arguments.parse_args()
-    case = Case(given.jobs, given.clients)
+    case = next((c for c in FULL if c[:2] == (given.jobs, given.clients)), Case(given.jobs, given.clients))
     turns = uvloop.run(measure(case, turns=given.turns, seconds=given.seconds, against=given.against))
     for who, found in turns.items():
         for each in found:
             cores = ", ".join(f"{name} {busy:.2f}" for name, busy in each.cores.items())
-            figures = f"p50 {each.p50:.1f}, p99 {each.p99:.1f} ms, sustained: {each.sustained}"
+            figures = f"p50 {each.p50:.1f}, p99 {each.p99:.1f} ms, sustained: {each.sustained}, {each.megabytes:.0f} MB"
             print(f"{who}: {figures}, tails that look from time to time: {each.polling}; cores: {cores}")
     show(case_rows(case, turns))
 
