@@ -185,13 +185,29 @@ async def test_no_more_run_than_may(store: Store) -> None:
         assert [event.type for event in await store.events.read(job_id)].count("job_started") == 1
 
 
+class AtOnce(Jobs):
+    """Its first look is over once that of the other is."""
+
+    def __init__(self, database: Database, looks: asyncio.Barrier) -> None:
+        super().__init__(database)
+        self._looks: asyncio.Barrier | None = looks
+
+    async def next_to_claim(self, count: int = 1, *, without: Collection[str] = ()) -> list[Job]:
+        found = await super().next_to_claim(count, without=without)
+        looks, self._looks = self._looks, None
+        if looks is not None:
+            await looks.wait()
+        return found
+
+
 async def test_two_that_look_at_once_share_what_waits(store: Store) -> None:
     ids = await enqueue(store, 40)
-    other = Side(store)
+    other, looks = Side(store), asyncio.Barrier(2)
     installers = Installer(), Installer()
+    jobs = AtOnce(store.database, looks), AtOnce(store.database, looks)
     async with (
-        working(store, installers[0], 40, alive=2),
-        working(store, installers[1], 40, jobs=other.jobs, journal=other.journal, alive=2),
+        working(store, installers[0], 40, jobs=jobs[0], alive=2),
+        working(store, installers[1], 40, jobs=jobs[1], journal=other.journal, alive=2),
     ):
         async with asyncio.timeout(60):
             while sum(len(installer.running) for installer in installers) < len(ids):
