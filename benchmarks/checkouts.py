@@ -27,17 +27,22 @@ LEAST = 0.97
 async def measured(checkout: Path, what: str, jobs: int, seconds: float) -> float:
     """Events a second of that checkout, on a new file of SQLite. ``what``: of in_checkout.py."""
     with scratch() as folder:
-        process = await asyncio.create_subprocess_exec(
-            *(sys.executable, "-P", in_checkout.__file__, what, str(folder), str(jobs), str(seconds)),
-            *map(str, (SWITCH_SECONDS, *THRESHOLDS)),
-            env={**os.environ, "PYTHONPATH": str(checkout)},
-            cwd=checkout,
-            stdout=asyncio.subprocess.PIPE,
-        )
-        output, _ = await process.communicate()
+        arguments = (what, str(folder), str(jobs), str(seconds), *map(str, (SWITCH_SECONDS, *THRESHOLDS)))
+        return float(await output_in(checkout, in_checkout.__file__, *arguments))
+
+
+async def output_in(checkout: Path, script: str, *arguments: str) -> str:
+    """What this script prints with the modules of that checkout."""
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-P", script, *arguments),
+        env={**os.environ, "PYTHONPATH": str(checkout)},
+        cwd=checkout,
+        stdout=asyncio.subprocess.PIPE,
+    )
+    output, _ = await process.communicate()
     if process.returncode:
         raise RuntimeError(f"{checkout} cannot be measured: its error is above")
-    return float(output)
+    return output.decode()
 
 
 async def beside(earlier: Path, turns: int, seconds: float) -> list[Row]:

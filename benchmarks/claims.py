@@ -7,7 +7,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from contextlib import AsyncExitStack
 from pathlib import Path
 
@@ -53,35 +53,29 @@ def row_of(name: str, found: Mapping[int, float]) -> Row:
 
 
 async def looks_ms(places: Mapping[int, Path | str], looks: int) -> dict[int, float]:
-    """The median of so many looks for a job of each free instance, where each has one: by turns, as above."""
-    took: dict[int, list[float]] = {queued: [] for queued in places}
-    async with AsyncExitStack() as stack:
-        stores = {queued: await stack.enter_async_context(opened(where)) for queued, where in places.items()}
-        for queued, store in stores.items():
-            await prepare(store, queued)
-        turn = deque(places)
-        for _ in range(looks):
-            for queued in turn:
-                begin = time.perf_counter()
-                found = await stores[queued].queue.next_to_claim(HEADS_MAX)
-                took[queued].append(time.perf_counter() - begin)
-                assert len(found) == INSTANCES // 2
-            turn.rotate()
-    return {queued: median(seconds) * 1000 for queued, seconds in took.items()}
+    """The median time of one look that finds a job on each free instance. Each has one."""
+    return await by_turns(places, looks, look)
 
 
 async def claims_ms(places: Mapping[int, Path | str], claims: int) -> dict[int, float]:
-    """The median of ``claims`` claims for each number of queued jobs, by turns: what else the machine does hits all.
-    ``places``: the file or the database for each number."""
+    """The median time of a claim."""
+    return await by_turns(places, claims, claim)
+
+
+async def by_turns(
+    places: Mapping[int, Path | str], times: int, step: Callable[[Store, list[float]], Awaitable[None]]
+) -> dict[int, float]:
+    """The median of so many steps for each number of queued jobs, in milliseconds, by turns: what else the machine does
+    hits all. ``places``: the file or the database for each number. ``step`` adds the seconds that it took."""
     took: dict[int, list[float]] = {queued: [] for queued in places}
     async with AsyncExitStack() as stack:
         stores = {queued: await stack.enter_async_context(opened(where)) for queued, where in places.items()}
         for queued, store in stores.items():
             await prepare(store, queued)
         turn = deque(places)
-        for _ in range(claims):
+        for _ in range(times):
             for queued in turn:
-                await claim(stores[queued], took[queued])
+                await step(stores[queued], took[queued])
             # Nobody always comes after the same one.
             turn.rotate()
     return {queued: median(seconds) * 1000 for queued, seconds in took.items()}
@@ -93,6 +87,13 @@ async def prepare(store: Store, queued: int) -> None:
         job = await store.journal.enqueue(queued_for(host_of(instance)))
         await store.journal.append(job.job_id, [NewEvent(event=JobStarted())], owner=store.replica_id)
     await fill(store, queued)
+
+
+async def look(store: Store, took: list[float]) -> None:
+    begin = time.perf_counter()
+    found = await store.queue.next_to_claim(HEADS_MAX)
+    took.append(time.perf_counter() - begin)
+    assert len(found) == INSTANCES // 2
 
 
 async def claim(store: Store, took: list[float]) -> None:

@@ -1,9 +1,9 @@
 """Hundreds of instances that are one machine with one user, for which Linux has 128 inotify instances.
 
-Each ``tail -f`` takes one, to be woken by what is written to its file. One that gets none looks at its file from time
-to time, and what is measured is the time between two looks. Real instances are machines of their own, with a limit
-each. So the limit is raised while such a case is measured, where this process may do that, and put back; and those
-that look from time to time all the same are counted: by their looks nothing of a service is measured.
+Each ``tail -f`` takes one, and is woken by what is written to its file. A tail that gets none polls its file, and then
+its interval is what is measured. Real instances are separate machines, each with a limit of its own. So the limit is
+raised while such a case is measured, if this process may do that, and put back afterwards; the tails that poll all the
+same are counted, since what they deliver says nothing about the service.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ SERVICE_LOOKS, BARE_LOOKS = "every 0.1 s", "every second"
 
 @contextmanager
 def one_for_each(jobs: int, limits: Path = LIMITS) -> Iterator[None]:
-    """Let this user have an inotify instance for each tail of so many jobs, for a while."""
+    """Within the block, this user may have an inotify instance for each tail of this many jobs."""
     tails = TAILS_A_JOB * jobs
     with ExitStack() as stack:
         stack.enter_context(_at_least(limits / "max_user_instances", OTHERS + tails))

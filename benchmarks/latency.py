@@ -72,8 +72,8 @@ class Case(NamedTuple):
 
 class Measured(NamedTuple):
     """The samples of a span of time, how many bars were drawn in it, how many cores were busy with what, and the memory
-    of the process that served it.
-    ``polling``: the instances whose tail looks at its log from time to time (see inotify.py)."""
+    of the process that served it. ``polling``: the instances whose tail looks at its log from time to time (see
+    inotify.py)."""
 
     samples: list[Sample]
     bars: int
@@ -117,7 +117,7 @@ async def measure(case: Case, seconds: int) -> list[Row]:
 
 
 def polling_rows(name: str, jobs: int, polling: int, looks: str) -> list[Row]:
-    """That the latency is not that of what is measured, if it is so."""
+    """The warning that the latency is that of polling tails; nothing where no tail polls."""
     if not polling:
         return []
     warning = f"{name}: tails that look {looks}, so that their latency is that interval"
@@ -230,7 +230,7 @@ async def span(sshd: Sshd, pid: int, clients: Clients, seconds: int) -> Measured
         "the whole machine": machine_busy_seconds,
     }
     since, before = time.time(), {name: busy() for name, busy in who.items()}
-    # To look at so many processes takes a part of a second of a core, which the service does not get.
+    # Reading the times of this many processes keeps a core busy for a fraction of a second: the span begins after it.
     await asyncio.sleep(SETTLE_SECONDS)
     begin = time.time()
     end = begin + seconds

@@ -5,6 +5,7 @@ the thread, which a busy machine blurs less."""
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 
 from benchmarks.bar_streams import bar_streams
 from benchmarks.line_streams import line_streams
@@ -31,15 +32,21 @@ async def run(quick: bool) -> list[Row]:
 
 
 def speed(raw: bytes, repetitions: int) -> float:
+    """Megabytes a second."""
     chunks = [raw[n : n + CHUNK_BYTES] for n in range(0, len(raw), CHUNK_BYTES)]
+    return len(raw) / 1e6 / parsing_seconds(chunks, repetitions)
+
+
+def parsing_seconds(reads: Sequence[bytes], repetitions: int) -> float:
+    """Of this thread, for the whole stream."""
     seconds = []
     for _ in range(repetitions):
         parser = ProgressParser(resource="a.md", attempt=1, redact=Redactor(SECRETS))
         begin = time.thread_time()
-        for chunk in chunks:
-            parser.feed(chunk)
+        for read in reads:
+            parser.feed(read)
         seconds.append(time.thread_time() - begin)
-    return len(raw) / 1e6 / median(seconds)
+    return median(seconds)
 
 
 def reads_of_a_bar(raw: bytes) -> list[bytes]:
@@ -50,11 +57,4 @@ def reads_of_a_bar(raw: bytes) -> list[bytes]:
 
 def cost(reads: list[bytes], repetitions: int) -> float:
     """Microseconds a read."""
-    seconds = []
-    for _ in range(repetitions):
-        parser = ProgressParser(resource="a.md", attempt=1, redact=Redactor(SECRETS))
-        begin = time.thread_time()
-        for read in reads:
-            parser.feed(read)
-        seconds.append(time.thread_time() - begin)
-    return median(seconds) / len(reads) * 1e6
+    return parsing_seconds(reads, repetitions) / len(reads) * 1e6

@@ -9,8 +9,6 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import os
-import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -19,6 +17,7 @@ from typing import NamedTuple
 import uvloop
 
 from benchmarks.bar_streams import BAR_SECONDS, UNITS, tqdm_bar
+from benchmarks.checkouts import HERE, output_in
 from benchmarks.interpreter import as_served
 from benchmarks.scratch import scratch
 from benchmarks.store import Store, opened
@@ -34,7 +33,6 @@ from service.runner.queue_positions import QueuePositions
 from service.runner.worker import Worker
 from service.store.ownership import Ownership
 
-HERE = Path(__file__).parents[1]
 # Their bars take about one core, with what the writer needs to store them.
 RUNNING = 1_000
 QUEUED = (100, 500)
@@ -60,15 +58,7 @@ async def run(quick: bool) -> list[Row]:
 
 async def measured(checkout: Path, queued: int, running: int) -> Started:
     """Of that checkout, with the steps of this one."""
-    process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-P", __file__, "--alone", "--jobs", str(queued), "--running", str(running)),
-        env={**os.environ, "PYTHONPATH": str(checkout)},
-        cwd=checkout,
-        stdout=asyncio.subprocess.PIPE,
-    )
-    output, _ = await process.communicate()
-    if process.returncode:
-        raise RuntimeError(f"{checkout} cannot be measured: its error is above")
+    output = await output_in(checkout, __file__, "--alone", "--jobs", str(queued), "--running", str(running))
     seconds, cores = map(float, output.split())
     return Started(seconds, cores)
 
@@ -90,7 +80,7 @@ async def started(queued: int, running: int) -> Started:
 
 
 async def start_all(store: Store, worker: Worker, begun: Begun, count: int) -> float:
-    """Enqueue so many more jobs, and have them claimed; how many seconds it takes until the last has started."""
+    """Enqueue this many more jobs. Returns the seconds from the first look for them until the last has started."""
     first = len(begun.ids)
     await asyncio.gather(*(store.journal.enqueue(queued_on(n)) for n in range(first, first + count)))
     began = time.perf_counter()

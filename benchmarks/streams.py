@@ -196,7 +196,7 @@ def memory_row(case: Case, ours: Sequence[Turn], peers: Sequence[Turn]) -> Row:
 
 
 def polled_rows(case: Case, who: str, found: Sequence[Turn]) -> list[Row]:
-    """What is to be seen of one who follows tails of which some look from time to time: beside nothing, and no goal."""
+    """The figures of a follower of which some tails poll: compared with nothing, and without a goal."""
     name = f"{case.name}, {who}"
     looks = BARE_LOOKS if who == BARE else SERVICE_LOOKS
     return [

@@ -40,10 +40,10 @@ class Line(NamedTuple):
 # Python code runs once a line, not once a byte. A closing bracket ends it only if it closes a progress bar, and waiting
 # for the next carriage return instead would show each bar one redraw late (100 ms). So `at_bracket` is asked with the
 # line so far; its answer must depend on the bytes of the stream alone, and because lines are handed out one by one, all
-# lines before this bracket's have been read by then (not what other bars of its own line said: reading a bar again
-# changes no answer). Two bounds keep hostile lines cheap: after BRACKETS_MAX questions,
-# or beyond LINE_BYTES_MAX, a bracket is a byte like any other. The offset counts every byte, also those that were
-# thrown away: it is the place from which a second reading can continue.
+# lines before this bracket's have been read by then. (Other bars of its own line may be read later: reading a bar
+# changes no answer.) Two bounds keep hostile lines cheap: after BRACKETS_MAX questions, or beyond LINE_BYTES_MAX, a
+# bracket is a byte like any other. The offset counts every byte, also those that were thrown away: it is the place from
+# which a second reading can continue.
 
 
 class LineSplitter:

@@ -152,12 +152,12 @@ class ProgressParser:
             return chunk
         raw = bytes(kept) + chunk if kept else chunk
         text = raw.decode("latin-1")
+        # A line that begins with the mark is a record, even if it looks like a bar.
+        if self._mark is not None and self._mark in text:
+            return chunk
         last = text.rfind(tool.again_ends)
         before = self._splitter.offset - len(kept)
         begin = end = 0
-        # Mostly it finds nothing to say no to: what follows the mark is a record, whatever it looks like.
-        if self._mark is not None and self._mark in text:
-            return chunk
         while end <= last and (found := again.match(text, end)) and (bar := tool.redrawn(found)) is not None:
             begin, end = end, found.end()
             self._live.bars += 1

@@ -49,7 +49,6 @@ class Pipeline:
         self._to_submit: deque[Sequence[NewEvent]] = deque()
         # Without those that are stored.
         self._under_way: deque[_UnderWay] = deque()
-        self._has_failed = False
         self._waits: asyncio.Future[None] | None = None
 
     async def append(self, events: Sequence[NewEvent]) -> None:
@@ -62,16 +61,18 @@ class Pipeline:
         await self._settle_all()
 
     def settled(self, under_way: _UnderWay, job: Job) -> None:
-        """``job``: after it, once it is stored. One that was given up is not among those under way any more."""
+        """``job``: after it, once it is stored."""
         if under_way.error is None:
             self._live_job.keep(job)
-            # Whatever was before it in the stream is stored, so it is the first.
+            # Whatever was before it in the stream is stored, so it is the first, unless it was given up.
             if self._under_way and self._under_way[0] is under_way:
                 self._under_way.popleft()
-        elif under_way in self._under_way:
-            self._has_failed = True
         if self._waits is not None and not self._waits.done():
             self._waits.set_result(None)
+
+    @property
+    def _has_failed(self) -> bool:
+        return any(under_way.error is not None for under_way in self._under_way)
 
     async def _submit_all(self) -> None:
         while self._to_submit:
@@ -82,11 +83,10 @@ class Pipeline:
             try:
                 is_submitted = await self._live_job.submit(self._facts, under_way.told)
             except StoreUnavailable as error:
-                # As one that has failed under way, which is made again, whoever is cancelled meanwhile.
+                # It is treated like one that failed under way, and so is made again even if the caller is cancelled.
                 under_way.is_settled, under_way.error = True, error
                 self._under_way.append(under_way)
                 self._to_submit.popleft()
-                self._has_failed = True
                 while self._has_failed:
                     await self._settle_first()
                 continue
@@ -118,7 +118,6 @@ class Pipeline:
         else:
             self._under_way.clear()
             self._to_submit.clear()
-            self._has_failed = False
             raise first.error
 
     async def _again(self) -> None:
@@ -128,7 +127,6 @@ class Pipeline:
         while self._under_way:
             await self._store(self._under_way[0].events)
             self._under_way.popleft()
-        self._has_failed = False
 
     async def _store(self, events: Sequence[NewEvent]) -> None:
         """Wait for it. A caller that was cancelled meanwhile may have left an append that was made: what the job has by

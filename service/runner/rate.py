@@ -2,8 +2,8 @@
 
 Only changes of the figure count. What a change adds is spread evenly over the time since the change before it, so that
 neither a burst nor a rounded figure (``38.7G``) weighs more than it should; the rate is what came within the window
-before the last change. Silence counts once it is longer than the steps have been: then the window ends later by what is
-beyond them. After a long one the measurement starts again.
+before the last change. Silence counts once it is longer than the steps have been: then the window ends later, by the
+part of the silence that is longer. After a long silence the measurement starts again.
 """
 
 from __future__ import annotations

@@ -17,7 +17,7 @@ from service.events.tools.live_runs import LiveRuns
 NAME_CHARACTERS_MAX = 500
 # A bar's bracket is shorter.
 BRACKET_BYTES_MAX = 300
-# What `again` begins with where a bracket ends a bar: what is left of the line before, if that is blank.
+# Where a bracket ends a bar, `again` begins with this: the rest of the bar's own line, which is blank.
 AFTER_A_BAR = r"(?: {0,200}+[\r\n])?+"
 
 Answer = Sequence[Event] | None

@@ -104,23 +104,10 @@ class Tqdm(Tool):
         if known is None:
             return None
         stage, is_begun = known
-        speed, is_bytes, bytes_per_second = _rate(rate)
-        if is_bytes and not is_begun:
+        if not is_begun and _rate(rate)[1]:
             return None
-        remaining, eta_seconds = _remaining(remaining)
-        return Progress(
-            stage,
-            percent(of_100) if of_100 is not None else None,
-            done,
-            total,
-            elapsed,
-            remaining,
-            speed,
-            bytes_of(number, prefix, BASE) if is_bytes else None,
-            _bytes(total) if is_bytes and total is not None else None,
-            bytes_per_second,
-            eta_seconds,
-        )
+        # The pattern has told the number from its prefix: nothing is left to find in the text.
+        return _progress(stage, of_100, done, total, elapsed, remaining, rate, bytes_of(number, prefix, BASE))
 
     def completed(self) -> Sequence[Event]:
         return [StageComplete(name=name) for name in self._files]
@@ -206,7 +193,9 @@ def _progress(
     elapsed: str | None,
     remaining: str | None,
     rate: str | None,
+    done_bytes: int | None = None,
 ) -> Progress:
+    """``done_bytes``: what ``done`` says, where that is known already."""
     speed, is_bytes, bytes_per_second = _rate(rate)
     if stage == "images":
         is_bytes, bytes_per_second = False, None
@@ -219,7 +208,7 @@ def _progress(
         elapsed,
         remaining,
         speed,
-        _bytes(done) if is_bytes else None,
+        (_bytes(done) if done_bytes is None else done_bytes) if is_bytes else None,
         _bytes(total) if is_bytes and total is not None else None,
         bytes_per_second,
         eta_seconds,
