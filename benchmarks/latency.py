@@ -12,7 +12,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
-import re
 import signal
 import time
 from collections.abc import AsyncIterator, Iterable, Sequence
@@ -22,6 +21,7 @@ from typing import NamedTuple
 
 import aiohttp
 
+from benchmarks.drawer import BARS_A_SECOND, drawing, drawn_at
 from benchmarks.inotify import SERVICE_LOOKS, one_for_each, without_inotify
 from benchmarks.latency_clients import Clients, Sample, clients_of
 from benchmarks.memory import resident_megabytes
@@ -30,7 +30,6 @@ from benchmarks.table import Row, median
 from tests.kit.service import ServiceProcess, until
 from tests.kit.sshd import USER, Sshd
 
-BARS_A_SECOND = 10
 # Of ten bars a second an attempt keeps an hour's.
 DRAWING_SECONDS_MAX = 3_600
 SETTLE_SECONDS = 2.0
@@ -39,27 +38,10 @@ ONE_PROCESS_DELIVERIES_MAX = 1_000
 GROWTH_MAX = 2.0
 DRAWN_SHARE = 0.05
 
-# As civitdl draws it; instead of the bytes the time.
-BAR = "Model:  45%%|####5     | %.6f/9999999999.0 [00:03<00:04, 60.9MiB/s]"
 # On two cores, five hundred logins and what each starts there take minutes.
 START_SECONDS_MAX = 900
-# What lets the drawers begin, in their home: while some draw, the logins of the others would take many times as long.
-GO = "draw"
-
-# Cheap on purpose: what the drawers take of the processor is missing to the service.
-DRAWER = f"""
-import os, time
-while not os.path.exists(os.environ["HOME"] + "/{GO}"):
-    time.sleep(0.5)
-due = time.time()
-end = due + {DRAWING_SECONDS_MAX}
-while due < end:
-    os.write(1, b"\\r{BAR}" % time.time())
-    due += {1 / BARS_A_SECOND}
-    time.sleep(max(0.0, due - time.time()))
-"""
-CARD = f"exec python3 -S -E -c '{DRAWER}' the-drawer"
-DRAWN = re.compile(rb"\| (\d+\.\d{6})/9999999999\.0 \[")
+# The attempts only live on: drawer.py draws for them.
+CARD = f"exec sleep {DRAWING_SECONDS_MAX}"
 
 
 class Case(NamedTuple):
@@ -68,6 +50,14 @@ class Case(NamedTuple):
     jobs: int
     clients: int
     p99_ms: float | None
+
+
+class Drawn(NamedTuple):
+    """Jobs that draw: their attempts' logs, and the process that draws into them."""
+
+    ids: list[str]
+    logs: list[Path]
+    drawer: int
 
 
 class Measured(NamedTuple):
@@ -139,8 +129,8 @@ async def drawn_and_received(folder: Path, case: Case, seconds: int) -> Measured
     sshd, service = await instance_and_service(folder, case.jobs)
     try:
         await service.start()
-        ids = await start_all(service, sshd, case.jobs)
-        return await watched(sshd, service.url, service.pid, ids, case.clients, seconds)
+        async with drawing_jobs(service, sshd, case.jobs) as drawn:
+            return await watched(sshd, service.url, service.pid, drawn, case.clients, seconds)
     finally:
         await service.kill()
         await sshd.close()
@@ -173,27 +163,36 @@ def host(number: int) -> str:
     return f"127.0.{number // 250}.{number % 250 + 1}"
 
 
+@asynccontextmanager
+async def drawing_jobs(service: ServiceProcess, sshd: Sshd, jobs: int) -> AsyncIterator[Drawn]:
+    """Jobs that all draw within the block, from the moment on when the last of them could: while some draw, the logins
+    of the others would take many times as long."""
+    before = set(logs(sshd.home))
+    ids = await start_all(service, sshd, jobs)
+    mine = sorted(set(logs(sshd.home)) - before)
+    async with drawing(mine) as drawer:
+        yield Drawn(ids, mine, drawer)
+
+
 async def start_all(service: ServiceProcess, sshd: Sshd, jobs: int) -> list[str]:
-    """Jobs that all draw from the moment on when the last of them could."""
-    (sshd.home / GO).unlink(missing_ok=True)
+    """The jobs, once each has a log."""
     before = len(logs(sshd.home))
     # The service may close a connection at the very moment when it would be used again.
     connector = aiohttp.TCPConnector(force_close=True)
     async with without_recorders(sshd.home), aiohttp.ClientSession(connector=connector) as http:
         ids = [await start(http, service.url, host(n), sshd.port) for n in range(jobs)]
         await until(lambda: len(logs(sshd.home)) == before + jobs, START_SECONDS_MAX, every=0.5)
-    (sshd.home / GO).touch()
     return ids
 
 
-async def watched(sshd: Sshd, url: str, pid: int, ids: Sequence[str], clients: int, seconds: int) -> Measured:
+async def watched(sshd: Sshd, url: str, pid: int, drawn: Drawn, clients: int, seconds: int) -> Measured:
     """What so many clients of each job receive within a span of time from the process that serves them."""
-    processes = 1 if len(ids) * clients * BARS_A_SECOND <= ONE_PROCESS_DELIVERIES_MAX else 2
-    async with clients_of(url, ids, clients, processes) as watching:
+    processes = 1 if len(drawn.ids) * clients * BARS_A_SECOND <= ONE_PROCESS_DELIVERIES_MAX else 2
+    async with clients_of(url, drawn.ids, clients, processes) as watching:
         async with without_recorders(sshd.home):
             await watching.all_draw()
             await asyncio.sleep(SETTLE_SECONDS)
-        return await span(sshd, pid, watching, seconds)
+        return await span(sshd, pid, watching, drawn, seconds)
 
 
 @asynccontextmanager
@@ -219,12 +218,11 @@ async def _stop_recorders(home: Path) -> None:
         await asyncio.sleep(RECORDERS_SECONDS)
 
 
-async def span(sshd: Sshd, pid: int, clients: Clients, seconds: int) -> Measured:
-    drawers = sshd.marked_processes("the-drawer")
+async def span(sshd: Sshd, pid: int, clients: Clients, drawn: Drawn, seconds: int) -> Measured:
     instance = [*processes_in(sshd.home), *sshd.sessions()]
     who = {
-        "the drawers": lambda: busy_seconds(drawers),
-        "sshd and the followers": lambda: busy_seconds(set(instance) - set(drawers)),
+        "what draws": lambda: busy_seconds([drawn.drawer]),
+        "sshd and the followers": lambda: busy_seconds(instance),
         "the service": lambda: busy_seconds([pid]),
         "the clients": lambda: busy_seconds(clients.pids),
         "the whole machine": machine_busy_seconds,
@@ -238,7 +236,7 @@ async def span(sshd: Sshd, pid: int, clients: Clients, seconds: int) -> Measured
     until = time.time()
     cores = {name: (busy() - before[name]) / (until - since) for name, busy in who.items()}
     samples = await clients.samples(begin, end)
-    bars = sum(begin <= at < end for log in logs(sshd.home) for at in drawn_at(log))
+    bars = sum(begin <= at < end for log in drawn.logs for at in drawn_at(log))
     return Measured(samples, bars, cores, without_inotify(instance), resident_megabytes(pid))
 
 
@@ -250,10 +248,6 @@ async def start(http: aiohttp.ClientSession, url: str, host: str, port: int) -> 
 
 def logs(home: Path) -> list[Path]:
     return list((home / ".local/state/resource-installer").glob("*/*/log"))
-
-
-def drawn_at(log: Path) -> list[float]:
-    return [float(found) for found in DRAWN.findall(log.read_bytes())]
 
 
 def processes_in(home: Path) -> list[int]:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from sqlalchemy.engine import make_url
 
-from benchmarks.latency import BAR
+from benchmarks.drawer import BAR
 from benchmarks.scratch import scratch
 from benchmarks.store import bars, clock_ms, publish_nothing
 from benchmarks.table import Row, median

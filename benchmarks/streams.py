@@ -23,18 +23,18 @@ from typing import NamedTuple
 import orjson
 import uvloop
 
+from benchmarks.drawer import BARS_A_SECOND
 from benchmarks.inotify import BARE_LOOKS, SERVICE_LOOKS, one_for_each
 from benchmarks.latency import (
-    BARS_A_SECOND,
     DRAWN_SHARE,
     GROWTH_MAX,
     Measured,
+    drawing_jobs,
     host,
     instance_and_service,
     logs,
     polling_rows,
     service_settings,
-    start_all,
     thirds,
     watched,
 )
@@ -94,38 +94,46 @@ async def run(quick: bool) -> list[Row]:
 async def measure(case: Case, *, turns: int, seconds: int, against: Path | None = None) -> dict[str, list[Turn]]:
     with scratch() as folder, one_for_each(case.jobs):
         sshd, service = await instance_and_service(folder, case.jobs)
-        found: dict[str, list[Turn]] = {SERVICE: [], BARE: []}
         try:
-            ids: list[str] = []
-            for _ in range(turns):
-                found[SERVICE].append(await by_service(service, sshd, ids, case, seconds))
-                async with bare(sshd, ids) as (url, pid):
-                    found[BARE].append(turn(case, seconds, await watched(sshd, url, pid, ids, case.clients, seconds)))
+            found = await by_turns(service, sshd, case, turns, seconds)
             if against is not None:
                 sshd.kill_marked()
-                found[BEFORE] = await by_another(against, sshd, folder, case, seconds)
+                found[BEFORE] = [await by_another(against, sshd, folder, case, seconds)]
         finally:
             await sshd.close()
     return found
 
 
-async def by_service(
-    service: ServiceProcess, sshd: Sshd, ids: list[str], case: Case, seconds: int, python: Sequence[str] = ()
-) -> Turn:
-    """``ids``: the jobs; they are started, and put there, where there are none."""
-    await service.start_under([*python, sys.executable])
+async def by_turns(service: ServiceProcess, sshd: Sshd, case: Case, turns: int, seconds: int) -> dict[str, list[Turn]]:
+    found: dict[str, list[Turn]] = {SERVICE: [], BARE: []}
+
+    async def measured(who: str, url: str, pid: int) -> None:
+        found[who].append(turn(case, seconds, await watched(sshd, url, pid, drawn, case.clients, seconds)))
+
+    await service.start_under([sys.executable])
     try:
-        if not ids:
-            ids += await start_all(service, sshd, case.jobs)
-        return turn(case, seconds, await watched(sshd, service.url, service.pid, ids, case.clients, seconds))
+        async with drawing_jobs(service, sshd, case.jobs) as drawn:
+            for number in range(turns):
+                if number:
+                    await service.start_under([sys.executable])
+                await measured(SERVICE, service.url, service.pid)
+                await service.kill()
+                async with bare(sshd, drawn.ids) as (url, pid):
+                    await measured(BARE, url, pid)
     finally:
         await service.kill()
+    return found
 
 
-async def by_another(checkout: Path, sshd: Sshd, folder: Path, case: Case, seconds: int) -> list[Turn]:
+async def by_another(checkout: Path, sshd: Sshd, folder: Path, case: Case, seconds: int) -> Turn:
     settings = {"INSTALLER_DATABASE_URL": f"sqlite+aiosqlite:///{folder / 'before.sqlite3'}"}
     service = ServiceProcess(folder, service_settings(folder, sshd, case.jobs) | settings)
-    return [await by_service(service, sshd, [], case, seconds, ["env", "-C", str(checkout)])]
+    await service.start_under(["env", "-C", str(checkout), sys.executable])
+    try:
+        async with drawing_jobs(service, sshd, case.jobs) as drawn:
+            return turn(case, seconds, await watched(sshd, service.url, service.pid, drawn, case.clients, seconds))
+    finally:
+        await service.kill()
 
 
 @asynccontextmanager

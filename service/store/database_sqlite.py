@@ -21,7 +21,6 @@ from operator import methodcaller
 from pathlib import Path
 from typing import IO, Any, TypeVar
 
-import aiosqlite
 from sqlalchemy import ColumnElement, Connection, Table, case, create_engine, event, func, text
 from sqlalchemy.engine import URL
 from sqlalchemy.exc import DatabaseError, DBAPIError, OperationalError
@@ -31,6 +30,7 @@ from sqlalchemy.pool import StaticPool
 from service.errors import ConfigError, StoreUnavailable
 from service.store.database import DatabaseHealth, Work
 from service.store.database_sqlite_files import File, lock, make_private
+from service.store.database_sqlite_reader import Reader
 from service.store.database_sqlite_rows import RowsStatement, execute, insert_of, update_of
 from service.store.revisions import newest_revision, revision_of, upgrade_to_newest, works_with
 from service.store.writer_thread import WriterThread
@@ -174,11 +174,10 @@ class SqliteDatabase:
         except FileNotFoundError:
             return 0
 
-    def _open_reader(self, *arguments: Any, **options: Any) -> aiosqlite.Connection:
+    def _open_reader(self, *arguments: Any, **options: Any) -> Reader:
         """Open it as SQLAlchemy would, but keep its thread in sight."""
-        connection = aiosqlite.connect(*arguments, **options)
-        connection._thread.daemon = True
-        self._reader_threads.add(connection._thread)
+        connection = Reader(*arguments, **options)
+        self._reader_threads.add(connection.thread)
         return connection
 
     def _transaction(self, work: Callable[[Connection], T]) -> T:
