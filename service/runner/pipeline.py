@@ -49,6 +49,8 @@ class Pipeline:
         self._to_submit: deque[Sequence[NewEvent]] = deque()
         # Without those that are stored.
         self._under_way: deque[_UnderWay] = deque()
+        # One that is under way has failed. Asked several times for each append, so kept.
+        self._has_failed = False
         self._waits: asyncio.Future[None] | None = None
 
     async def append(self, events: Sequence[NewEvent]) -> None:
@@ -67,12 +69,10 @@ class Pipeline:
             # Whatever was before it in the stream is stored, so it is the first, unless it was given up.
             if self._under_way and self._under_way[0] is under_way:
                 self._under_way.popleft()
+        elif under_way in self._under_way:
+            self._has_failed = True
         if self._waits is not None and not self._waits.done():
             self._waits.set_result(None)
-
-    @property
-    def _has_failed(self) -> bool:
-        return any(under_way.error is not None for under_way in self._under_way)
 
     async def _submit_all(self) -> None:
         while self._to_submit:
@@ -86,6 +86,7 @@ class Pipeline:
                 # It is treated like one that failed under way, and so is made again even if the caller is cancelled.
                 under_way.is_settled, under_way.error = True, error
                 self._under_way.append(under_way)
+                self._has_failed = True
                 self._to_submit.popleft()
                 while self._has_failed:
                     await self._settle_first()
@@ -118,6 +119,7 @@ class Pipeline:
         else:
             self._under_way.clear()
             self._to_submit.clear()
+            self._has_failed = False
             raise first.error
 
     async def _again(self) -> None:
@@ -127,6 +129,7 @@ class Pipeline:
         while self._under_way:
             await self._store(self._under_way[0].events)
             self._under_way.popleft()
+        self._has_failed = False
 
     async def _store(self, events: Sequence[NewEvent]) -> None:
         """Wait for it. A caller that was cancelled meanwhile may have left an append that was made: what the job has by

@@ -1,8 +1,9 @@
 """Keeps two promises, and does nothing else: appended before broadcast; history first, then live, without a gap.
 
 *Lock, append, publish* is one step that a cancelled caller cannot interrupt (see stream.py): it leaves either nothing
-or events that are both committed and published. A subscriber pages through the history
-without the lock, then takes it, reads the rest and joins: a later append reaches it live.
+or events that are both committed and published. A subscriber pages through the history without the lock, then takes it,
+gets the rest and joins: a later append reaches it live. The rest was published meanwhile and is in memory, so that no
+append waits for a read.
 """
 
 from __future__ import annotations
@@ -156,26 +157,36 @@ class Journal:
         stream = self._streams.of(job_id)
         while True:
             await subscriber.ready()
-            page = await self._pages.after(job_id, after)
-            if page:
-                subscriber.deliver(page)
-                after = page[-1].sequence
-            if len(page) == PAGE_EVENTS:
-                continue
-            await subscriber.ready()
-            async with stream.lock:
-                await stream.until_settled()
-                rest = [] if stream.published == after else await self._event_store.read(job_id, after)
-                if len(rest) < PAGE_EVENTS:
-                    if rest:
-                        subscriber.deliver(rest)
-                        after = rest[-1].sequence
-                    # Who is live already gets what another replica wrote before anybody joins beyond it.
-                    await self._publish_up_to(job_id, stream, after)
-                    if self._is_shared:
-                        self._watched[job_id] = stream
-                    subscriber.join(after)
-                    return
+            with stream.joining():
+                page = await self._pages.after(job_id, after)
+                if page:
+                    subscriber.deliver(page)
+                    after = page[-1].sequence
+                if len(page) == PAGE_EVENTS:
+                    continue
+                await subscriber.ready()
+                async with stream.lock:
+                    await stream.until_settled()
+                    if await self._delivered_rest(job_id, stream, after, subscriber):
+                        return
+
+    async def _delivered_rest(self, job_id: str, stream: Stream, after: int, subscriber: Subscriber) -> bool:
+        """Under the lock: whether the subscriber is live now. Otherwise it lacks a page or more."""
+        rest = stream.all_recent_after(after)
+        if rest is None:
+            # Or nothing was published here yet.
+            rest = await self._event_store.read(job_id, after)
+        if len(rest) >= PAGE_EVENTS:
+            return False
+        if rest:
+            subscriber.deliver(rest)
+            after = rest[-1].sequence
+        # Who is live already gets what another replica wrote before anybody joins beyond it.
+        await self._publish_up_to(job_id, stream, after)
+        if self._is_shared:
+            self._watched[job_id] = stream
+        subscriber.join(after)
+        return True
 
     async def advance(self, job_id: str, events: Sequence[RecordedEvent]) -> None:
         """Publish what another replica appended: whatever of these events, in order, is not published yet. A hole
@@ -202,19 +213,28 @@ class Journal:
 
     async def compact(self, job_id: str, after: int) -> tuple[list[RecordedEvent], int]:
         """What a late screen needs of the history after ``after``, and the sequence up to which that is."""
-        upto = max(after, (await self._jobs.get(job_id)).last_sequence)
+        job = self._committed(job_id) or await self._jobs.get(job_id)
+        upto = max(after, job.last_sequence)
         return await self._event_store.read_compact(job_id, after, upto), upto
 
     async def check_after(self, job_id: str, after: int) -> Job:
         """Check that the job has reached the sequence ``after``, and return it. Raises UnknownJob, InvalidRequest."""
-        # Ten thousand who subscribe at once must not wait for as many reads of one row.
-        stream = self._streams.of(job_id)
-        known = stream.job if stream.is_settled else None
-        job = known if known is not None and self._is_ours(known) else await self._jobs.get(job_id)
+        job = self._committed(job_id) or await self._jobs.get(job_id)
         if after > job.last_sequence:
             message = f"after is {after}, but the job has {job.last_sequence} events: send the last sequence you saw"
             raise InvalidRequest(message, [FieldError("after", message)])
         return job
+
+    def _committed(self, job_id: str) -> Job | None:
+        """The job as the log has it, where that is known without a read: ten thousand who subscribe at once must not
+        wait for as many reads of one row. What is under way changes no state: it is what tools print."""
+        stream = self._streams.of(job_id)
+        job = stream.job
+        if job is None or not self._is_ours(job):
+            return None
+        if stream.is_settled:
+            return job
+        return job._replace(last_sequence=stream.published) if stream.published else None
 
     async def forget(self, job_id: str) -> None:
         """Delete an ended job: its events and its rows."""

@@ -7,7 +7,7 @@ Who may change which field of a stream, and under which lock:
 - ``job``, the fold after the last append, is changed by who holds the lock, and where nobody does, by an append that
   waits for nothing and by the end of one. None: not known, read the rows.
 - ``published`` and ``recent`` change only after a commit. Followers read them at any time (see follower.py).
-  ``recent`` is kept while somebody follows, and its events are one object for all.
+  ``recent`` is kept while somebody follows, or reads the log to become live, and its events are one object for all.
 
 An append takes the lock in its caller's task and gives it back in the writer's: the caller may be cancelled while it
 waits for the commit, and between a commit and its publication nobody else may append or join. Such a hand-over of a
@@ -24,7 +24,8 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from types import TracebackType
 from typing import Protocol
 from weakref import WeakValueDictionary
@@ -58,7 +59,18 @@ class Following(Protocol):
 class Stream:
     """The lock and the fold of one stream, its followers and the last events that were published to them."""
 
-    __slots__ = ("__weakref__", "_failed", "_settled", "_under_way", "followers", "job", "lock", "published", "recent")
+    __slots__ = (
+        "__weakref__",
+        "_failed",
+        "_joining",
+        "_settled",
+        "_under_way",
+        "followers",
+        "job",
+        "lock",
+        "published",
+        "recent",
+    )
 
     def __init__(self) -> None:
         self.lock = asyncio.Lock()
@@ -66,6 +78,7 @@ class Stream:
         self.published = 0
         self.recent: deque[Page] = deque()
         self.followers: set[Following] = set()
+        self._joining = 0
         self._under_way = 0
         self._failed = False
         # Of the one who holds the lock and waits.
@@ -113,7 +126,7 @@ class Stream:
 
     def publish(self, events: Sequence[RecordedEvent]) -> None:
         self.published = events[-1].sequence
-        if self.followers:
+        if self.followers or self._joining:
             self.recent.append(Page(events))
             self.trim()
             for follower in tuple(self.followers):
@@ -129,10 +142,26 @@ class Stream:
                 return page if is_whole else Page(page[sequence + 1 - page[0].sequence :])
         return None
 
+    def all_recent_after(self, sequence: int) -> list[RecordedEvent] | None:
+        """All that was published after this sequence. None: some of it is in the log alone."""
+        found = [event for page in self.recent for event in page if event.sequence > sequence]
+        return found if len(found) == self.published - sequence else None
+
+    @contextmanager
+    def joining(self) -> Iterator[None]:
+        """Within the block, what is published stays in memory for a while."""
+        self._joining += 1
+        try:
+            yield
+        finally:
+            self._joining -= 1
+            self.trim()
+
     def trim(self) -> None:
-        """Keep the last few events while somebody follows: who is further behind reads the log."""
+        """Keep the last few events while somebody follows or joins: who is further behind reads the log."""
+        is_wanted = self.followers or self._joining
         held = sum(map(len, self.recent))
-        while self.recent and (not self.followers or held > RECENT_EVENTS_MAX):
+        while self.recent and (not is_wanted or held > RECENT_EVENTS_MAX):
             held -= len(self.recent.popleft())
 
 

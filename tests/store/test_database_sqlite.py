@@ -7,7 +7,9 @@ import sqlite3
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
+import aiosqlite
 import pytest
 from sqlalchemy import text
 
@@ -16,6 +18,7 @@ from service.events import event_types as types
 from service.events.fold import fold
 from service.events.recorded_event import NewEvent
 from service.store.database import database_of
+from service.store.database_sqlite import READERS_MAX
 from tests.kit.marks import needs_root
 from tests.store.conftest import FileStore
 from tests.store.test_store import bar, running_job
@@ -44,6 +47,47 @@ async def test_the_writer_is_durable_and_the_readers_cannot_write(file_store: Fi
     with pytest.raises(StoreUnavailable, match="readonly"):
         async with file_store.database.read() as connection:
             await connection.execute(text("delete from events"))
+
+
+async def test_a_read_is_one_hop_to_a_thread_and_back(file_store: FileStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each hop is a wait for a turn of a loop that may be busy."""
+    job_id = await running_job(file_store)
+    hops = 0
+    real = aiosqlite.Connection._execute
+
+    async def execute(connection: aiosqlite.Connection, *arguments: Any) -> Any:
+        nonlocal hops
+        hops += 1
+        return await real(connection, *arguments)  # type: ignore[no-untyped-call]
+
+    monkeypatch.setattr(aiosqlite.Connection, "_execute", execute)
+    assert len(await file_store.events.read(job_id)) == 3
+    assert hops == 1
+    async with file_store.database.read() as connection:
+        for _ in range(5):
+            assert await connection.scalar(text("select count(*) from events")) == 3
+    assert hops == 6
+
+
+async def test_readers_survive_what_fails_and_who_leaves(file_store: FileStore) -> None:
+    job_id = await running_job(file_store)
+    long = text("with recursive n(x) as (select 1 union all select x + 1 from n where x < 200000) select sum(x) from n")
+
+    async def read() -> None:
+        async with file_store.database.read() as connection:
+            await connection.execute(long)
+
+    reads = [asyncio.create_task(read()) for _ in range(3 * READERS_MAX)]
+    await asyncio.sleep(0.02)
+    for task in reads[::2]:
+        task.cancel()
+    await asyncio.gather(*reads, return_exceptions=True)
+    assert {task.cancelled() for task in reads[1::2]} == {False}
+    for _ in range(2 * READERS_MAX):
+        with pytest.raises(StoreUnavailable, match="no such column"):
+            async with file_store.database.read() as connection:
+                await connection.execute(text("select no_such from events"))
+    assert all(map(len, await asyncio.gather(*(file_store.events.read(job_id) for _ in range(3 * READERS_MAX)))))
 
 
 async def test_a_database_that_is_locked_for_a_while_is_only_a_delay(file_store: FileStore) -> None:

@@ -4,23 +4,26 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 
 import pytest
 from sqlalchemy import Connection, text
 
 from service.errors import (
+    InvalidRequest,
     SequenceConflict,
     TransitionRefused,
     UnknownJob,
 )
 from service.events import event_types as types
 from service.events.fold import fold
+from service.events.job import Job
 from service.events.recorded_event import NewEvent, RecordedEvent
 from service.store.append import Append
 from service.store.membership import Alone, Member
 from service.store.ownership import Ownership
 from service.store.rebuild import rebuild
+from service.store.stream import RECENT_EVENTS_MAX
 from tests.store.conftest import Store, queued
 
 STARTED = NewEvent(event=types.JobStarted())
@@ -201,6 +204,77 @@ async def test_a_subscriber_that_reads_nothing_holds_up_no_append(store: Store) 
     assert not joining.done()
     joining.cancel()
     await asyncio.gather(joining, return_exceptions=True)
+
+
+class BusySubscriber(FakeSubscriber):
+    """Each time before it takes more, something is appended."""
+
+    def __init__(self, room: list[FakeSubscriber], append: Callable[[], Awaitable[object]]) -> None:
+        super().__init__(room)
+        self._append = append
+
+    async def ready(self) -> None:
+        await self._append()
+
+
+async def test_no_append_waits_for_a_read_of_who_joins(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The rest of the history came while the subscriber read the log: it is in memory."""
+    job_id = await running_job(store)
+
+    async def read(*_arguments: object) -> list[RecordedEvent]:
+        raise AssertionError("the stream is locked, and somebody reads")
+
+    monkeypatch.setattr(store.events, "read", read)
+    chance = random.Random(1)
+
+    async def append() -> None:
+        for _ in range(chance.randrange(1, 4)):
+            await store.journal.append(job_id, [bar(n) for n in range(chance.randrange(1, 4))])
+
+    for after in (0, 1, 4):
+        subscriber = BusySubscriber([], append)
+        await store.journal.hand_over(job_id, after, subscriber)
+        last = (await store.queue.get(job_id)).last_sequence
+        assert subscriber.seen == list(range(after + 1, last + 1))
+        assert subscriber.joined_at == last
+    # What nobody waits for any more is not kept.
+    assert not store.journal._streams.of(job_id).recent
+
+
+async def test_who_joins_far_after_what_memory_keeps_reads_the_log(store: Store) -> None:
+    job_id = await running_job(store)
+    appends = [[bar(n % 100) for n in range(RECENT_EVENTS_MAX)], [bar(1)], [], [bar(2)]]
+
+    async def append() -> None:
+        if appends and (events := appends.pop(0)):
+            await store.journal.append(job_id, events)
+            await store.journal.append(job_id, [bar(3)])
+
+    subscriber = BusySubscriber([], append)
+    await store.journal.hand_over(job_id, 0, subscriber)
+    last = (await store.queue.get(job_id)).last_sequence
+    assert subscriber.seen == list(range(1, last + 1))
+
+
+async def test_what_is_committed_of_a_job_that_runs_is_known_without_a_read(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job_id = await running_job(store)
+    before = await store.queue.get(job_id)
+
+    async def get(_job_id: str) -> Job:
+        raise AssertionError("ten thousand who subscribe would read this row")
+
+    monkeypatch.setattr(store.queue, "get", get)
+    told = asyncio.get_running_loop().create_future()
+    assert await store.journal.submit(job_id, lambda _job: [bar(1)], lambda _job, error: told.set_result(error))
+    # It is under way, so the log has nothing of it yet.
+    under_way = await store.journal.check_after(job_id, before.last_sequence)
+    assert (under_way.last_sequence, under_way.state) == (before.last_sequence, before.state)
+    with pytest.raises(InvalidRequest):
+        await store.journal.check_after(job_id, before.last_sequence + 1)
+    assert await told is None
+    assert (await store.journal.check_after(job_id, 0)).last_sequence == before.last_sequence + 1
 
 
 async def test_followers_share_what_is_published_and_the_log_is_read_for_history_alone(
