@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 # How long a busy loop may keep the interpreter lock from the writer, which needs it several times a commit: with
 # Python's 5 ms a commit beside a busy loop takes many times as long.
-SWITCH_SECONDS = 0.0005
+SWITCH_SECONDS = 0.0001
 COUNTS_SHOWN = 100
 
 cli = typer.Typer(name="resource-installer", no_args_is_help=True, pretty_exceptions_enable=False)
