@@ -1,5 +1,6 @@
 // The live model of one job: its history, then new events, each sequence once and in order. Each event is folded as it
-// comes; the screen is redrawn at most ten times a second, and not while a history is still incomplete.
+// comes; the screen is redrawn at most ten times a second, and not while a history is still incomplete. A long history is
+// read by pages, and the subscription begins after it: as messages of one event each it would leave no time for drawing.
 
 import { signal } from "@preact/signals";
 
@@ -10,6 +11,7 @@ import type { EventPage, JobEvent, OutputEvent, SubscribeRequest } from "./types
 
 // Above this many events a history comes without what the tools printed; the reader can ask for the rest.
 export const fullHistoryMax = 5_000;
+const pageEvents = 1_000;
 const drawMs = 100;
 const tailEvents = 2_000;
 const tailLines = 1_000;
@@ -42,6 +44,7 @@ export class Feed implements Watcher {
   private target = 0;
   private holes: [number, number][] = [];
   private isAsking = false;
+  private isReading = false;
   private frame = 0;
   private drawnAt = 0;
   private isClosed = false;
@@ -55,10 +58,12 @@ export class Feed implements Watcher {
     this.isThinned = isThinned;
     this.building = new JobModel(jobId);
     this.model = first ?? this.building;
+    this.target = first?.last_sequence ?? 0;
   }
 
   open(): this {
-    watch(this);
+    if (!this.compact && this.target > pageEvents) void this.readHistory();
+    else watch(this);
     return this;
   }
 
@@ -74,7 +79,7 @@ export class Feed implements Watcher {
     this.holes = [];
     this.leftOut.value = 0;
     this.building = new JobModel(this.jobId);
-    this.ask();
+    void this.readHistory();
   }
 
   request(): SubscribeRequest {
@@ -103,6 +108,8 @@ export class Feed implements Watcher {
   }
 
   receive(event: JobEvent): void {
+    // It is read, or comes once the subscription begins after what was read.
+    if (this.isReading) return;
     const next = this.building.last_sequence + 1;
     if (event.sequence < next) return;
     if (event.sequence > next && !this.mayBeMissing(next, event.sequence - 1)) {
@@ -112,6 +119,30 @@ export class Feed implements Watcher {
       return;
     }
     this.building.apply(event);
+    this.changed();
+  }
+
+  private async readHistory(): Promise<void> {
+    this.isReading = true;
+    this.replaying.value = this.target;
+    const building = this.building;
+    try {
+      for (let isWhole = false; !isWhole && !this.isClosed; ) {
+        const path = `/resources/jobs/${this.jobId}/events?limit=${pageEvents}&after=${building.last_sequence}`;
+        const page = await call<EventPage>("GET", path);
+        for (const event of page.events) building.apply(event);
+        this.target = page.last_sequence;
+        this.changed();
+        isWhole = page.events.length < pageEvents;
+      }
+    } catch {
+      // The subscription brings what could not be read.
+    }
+    this.isReading = false;
+    if (!this.isClosed) watch(this);
+  }
+
+  private changed(): void {
     if (this.frame === 0) this.frame = requestAnimationFrame(this.draw);
   }
 
