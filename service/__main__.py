@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 import signal
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import AsyncExitStack, contextmanager
+from collections.abc import Callable
+from contextlib import AsyncExitStack
 from functools import partial
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Annotated
@@ -15,6 +15,7 @@ import typer
 
 from service.errors import ConfigError, InstallerError
 from service.garbage import all_of_it_stays, keep_collections_short
+from service.imports import hidden, import_alone
 
 if TYPE_CHECKING:
     from service.app import Service
@@ -60,7 +61,9 @@ def serve(
     import uvloop
 
     # socketio's client would load requests, structlog's tracebacks in colour rich: 8 MB that a server never uses.
-    with all_of_it_stays(), _hidden_from_imports("requests", "rich"):
+    with all_of_it_stays(), hidden("requests", "rich"):
+        # Its sessions would load SQLAlchemy's object-relational mapper: 6 MB.
+        import_alone("sqlalchemy.ext.asyncio", "engine")
         from service.app import Service
         from service.config import load_settings
         from service.events.redaction import Secrets
@@ -111,20 +114,6 @@ def demo(
     from service.demo.run import run_demo
 
     raise typer.Exit(uvloop.run(run_demo(once=once, fail=fail, console=Console())))
-
-
-@contextmanager
-def _hidden_from_imports(*packages: str) -> Iterator[None]:
-    """Imports inside find none of these packages, as if they were not installed. A package that is loaded already
-    stays as it is."""
-    hidden = [package for package in packages if package not in sys.modules]
-    for package in hidden:
-        sys.modules[package] = None  # type: ignore[assignment]
-    try:
-        yield
-    finally:
-        for package in hidden:
-            del sys.modules[package]
 
 
 async def _serve(build: Callable[[], Service]) -> None:

@@ -271,7 +271,10 @@ sys.argv = ["resource-installer", "serve"]
 from service.__main__ import cli
 def ran(main):
     main.close()
-    print("loaded:", *sorted({"requests", "rich"} & set(sys.modules)), sep="")
+    from service.store.database import database_of
+    database_of("sqlite+aiosqlite:////nowhere/log.sqlite3")
+    database_of("postgresql+psycopg://somebody@127.0.0.1:9/nowhere")
+    print("loaded:", *sorted({"requests", "rich", "sqlalchemy.orm"} & set(sys.modules)), sep="")
 uvloop.run = ran
 cli(standalone_mode=False)
 """

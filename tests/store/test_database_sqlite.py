@@ -86,7 +86,7 @@ async def test_readers_survive_what_fails_and_who_leaves(file_store: FileStore) 
     for _ in range(2 * READERS_MAX):
         with pytest.raises(StoreUnavailable, match="no such column"):
             async with file_store.database.read() as connection:
-                await connection.execute(text("select no_such from events"))
+                await connection.execute(text("select no_column from events"))
     assert all(map(len, await asyncio.gather(*(file_store.events.read(job_id) for _ in range(3 * READERS_MAX)))))
 
 
