@@ -160,9 +160,11 @@ class Stream:
     def trim(self) -> None:
         """Keep the last few events while somebody follows or joins: who is further behind reads the log."""
         is_wanted = self.followers or self._joining
-        held = sum(map(len, self.recent))
-        while self.recent and (not is_wanted or held > RECENT_EVENTS_MAX):
-            held -= len(self.recent.popleft())
+        # What is published follows each other: counting it would cost each event more, the more is kept.
+        while self.recent and (
+            not is_wanted or self.recent[-1][-1].sequence - self.recent[0][0].sequence >= RECENT_EVENTS_MAX
+        ):
+            self.recent.popleft()
 
 
 class Streams:
