@@ -44,6 +44,10 @@ START_SECONDS_MAX = 900
 CARD = f"exec sleep {DRAWING_SECONDS_MAX}"
 
 
+# The main thread of the service, whose event loop it is.
+LOOP = "its event loop"
+
+
 class Case(NamedTuple):
     """``p99_ms``: the goal."""
 
@@ -224,6 +228,7 @@ async def span(sshd: Sshd, pid: int, clients: Clients, drawn: Drawn, seconds: in
         "what draws": lambda: busy_seconds([drawn.drawer]),
         "sshd and the followers": lambda: busy_seconds(instance),
         "the service": lambda: busy_seconds([pid]),
+        LOOP: lambda: busy_seconds([pid], thread=str(pid)),
         "the clients": lambda: busy_seconds(clients.pids),
         "the whole machine": machine_busy_seconds,
     }
@@ -261,11 +266,11 @@ def processes_in(home: Path) -> list[int]:
     return found
 
 
-def busy_seconds(pids: Iterable[int]) -> float:
-    """The processor time of all threads of these processes; of one that has ended, nothing."""
+def busy_seconds(pids: Iterable[int], thread: str = "*") -> float:
+    """The processor time of all threads of these processes, or of one; of one that has ended, nothing."""
     nanoseconds = 0
     for pid in pids:
-        for path in Path(f"/proc/{pid}/task").glob("*/schedstat"):
+        for path in Path(f"/proc/{pid}/task").glob(f"{thread}/schedstat"):
             with contextlib.suppress(OSError):
                 nanoseconds += int(path.read_text(encoding="utf-8").split()[0])
     return nanoseconds / 1e9

@@ -28,6 +28,7 @@ from benchmarks.inotify import BARE_LOOKS, SERVICE_LOOKS, one_for_each
 from benchmarks.latency import (
     DRAWN_SHARE,
     GROWTH_MAX,
+    LOOP,
     Measured,
     drawing_jobs,
     host,
@@ -46,7 +47,9 @@ from tests.kit.sshd import USER, Sshd
 # Below this, half of a bar's interval, no queue grows: what differs is chance.
 STEADY_SECONDS = 0.5 / BARS_A_SECOND
 FOLLOWING_SECONDS_MAX = 600
+# Of the p99, and of the loop's time an event.
 BY_BEFORE = 0.1
+LOOP_BY_BEFORE = 0.5
 SERVICE, BARE, BEFORE = "the service", "bare", "the service before"
 
 
@@ -184,9 +187,18 @@ def case_rows(case: Case, turns: dict[str, list[Turn]]) -> list[Row]:
     for name in ours[0].cores:
         rows.append(row(f"busy: {name}", "cores", lambda turn, name=name: turn.cores[name]))  # type: ignore[misc]
     rows.append(memory_row(case, ours, peers))
+    loop = median([us_an_event(case, turn) for turn in ours])
+    rows.append(beside(f"{case.name}, {LOOP} an event", "us", loop, median([us_an_event(case, t) for t in peers])))
     for before in turns.get(BEFORE, []):
-        rows.append(beside(f"{case.name}, p99", "ms", rows[1].value, before.p99, BY_BEFORE, BEFORE))
+        rows += [
+            beside(f"{case.name}, p99", "ms", rows[1].value, before.p99, BY_BEFORE, BEFORE),
+            beside(f"{case.name}, {LOOP} an event", "us", loop, us_an_event(case, before), LOOP_BY_BEFORE, BEFORE),
+        ]
     return rows
+
+
+def us_an_event(case: Case, turn: Turn) -> float:
+    return turn.cores[LOOP] * 1e6 / (case.jobs * BARS_A_SECOND)
 
 
 def memory_row(case: Case, ours: Sequence[Turn], peers: Sequence[Turn]) -> Row:
