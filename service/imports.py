@@ -37,4 +37,10 @@ def import_alone(package: str, part: str) -> None:
     except BaseException:
         del sys.modules[package]
         raise
-    vars(bare).update({name: value for name, value in names.items() if not name.startswith("_")})
+    parent, _, name = package.rpartition(".")
+    if parent:
+        setattr(sys.modules[parent], name, bare)
+    # What it has already are its own modules: the part may have others of the same name.
+    for name in names.keys() - vars(bare).keys():
+        if not name.startswith("_"):
+            setattr(bare, name, names[name])

@@ -44,7 +44,6 @@ export class Feed implements Watcher {
   private target = 0;
   private holes: [number, number][] = [];
   private isAsking = false;
-  private isReading = false;
   private frame = 0;
   private drawnAt = 0;
   private isClosed = false;
@@ -79,6 +78,7 @@ export class Feed implements Watcher {
     this.holes = [];
     this.leftOut.value = 0;
     this.building = new JobModel(this.jobId);
+    unwatch(this);
     void this.readHistory();
   }
 
@@ -108,8 +108,6 @@ export class Feed implements Watcher {
   }
 
   receive(event: JobEvent): void {
-    // It is read, or comes once the subscription begins after what was read.
-    if (this.isReading) return;
     const next = this.building.last_sequence + 1;
     if (event.sequence < next) return;
     if (event.sequence > next && !this.mayBeMissing(next, event.sequence - 1)) {
@@ -122,12 +120,13 @@ export class Feed implements Watcher {
     this.changed();
   }
 
+  // Not watched meanwhile: the subscription begins after what was read.
   private async readHistory(): Promise<void> {
-    this.isReading = true;
     this.replaying.value = this.target;
     const building = this.building;
+    let isWhole = false;
     try {
-      for (let isWhole = false; !isWhole && !this.isClosed; ) {
+      while (!isWhole && !this.isClosed) {
         const path = `/resources/jobs/${this.jobId}/events?limit=${pageEvents}&after=${building.last_sequence}`;
         const page = await call<EventPage>("GET", path);
         for (const event of page.events) building.apply(event);
@@ -136,10 +135,9 @@ export class Feed implements Watcher {
         isWhole = page.events.length < pageEvents;
       }
     } catch {
-      // The subscription brings what could not be read.
+      // The subscription brings the rest.
     }
-    this.isReading = false;
-    if (!this.isClosed) watch(this);
+    if (!this.isClosed && !(isWhole && building.isEnded)) watch(this);
   }
 
   private changed(): void {

@@ -219,7 +219,10 @@ class Journal:
 
     async def check_after(self, job_id: str, after: int) -> Job:
         """Check that the job has reached the sequence ``after``, and return it. Raises UnknownJob, InvalidRequest."""
-        job = self._committed(job_id) or await self._jobs.get(job_id)
+        job = self._committed(job_id)
+        if job is None or after > job.last_sequence:
+            # What a client read from the log may not be published here yet.
+            job = await self._jobs.get(job_id)
         if after > job.last_sequence:
             message = f"after is {after}, but the job has {job.last_sequence} events: send the last sequence you saw"
             raise InvalidRequest(message, [FieldError("after", message)])

@@ -144,7 +144,14 @@ class Stream:
 
     def all_recent_after(self, sequence: int) -> list[RecordedEvent] | None:
         """All that was published after this sequence. None: some of it is in the log alone."""
-        found = [event for page in self.recent for event in page if event.sequence > sequence]
+        if self.published == sequence:
+            return []
+        pages: list[Page] = []
+        for page in reversed(self.recent):
+            if page[-1].sequence <= sequence:
+                break
+            pages.append(page)
+        found = [event for page in reversed(pages) for event in page if event.sequence > sequence]
         return found if len(found) == self.published - sequence else None
 
     @contextmanager

@@ -109,6 +109,20 @@ async def test_a_history_that_is_shown_whole_is_read_by_pages(job: LongJob, brow
     assert read[:4] == list(range(0, 4_000, 1_000))
 
 
+async def test_a_long_job_that_has_ended_is_shown_whole(job: LongJob, browser: Browser) -> None:
+    await job.grow(1_500)
+    installed = NewEvent(event=types.ResourceInstalled(exit_code=0, seconds=1.0), resource=CARD, attempt=1)
+    completed = NewEvent(event=types.JobCompleted(installed=1, total=1, results=[]))
+    await job.service._journal.append(job.job_id, [installed, completed])
+    page, read = await opened(browser, job)
+    await expect(page.locator("h1 .state")).to_have_text("Completed")
+    await job.shown_is_whole(page)
+    assert read == [0, 1_000]
+    # Nothing follows the end, so nobody waits for it.
+    await asyncio.sleep(0.5)
+    assert not list(job.service._rooms.all())
+
+
 async def test_what_cannot_be_read_by_pages_comes_by_the_subscription(job: LongJob, browser: Browser) -> None:
     await job.grow(3_500)
     page = await browser.page("about:blank")

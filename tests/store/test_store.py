@@ -241,18 +241,30 @@ async def test_no_append_waits_for_a_read_of_who_joins(store: Store, monkeypatch
     assert not store.journal._streams.of(job_id).recent
 
 
-async def test_who_joins_far_after_what_memory_keeps_reads_the_log(store: Store) -> None:
+async def test_who_joins_far_after_what_memory_keeps_reads_the_log(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
     job_id = await running_job(store)
-    appends = [[bar(n % 100) for n in range(RECENT_EVENTS_MAX)], [bar(1)], [], [bar(2)]]
+    # Before the first page is read, and before the stream is locked.
+    appends: list[list[NewEvent]] = [[], [bar(n % 100) for n in range(RECENT_EVENTS_MAX)], [bar(1)], [], [bar(2)]]
+    read_after: list[int] = []
+    real = store.events.read
+
+    async def read(job: str, after: int = 0) -> list[RecordedEvent]:
+        read_after.append(after)
+        return await real(job, after)
 
     async def append() -> None:
         if appends and (events := appends.pop(0)):
             await store.journal.append(job_id, events)
             await store.journal.append(job_id, [bar(3)])
 
+    monkeypatch.setattr(store.events, "read", read)
     subscriber = BusySubscriber([], append)
     await store.journal.hand_over(job_id, 0, subscriber)
+    assert read_after == [3], "more than a page came, and memory had lost its first"
     last = (await store.queue.get(job_id)).last_sequence
+    assert last > RECENT_EVENTS_MAX
     assert subscriber.seen == list(range(1, last + 1))
 
 
@@ -271,10 +283,31 @@ async def test_what_is_committed_of_a_job_that_runs_is_known_without_a_read(
     # It is under way, so the log has nothing of it yet.
     under_way = await store.journal.check_after(job_id, before.last_sequence)
     assert (under_way.last_sequence, under_way.state) == (before.last_sequence, before.state)
-    with pytest.raises(InvalidRequest):
-        await store.journal.check_after(job_id, before.last_sequence + 1)
     assert await told is None
     assert (await store.journal.check_after(job_id, 0)).last_sequence == before.last_sequence + 1
+
+
+async def test_a_client_that_read_more_than_is_published_here_is_believed(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is in the log already may be read before it is published: the client has seen it."""
+    job_id = await running_job(store)
+    last = (await store.queue.get(job_id)).last_sequence
+    held: list[Callable[[], None]] = []
+    real = store.events._settled
+    monkeypatch.setattr(store.events, "_settled", lambda *of: held.append(lambda: real(*of)))
+    told = asyncio.get_running_loop().create_future()
+    assert await store.journal.submit(job_id, lambda _job: [bar(1)], lambda _job, error: told.set_result(error))
+    async with asyncio.timeout(30):
+        while not held:
+            await asyncio.sleep(0.001)
+    assert (await store.journal.check_after(job_id, last)).last_sequence == last
+    assert (await store.journal.check_after(job_id, last + 1)).last_sequence == last + 1
+    with pytest.raises(InvalidRequest, match=f"the job has {last + 1} events"):
+        await store.journal.check_after(job_id, last + 2)
+    monkeypatch.undo()
+    held[0]()
+    assert await told is None
 
 
 async def test_followers_share_what_is_published_and_the_log_is_read_for_history_alone(
