@@ -42,8 +42,6 @@ DRAWN_SHARE = 0.05
 START_SECONDS_MAX = 900
 # The attempts only live on: drawer.py draws for them.
 CARD = f"exec sleep {DRAWING_SECONDS_MAX}"
-
-
 # The main thread of the service, whose event loop it is.
 LOOP = "its event loop"
 

@@ -12,6 +12,7 @@ import pytest
 
 from benchmarks import history, streams
 from benchmarks.inotify import one_for_each, without_inotify
+from benchmarks.latency import LOOP
 from benchmarks.table import Row
 
 ROWS = [
@@ -88,11 +89,12 @@ def test_a_limit_that_may_not_be_raised_stays(tmp_path: Path, caplog: pytest.Log
 
 
 def test_nothing_is_compared_where_tails_look_from_time_to_time() -> None:
-    woken = streams.Turn(5.0, 30.0, True, {"the service": 0.5}, megabytes=161)
+    woken = streams.Turn(5.0, 30.0, True, {"the service": 0.5, LOOP: 0.3}, megabytes=161)
     looking = woken._replace(polling=172)
     case = streams.Case(300, by_bare=2.0, megabytes=160)
     compared = streams.case_rows(case, {streams.SERVICE: [woken], streams.BARE: [woken]})
-    assert [row.holds for row in compared] == [None, True, None, False]
+    assert [row.holds for row in compared] == [None, True, None, None, False, None]
+    assert (compared[-1].value, compared[-1].unit) == (pytest.approx(100), "us")
     rows = streams.case_rows(case, {streams.SERVICE: [woken], streams.BARE: [looking]})
     assert all(row.ratio is None and not row.goal and row.holds is None for row in rows)
     [warning] = [row for row in rows if "look" in row.name]
