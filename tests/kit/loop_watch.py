@@ -137,8 +137,10 @@ class LoopWatch:
                     spent = time.clock_gettime(clock) - begin
                 except OSError:
                     continue
-                frame = sys._current_frames().get(thread)
-                if spent > CALLBACK_SECONDS_MAX / 3 and frame is not None and thread in self._begun:
+                if spent <= CALLBACK_SECONDS_MAX / 3:
+                    continue
+                frame = _frame_of(thread)
+                if frame is not None and thread in self._begun:
                     samples = self._samples.setdefault(thread, [])
                     samples.append(_stack(frame))
                     del samples[:-SAMPLES_MAX]
@@ -206,6 +208,18 @@ def _stack(frame: FrameType | None) -> list[str]:
         places.append(_place(code, frame.f_lineno))
         frame = frame.f_back
     return places
+
+
+def _frame_of(thread: int) -> FrameType | None:
+    """What this thread runs. Without a collection: Python 3.11 holds a lock meanwhile, and a collection that frees
+    something local to a thread waits for that very lock, with the interpreter's, for ever (CPython's issue 106883)."""
+    is_enabled = gc.isenabled()
+    gc.disable()
+    try:
+        return sys._current_frames().get(thread)
+    finally:
+        if is_enabled:
+            gc.enable()
 
 
 def _place(code: CodeType, line: int) -> str:
