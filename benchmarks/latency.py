@@ -169,22 +169,20 @@ def host(number: int) -> str:
 async def drawing_jobs(service: ServiceProcess, sshd: Sshd, jobs: int) -> AsyncIterator[Drawn]:
     """Jobs that all draw within the block, from the moment on when the last of them could: while some draw, the logins
     of the others would take many times as long."""
-    before = set(logs(sshd.home))
-    ids = await start_all(service, sshd, jobs)
-    mine = sorted(set(logs(sshd.home)) - before)
+    ids, mine = await start_all(service, sshd, jobs)
     async with drawing(mine) as drawer:
         yield Drawn(ids, mine, drawer)
 
 
-async def start_all(service: ServiceProcess, sshd: Sshd, jobs: int) -> list[str]:
-    """The jobs, once each has a log."""
-    before = len(logs(sshd.home))
+async def start_all(service: ServiceProcess, sshd: Sshd, jobs: int) -> tuple[list[str], list[Path]]:
+    """The jobs, and their logs once each has one."""
+    before = set(logs(sshd.home))
     # The service may close a connection at the very moment when it would be used again.
     connector = aiohttp.TCPConnector(force_close=True)
     async with without_recorders(sshd.home), aiohttp.ClientSession(connector=connector) as http:
         ids = [await start(http, service.url, host(n), sshd.port) for n in range(jobs)]
-        await until(lambda: len(logs(sshd.home)) == before + jobs, START_SECONDS_MAX, every=0.5)
-    return ids
+        await until(lambda: len(logs(sshd.home)) == len(before) + jobs, START_SECONDS_MAX, every=0.5)
+    return ids, sorted(set(logs(sshd.home)) - before)
 
 
 async def watched(sshd: Sshd, url: str, pid: int, drawn: Drawn, clients: int, seconds: int) -> Measured:

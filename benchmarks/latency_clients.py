@@ -71,7 +71,7 @@ async def watch(http: aiohttp.ClientSession, url: str, ids: Sequence[str], numbe
                 await socket.send_str("3")
             elif text.startswith("40/resources"):
                 for job_id in ids:
-                    # As the dashboard does: what is measured is what comes now.
+                    # As the dashboard does: live events are measured, not the history.
                     await socket.send_str(
                         f'42/resources,["subscribe_install",{{"job_id":"{job_id}","replay":"compact"}}]'
                     )

@@ -1,4 +1,4 @@
-"""Imports that leave something out, in processes of their own: what is imported stays."""
+"""Imports that leave something out. Each case is a process of its own, since a module that is imported stays."""
 
 from __future__ import annotations
 

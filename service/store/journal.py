@@ -174,7 +174,7 @@ class Journal:
         """Under the lock: whether the subscriber is live now. Otherwise it lacks a page or more."""
         rest = stream.all_recent_after(after)
         if rest is None:
-            # Or nothing was published here yet.
+            # Some of it is in the log alone, or nothing was published here yet.
             rest = await self._event_store.read(job_id, after)
         if len(rest) >= PAGE_EVENTS:
             return False
@@ -230,7 +230,7 @@ class Journal:
 
     def _committed(self, job_id: str) -> Job | None:
         """The job as the log has it, where that is known without a read: ten thousand who subscribe at once must not
-        wait for as many reads of one row. What is under way changes no state: it is what tools print."""
+        wait for as many reads of one row. Appends under way change no state: they hold what tools print."""
         stream = self._streams.of(job_id)
         job = stream.job
         if job is None or not self._is_ours(job):

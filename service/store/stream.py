@@ -156,7 +156,7 @@ class Stream:
 
     @contextmanager
     def joining(self) -> Iterator[None]:
-        """Within the block, what is published stays in memory for a while."""
+        """Within the block, the last published events stay in memory."""
         self._joining += 1
         try:
             yield
@@ -165,9 +165,10 @@ class Stream:
             self.trim()
 
     def trim(self) -> None:
-        """Keep the last few events while somebody follows or joins: who is further behind reads the log."""
+        """Keep the last few events while somebody follows or joins; a client that is further behind reads the log."""
         is_wanted = self.followers or self._joining
-        # What is published follows each other: counting it would cost each event more, the more is kept.
+        # Published sequences follow each other, so the two ends say how many are kept: to count them would cost each
+        # event more, the more are kept.
         while self.recent and (
             not is_wanted or self.recent[-1][-1].sequence - self.recent[0][0].sequence >= RECENT_EVENTS_MAX
         ):

@@ -290,7 +290,7 @@ async def test_what_is_committed_of_a_job_that_runs_is_known_without_a_read(
 async def test_a_client_that_read_more_than_is_published_here_is_believed(
     store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """What is in the log already may be read before it is published: the client has seen it."""
+    """A client may have read an event from the log before it is published here."""
     job_id = await running_job(store)
     last = (await store.queue.get(job_id)).last_sequence
     held: list[Callable[[], None]] = []
